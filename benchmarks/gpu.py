@@ -237,7 +237,7 @@ def serve(session: Session) -> None:
 
 
 def check_catalogue(session: Session) -> None:
-    """Hold every machine of the catalogue, of one GPU or several, to what the API takes and refuses."""
+    """Hold every machine of the catalog, of one GPU or several, to what the API takes and refuses."""
     from runner.catalog import machines
     from runner.emulator.aiplatform.machines import complete
     from runner.emulator.errors import ApiError
@@ -258,7 +258,7 @@ def check_catalogue(session: Session) -> None:
                 taken = False
             if taken is not fits:
                 wrong.append(f"{spec} with {number}")
-    session.check("catalogue: machines", not wrong and count > 1, f"{count} machines; wrong: {wrong or 'none'}")
+    session.check("catalog: machines", not wrong and count > 1, f"{count} machines; wrong: {wrong or 'none'}")
 
 
 def _job(session: Session, spec: TrainingSpec, name: str, *, without_gpu: bool = False) -> Trained:

@@ -13,7 +13,7 @@ from typing import Any
 from infra.settings.reader import NAMESPACE, as_texts
 from runner.errors import ConfigurationError
 from runner.infrastructure import STACK_KINDS, stack_file
-from runner.local_files import replace, unusable
+from runner.local_files import read_text, replace
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -89,14 +89,7 @@ def text_of(path: Path) -> str:
     Raises:
         ConfigurationError: it cannot be read, or is not UTF-8.
     """
-    try:
-        return path.read_bytes().decode() if path.exists() else ""
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        message = f"{path} is not UTF-8: line {line} holds the byte 0x{error.object[error.start]:02x}"
-        raise ConfigurationError(message, hint="save it as UTF-8") from error
-    except OSError as error:
-        raise unusable(path, error) from error
+    return read_text(path, with_mark=True) if path.exists() else ""
 
 
 def without_secrets(text: str) -> str:
@@ -231,7 +224,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         body = yaml.load(text_of(path), Loader)  # noqa: S506 - a safe loader
     except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigurationError(f"{path}{line} is not YAML: {problem or error}") from error
     if not isinstance(body, dict):
         raise ConfigurationError(f"{path} must be a YAML mapping")
     return body

@@ -46,11 +46,13 @@ class RunnerError(Exception):
     exit_code: ClassVar[int] = 1
     details: ClassVar[tuple[str, ...]] = ()
     """Attributes that the JSON form adds."""
+    usual_hint: ClassVar[str] = ""
+    """The hint of errors that are raised without one of their own."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or self.usual_hint or None
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form that `--format json` prints."""
@@ -92,36 +94,42 @@ class TemplateLimitError(ConfigurationError):
     """A chat template takes more memory or time for one conversation than any needs."""
 
     code = "template_limit"
+    usual_hint = "use the chat template that the base model came with"
 
 
 class FileLimitError(ConfigurationError):
     """A file of a model's folder is larger than any such file needs to be; it was not read."""
 
     code = "file_limit"
+    usual_hint = "use the files that the base model came with"
 
 
 class ModelLimitError(ConfigurationError):
     """A model needs more memory than there is, or than its weights account for; it was not loaded."""
 
     code = "model_limit"
+    usual_hint = "use a smaller model, or free memory"
 
 
 class ModelFilesError(ConfigurationError):
     """A model's folder names something outside itself, asks for code, or holds weights that are no safetensors."""
 
     code = "model_files"
+    usual_hint = "use the files that the base model came with"
 
 
 class OutputTakenError(ConfigurationError):
     """The output folder belongs to another job."""
 
     code = "output_taken"
+    usual_hint = "choose another folder with --output, or delete the results with --replace-output"
 
 
 class DatasetError(RunnerError):
     """A dataset has errors. `findings` are JSON-ready, one per error, in file order."""
 
     code = "dataset"
+    usual_hint = "`runner explain CODE` explains a finding"
     exit_code = 3
     details = ("findings",)
 
@@ -155,6 +163,7 @@ class NotFoundError(GoogleApiError):
     """The resource does not exist (404)."""
 
     code = "not_found"
+    usual_hint = "`runner environment show` shows the project and the location where the command looked"
 
     def __init__(
         self,
@@ -173,18 +182,21 @@ class AlreadyExistsError(GoogleApiError):
     """The resource exists already (409), or a create-only precondition failed (412)."""
 
     code = "already_exists"
+    usual_hint = "choose another name"
 
 
 class PermissionDeniedError(GoogleApiError):
     """The caller or a service agent lacks a permission, or an API is switched off (401, 403)."""
 
     code = "permission_denied"
+    usual_hint = "ask the project's owner for the missing permission; `runner doctor` checks the credentials"
 
 
 class QuotaExceededError(GoogleApiError):
     """A quota or rate limit is exhausted (429)."""
 
     code = "quota_exceeded"
+    usual_hint = "try again later, or request more quota"
     exit_code = 75
 
 
@@ -192,6 +204,7 @@ class UnreachableError(RunnerError):
     """Nothing answers at the configured address, or the connection broke."""
 
     code = "unreachable"
+    usual_hint = "`runner doctor` checks whether the services answer"
     exit_code = 69
 
 
@@ -199,6 +212,7 @@ class JobFailedError(RunnerError):
     """A tuning job ended in another state than success. `state` is the API's name of it."""
 
     code = "job_failed"
+    usual_hint = "`runner jobs why JOB` explains the failure"
     exit_code = 5
     details = ("state",)
 
@@ -211,6 +225,7 @@ class WaitTimeoutError(RunnerError):
     """The wait ended before the job did. The job goes on."""
 
     code = "wait_timeout"
+    usual_hint = "run the same command again to continue waiting"
     exit_code = 6
 
 
@@ -218,12 +233,14 @@ class JobStalledError(WaitTimeoutError):
     """The wait ended because the job has made no progress for as long as it was given. It may still go on."""
 
     code = "job_stalled"
+    usual_hint = "`runner jobs why JOB` explains what the job waits for"
 
 
 class CostRefusedError(RunnerError):
     """Nothing was started: the price is unknown, above the limit, or nobody confirmed it."""
 
     code = "cost_refused"
+    usual_hint = "approve the price with --yes or --max-cost"
     exit_code = 7
 
 
@@ -231,6 +248,7 @@ class AmbiguousSubmissionError(RunnerError):
     """A create was sent and its answer lost, or several jobs carry one fingerprint. Nothing was repeated."""
 
     code = "ambiguous_submission"
+    usual_hint = "`runner jobs ls` shows whether the job exists; then submit again"
     exit_code = 8
 
 
@@ -238,6 +256,7 @@ class LockedError(RunnerError):
     """Another process of this machine holds what the command needs, and does not let go of it."""
 
     code = "locked"
+    usual_hint = "wait until the other process has ended, then run the same command again"
     exit_code = 75
 
 
@@ -245,6 +264,7 @@ class EngineMissingError(RunnerError):
     """The command needs an optional part of this package that is not installed."""
 
     code = "engine_missing"
+    usual_hint = "install the extra that the message names"
     exit_code = 9
 
 
@@ -252,6 +272,7 @@ class StalePlanError(RunnerError):
     """A saved plan no longer fits; nothing was changed. `changes` says what moved."""
 
     code = "stale_plan"
+    usual_hint = "run `runner plan` again"
     exit_code = 10
     details = ("changes",)
 
@@ -264,6 +285,7 @@ class GateFailedError(RunnerError):
     """A model did not do what its gate asks for: it is not better than its base, or not the tuned one."""
 
     code = "gate_failed"
+    usual_hint = "read the report: it compares the scores of both models"
     exit_code = 11
 
 
@@ -271,6 +293,7 @@ class CanaryFailedError(RunnerError):
     """A canary did worse than was allowed and lost its traffic."""
 
     code = "canary_failed"
+    usual_hint = "undeploy the model: `runner endpoints undeploy ENDPOINT --model ID`"
     exit_code = 12
 
 
@@ -278,6 +301,7 @@ class DiskError(RunnerError):
     """A local file could not be written: the disk is full, over a quota, read-only or broken. `path` is the file."""
 
     code = "disk"
+    usual_hint = "free disk space, then run the same command again"
     exit_code = 74
     details = ("path",)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import ConfigurationError, DiskError, RunnerError
-from runner.json_text import parsed
+from runner.json_text import parsed, place_of
 
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 """What a disk says; other errors, such as ENOTDIR and EACCES, are about the name that was given."""
@@ -95,6 +95,30 @@ def _why(path: Path, error: OSError) -> tuple[str, str | None]:
                 return f"{above} is a file, not a folder", None
         return f"the folder {path.parent} does not exist", f"mkdir -p {shlex.quote(str(path.parent))}"
     return reason(error), None
+
+
+def read_text(path: Path, *, with_mark: bool = False) -> str:
+    """Return the text of a file with its line ends as they are.
+
+    Args:
+        path: the file.
+        with_mark: keep a byte order mark, for a file that is written again.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return text_of(path.read_bytes(), str(path), with_mark=with_mark)
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+
+
+def text_of(content: bytes, name: str, *, with_mark: bool = False) -> str:
+    """Return the text of what was read from a file or a stream. Raises ConfigurationError where it is not UTF-8."""
+    try:
+        return content.decode("utf-8" if with_mark else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{name} is not UTF-8: {place_of(error)}", hint="save it as UTF-8") from error
 
 
 def append(path: Path, descriptor: int, content: bytes, *, hint: str | None = None) -> None:

@@ -12,6 +12,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def tokens_of(count: int, epochs: int) -> str:
+    """Return the tokens that epochs train: `1,000 per epoch, 3,000 in 3 epochs`."""
+    return f"{count:,} per epoch, {count * epochs:,} in {counted(epochs, 'epoch')}"
+
+
 def state_words(state: str) -> str:
     """Return `waiting for quota` for `TUNING_JOB_STATE_WAITING_FOR_QUOTA`, `running` for `JOB_STATE_RUNNING`."""
     return state.removeprefix("TUNING_").removeprefix("JOB_STATE_").replace("_", " ").lower()

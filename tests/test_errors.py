@@ -11,7 +11,7 @@ import pytest
 
 import infra.automation
 import runner
-from runner.errors import ConfigurationError, OutputTakenError, RunnerError, require_sound
+from runner.errors import ConfigurationError, DiskError, OutputTakenError, RunnerError, require_sound
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "errors.md"
 
@@ -46,3 +46,19 @@ def test_a_message_names_the_first_of_many_problems_and_the_error_has_all() -> N
     assert caught.value.problems == problems
     assert caught.value.message.endswith("line 10 is wrong; and 2 more")
     assert caught.value.hint == "mend them"
+
+
+WITHOUT_HINTS = {
+    "failed": "failures of many kinds: the message, or a hint of its own, says what to do",
+    "configuration": "the message names the mistake; the command line adds the command whose help has examples",
+    "google_api": "the service refused what its message names; what passes and what is missing have hints of their own",
+}
+
+
+def test_every_error_code_has_a_hint_or_a_reason_not_to() -> None:
+    assert {cls.code for cls in _classes(RunnerError) if not cls.usual_hint} == set(WITHOUT_HINTS)
+
+
+def test_a_hint_of_its_own_wins() -> None:
+    assert (DiskError("x", path="").hint, DiskError("x", path="", hint="y").hint) == (DiskError.usual_hint, "y")
+    assert RunnerError("x").hint is None

@@ -44,7 +44,18 @@ PATTERNS = {
     r"\bper cent\b": "write `percent`",
     r"\bleave (?:-|\w+ out\b)\S* ?(?:\S+ )?out\b": "write `omit`",
     r"\ball 1 \w+s\b|\b1 (?:jobs|files|rows|models|checkpoints)\b": "use `counted`",
+    r"\bcatalogue\b|\b(?:behaviour|colour|artefact|misspelt)|(?<!my-)\b(?:organ|recogn|token)is(?!m|t)": "write color",
+    r"\bgo(?:es)? on\b(?! with)": "write `continue`",
+    r"\banew\b|\bfor ever\b": "write `again`, `forever`",
+    r"\b(?:take|taken|takes|took) (?:\w+ )?down\b": "write `undeploy`",
+    r"\bmend(?:s|ed|ing)?\b": "write `correct` or `repair`",
+    r"\bWho(?:ever|m)? (?:alerts|cannot|may)\b|\b[Ww]hoever\b|\b[Ww]hatever\b": "name it; write `if you …`",
+    r"\b(?:is|are|was|were) (?:told|looked at)\b": "write `reports`, `checks`",
+    r"\bso many (?:seconds|minutes|times)\b": "write `this many`",
 }
+"""What help, messages and documents say otherwise."""
+HISTORY = ("CHANGELOG.md", "decisions")
+"""Documents that tell what was, in the words of then."""
 
 
 @functools.cache
@@ -91,6 +102,14 @@ BAD = (
     "1 to 100 per cent",
     "a plan names its manifests: leave -f out",
     "all 1 slots are taken",
+    "not in the catalogue",
+    "the job goes on",
+    "delete it to begin anew",
+    "the guard takes models down",
+    "mend the file",
+    "Whom alerts tell",
+    "each problem is told",
+    "wait so many seconds",
 )
 """A sentence for each pattern, in its order."""
 
@@ -104,6 +123,18 @@ def test_each_pattern_finds_what_it_is_for(pattern: str, sentence: str) -> None:
 def test_messages_and_help_are_plain_english(pattern: str) -> None:
     help_pages = [(f"docs/cli.md:{n}", line) for n, line in enumerate(CLI.read_text("utf-8").splitlines(), 1)]
     found = [f"{place}: {text!r}" for place, text in [*spoken(), *help_pages] if re.search(pattern, text)]
+    assert not found, f"{PATTERNS[pattern]}:\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_documents_are_plain_english(pattern: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line}"
+        for path in (*documents(), ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md")
+        if not {*path.parts} & {*HISTORY}
+        for number, line in prose(path)
+        if re.search(pattern, re.sub(r"`[^`]*`", "", line))
+    ]
     assert not found, f"{PATTERNS[pattern]}:\n" + "\n".join(found)
 
 

@@ -33,6 +33,6 @@ def _functions(path: Path) -> set[str]:
 
 
 def test_the_sweep_is_as_large_as_the_page_says() -> None:
-    said = re.search(r"(\d+) kinds of fault\b.*?\b(\d+) command lines", PAGE, re.DOTALL)
+    said = re.search(r"(\d+) kinds of faults\b.*?\b(\d+) command lines", PAGE, re.DOTALL)
     assert said is not None
     assert (int(said[1]), int(said[2])) == (len(KINDS), len(FLOWS))

@@ -41,6 +41,7 @@ class ForeignBucketError(RunnerError):
     """The bucket of the state has a name that somebody else has taken."""
 
     code = "infrastructure"
+    usual_hint = "choose another name for the bucket"
 
 
 def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class EngineError(RunnerError):
     """The engine ran and failed. `problems` has every cause, each with its resource."""
 
     code = "infrastructure"
+    usual_hint = "`runner infra doctor` checks the engine, the credentials and the settings"
 
     def __init__(self, message: str, *, hint: str | None = None, problems: Sequence[str] = ()) -> None:
         super().__init__(message, hint=hint)

@@ -29,6 +29,7 @@ class InterruptedRunError(RunnerError):
     """Somebody stopped it."""
 
     code = "interrupted"
+    usual_hint = "run the same command again to continue"
     exit_code = 130
 
 

@@ -26,6 +26,7 @@ class ChangesError(RunnerError):
     """Something would change, and nothing was expected to."""
 
     code = "changes"
+    usual_hint = "`runner infra up` makes the changes"
 
 
 def run(options: Namespace) -> Result:

@@ -42,6 +42,7 @@ class EmbeddedError(RunnerError):
     """A resource could not be made, changed or deleted, or this package does not know its type."""
 
     code = "infrastructure"
+    usual_hint = "`runner emulator logs` shows what the emulator answered"
     exit_code = 1
 
 
@@ -49,6 +50,7 @@ class NoAnswerError(EmbeddedError):
     """Nothing answers at an address."""
 
     code = "unreachable"
+    usual_hint = "`runner emulator start` starts the emulator"
     exit_code = 69
 
 

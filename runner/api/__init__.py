@@ -1,1 +1,1 @@
-"""What `import runner` gives: functions and objects for what the command line does. See docs/python.md."""
+"""The names of `import runner`: functions and objects that do the same as the command line. See docs/python.md."""

@@ -1,4 +1,4 @@
-"""The connection that functions use which are given none."""
+"""The default connection."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _default: Session | None = None
 
 
 def init(*, project: str | None = None, location: str | None = None, environment: str | None = None) -> None:
-    """Choose where functions work that get no `session`. Without it, what `runner environment show` prints.
+    """Set the target of functions that get no `session`; the default is that of `runner environment show`.
 
     Args:
         project: Google Cloud project.
-        location: of jobs and endpoints, such as `us-central1`.
+        location: location of jobs and endpoints, such as `us-central1`.
         environment: environment document: a file or a `gs://` object.
 
     Raises:
@@ -36,7 +36,7 @@ def init(*, project: str | None = None, location: str | None = None, environment
 
 
 def connect(*, project: str | None = None, location: str | None = None, environment: str | None = None) -> Session:
-    """Return a connection of its own, to be given as `session`; the arguments are those of `init`.
+    """Return an additional connection, to pass as `session`; the arguments are those of `init`.
 
     >>> import runner
     >>> with runner.connect(location="us-central1") as session:
@@ -47,7 +47,7 @@ def connect(*, project: str | None = None, location: str | None = None, environm
 
 
 def forget() -> None:
-    """Close the default connection: the next function without a session opens it anew, as the variables say then."""
+    """Close the default connection. The next function without a session opens it again, with the variables then."""
     global _default, _flags
     with _lock:
         before, _default, _flags = _default, None, {}
@@ -56,7 +56,7 @@ def forget() -> None:
 
 
 def current(given: Session | None = None) -> Session:
-    """Return the session given, else the default one, opened if it is not yet. Raises ConfigurationError."""
+    """Return the given session, otherwise the default one. Raises ConfigurationError."""
     global _default
     if given is not None:
         return given

@@ -1,4 +1,4 @@
-"""Datasets before a byte is uploaded: what is wrong with them, and what tuning on them costs."""
+"""Check and price datasets without uploading them."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ def check(
     workers: int | None = None,
     session: Session | None = None,
 ) -> Report:
-    """Check a dataset, all mistakes in one pass. Nothing leaves this machine.
+    """Check a dataset and report all mistakes in one pass. Nothing leaves this machine.
 
     Args:
         train_dataset: file or object.
         validation_dataset: the same.
-        base_model: id in the catalogue, for its limits.
+        base_model: ID in the catalog, whose limits apply.
         tuning_mode: `FULL` or `PEFT_ADAPTER`; None is the model's first.
-        tokenizer: folder to count tokens with; None takes the model's from Hugging Face's cache, else estimates.
+        tokenizer: folder of the tokenizer; None is the model's in Hugging Face's cache, otherwise an estimate.
         near_duplicates: also find examples that differ only in case, white space and punctuation.
-        workers: processes to share a large file among; None is one for each core.
+        workers: number of processes for a large file; None is one per core.
         session: connection for objects; None is the default one.
 
     Returns:
         A report with `errors`, `warnings`, statistics of the files, and `raise_for_errors()`.
 
     Raises:
-        ConfigurationError: a file is not there, or the model does not offer the mode.
-        UnknownModelError: there is no such model.
-        NotFoundError: an object is not there.
+        ConfigurationError: a file does not exist, or the model does not support the mode.
+        UnknownModelError: the model does not exist.
+        NotFoundError: an object does not exist.
 
     >>> report = runner.check("train.jsonl", base_model="meta/llama3_1@llama-3.1-8b-instruct")
     >>> report.errors, report.training.examples
@@ -93,7 +93,7 @@ def estimate(
 
     Args:
         train_dataset: file or object; it is checked first.
-        base_model: id in the catalogue.
+        base_model: id in the catalog.
         tuning_mode: see `check`.
         epochs: passes over the data; None is 3.
         tokenizer: see `check`.

@@ -36,25 +36,25 @@ def evaluate(
     session: Session | None = None,
     **sampling: Any,
 ) -> Evaluation:
-    """Ask a tuned model and its base every question of a file that neither has seen, and compare their answers.
+    """Send every question of a file to a tuned model and its base, and compare their answers.
 
     Args:
         dataset: examples that end in an answer.
         endpoint: the tuned model's; see `get_endpoint`.
-        model: instead, a model that Google manages.
-        base_endpoint: whom to compare with, or
-        base_model: a model that Google manages.
-        limit: only the first examples.
-        metric: what decides: `chrF`, `ROUGE-L`, `exact match`, `token agreement`, `loss` or `judge`.
-        slice_by: key of the examples whose values are compared too.
-        concurrency: questions asked at once.
-        gate: `better` or `not-worse`: raise unless the tuned model is so.
-        judge: an endpoint, or a managed model, that compares the answers too.
-        judge_price: US dollars for a million tokens of a managed judge.
-        engine: `vertex` has batch prediction jobs answer; `endpoint` and `base_endpoint` may be tuning jobs then.
+        model: instead, a Google-managed model.
+        base_endpoint: endpoint of the base model.
+        base_model: instead, a Google-managed base model.
+        limit: use only this number of examples.
+        metric: metric that decides the verdict: `chrF`, `ROUGE-L`, `exact match`, `token agreement`, `loss` or `judge`.
+        slice_by: key of the examples; results are also broken down by its values.
+        concurrency: number of concurrent requests.
+        gate: `better` or `not-worse`: raise an error if the tuned model is not.
+        judge: an endpoint, or a Google-managed model, that also compares the answers.
+        judge_price: US dollars per million tokens of a Google-managed judge.
+        engine: with `vertex`, batch prediction jobs answer; `endpoint` and `base_endpoint` can then be tuning jobs.
         replicas: machines of each batch prediction job.
-        max_cost: US dollars that a managed judge, or all batch prediction jobs together, may cost.
-        accept_unknown_cost: ask a managed judge without a known price.
+        max_cost: limit in US dollars for a Google-managed judge, or for all batch prediction jobs together.
+        accept_unknown_cost: use a Google-managed judge without a known price.
         session: connection; None is the default one.
         sampling: see `Endpoint.chat`; temperature is 0 and an answer has at most 1024 tokens unless given.
 

@@ -37,16 +37,16 @@ COLUMNS = ("step", "epoch", "loss", "eval_loss", "learning_rate", "tokens", "tim
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """Why a job is as it is."""
+    """Why a job failed, waits or dropped examples."""
 
     cause: Cause | None
     """None: nothing is wrong."""
     summary: str
     evidence: tuple[str, ...]
     next_steps: tuple[str, ...]
-    """Command lines, or what else to do."""
+    """Command lines, or other steps."""
     lines: tuple[Complaint, ...] = ()
-    """Lines of the training file that the job, or the checks, complain about."""
+    """Lines of the training file with problems that the job or the checks report."""
     billed: Billed | None = None
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ class Diagnosis:
 
 
 class Job:
-    """A tuning job. What it says is what the service said last: `refresh()`, `watch()` and `wait()` look anew."""
+    """A tuning job, as the service reported it last: `refresh()`, `watch()` and `wait()` read it again."""
 
     created: bool
     """Whether the call that returned this object created the job."""
@@ -89,30 +89,30 @@ class Job:
 
     @property
     def has_ended(self) -> bool:
-        """Tell whether the job is over, in success or not."""
+        """Return whether the job has ended, successfully or not."""
         return self.resource.ended
 
     @property
     def has_succeeded(self) -> bool:
-        """Tell whether the job left a tuned model."""
+        """Return whether the job has produced a tuned model."""
         return self.resource.succeeded
 
     def refresh(self) -> Job:
-        """Look at the job anew, and return it. Raises NotFoundError, GoogleApiError, UnreachableError."""
+        """Read the job again and return it. Raises NotFoundError, GoogleApiError, UnreachableError."""
         self.resource = tuning_jobs.get(self._session, self.name)
         return self
 
     def watch(self, *, timeout: float | None = None, stall_after: float | None = None) -> Iterator[JobUpdate]:
-        """Yield an update now and whenever there is news, until the job has ended. Looking never changes a job.
+        """Yield an update now and after each change, until the job has ended. Watching never changes the job.
 
         Args:
-            timeout: seconds; None watches for ever.
-            stall_after: seconds without progress after which a running job is given up; None is never.
+            timeout: seconds; None is no limit.
+            stall_after: seconds without progress after which to stop watching a running job; None is no limit.
 
         Raises:
-            WaitTimeoutError: the time is up; the job goes on.
-            JobStalledError: no progress for `stall_after` seconds; the job goes on.
-            GoogleApiError, UnreachableError: the service was out of reach for half an hour.
+            WaitTimeoutError: the timeout has passed; the job continues.
+            JobStalledError: no progress for `stall_after` seconds; the job continues.
+            GoogleApiError, UnreachableError: the service refused, or was unreachable for half an hour.
         """
         for update in watching.watch(self._session, self.name, timeout=timeout, stall_after=stall_after):
             self.resource = update.job
@@ -130,7 +130,7 @@ class Job:
         """Return the job once it has succeeded.
 
         Raises:
-            JobFailedError: it ended otherwise; `why()` says more.
+            JobFailedError: the job failed or was cancelled; `why()` explains it.
             WaitTimeoutError, GoogleApiError, UnreachableError: see `watch`.
         """
         for _ in self.watch(timeout=timeout):
@@ -146,15 +146,15 @@ class Job:
         return self
 
     def why(self, train_dataset: str | PathLike[str] | None = None, *, read_data: bool = True) -> Diagnosis:
-        """Return why the job failed, waits, or left examples out: the cause, the evidence, what to do next.
+        """Return why the job failed, waits, or dropped examples: cause, evidence and next steps.
 
         Args:
-            train_dataset: a copy of the training file; None reads the job's object.
-            read_data: name the lines of the training file that are complained about.
+            train_dataset: local copy of the training file; None reads the job's object.
+            read_data: read the training file and list the lines with problems.
 
         Raises:
-            ConfigurationError: there is no such file.
-            GoogleApiError, UnreachableError: the service cannot be asked.
+            ConfigurationError: the file does not exist.
+            GoogleApiError, UnreachableError: the service refuses, or is unreachable.
         """
         found = explain(self._session, self.name)
         self.resource = found.job
@@ -169,10 +169,10 @@ class Job:
         )
 
     def log_history(self) -> list[dict[str, Any]]:
-        """Return what the job measured, a row for each step and each evaluation, in order; `COLUMNS` are the keys.
+        """Return the job's measurements: a row for each step and each evaluation, in order, with the keys `COLUMNS`.
 
         Raises:
-            GoogleApiError, UnreachableError: it cannot be read.
+            GoogleApiError, UnreachableError: the measurements cannot be read.
         """
         return [_row(item) for item in results_of(self._session, self.resource).measurements]
 
@@ -181,7 +181,7 @@ class Job:
 
         Raises:
             EngineMissingError: pandas is not installed.
-            GoogleApiError, UnreachableError: it cannot be read.
+            GoogleApiError, UnreachableError: the measurements cannot be read.
         """
         try:
             import pandas
@@ -193,7 +193,7 @@ class Job:
         return pandas.DataFrame(self.log_history(), columns=list(COLUMNS)).set_index("step")
 
     def cancel(self) -> Job:
-        """Ask for the job to be cancelled, and return it. What it has trained is billed; one that has ended stays so.
+        """Cancel the job and return it. Training so far is billed. A job that has ended does not change.
 
         Raises:
             GoogleApiError, UnreachableError: the service refuses, or cannot be reached.
@@ -209,15 +209,15 @@ class Job:
     def download(
         self, directory: str | PathLike[str], *, checkpoint: str = weights.FINAL, force: bool = False
     ) -> list[Path]:
-        """Download weights, every file verified, and return the paths; what is there already is not fetched again.
+        """Download weights, verify every file, and return the paths. Existing files are not downloaded again.
 
         Args:
-            directory: where to.
+            directory: destination folder.
             checkpoint: `final`, or a number.
             force: overwrite files that differ.
 
         Raises:
-            NotFoundError: there is no such checkpoint.
+            NotFoundError: the checkpoint does not exist.
             ConfigurationError, DiskError: the files cannot be written.
         """
         found = weights.find_checkpoint(self._session, self.name, checkpoint)
@@ -243,19 +243,19 @@ class Job:
         timeout: float | None = None,
         **sampling: Any,
     ) -> BatchOutcome:
-        """Answer every line of a file by a batch prediction job, without an endpoint; the same call again goes on.
+        """Answer every line of a file with a batch prediction job, without an endpoint; call it again to resume.
 
         Args:
             source: questions; see `Endpoint.batch`.
             output: answers, in the order of the questions.
-            max_cost: US dollars; a dearer job is refused.
-            accept_unknown_cost: go on although no price is published.
-            agree: asked for the price where there is no `max_cost`; None agrees to nothing.
-            machine_type: of the catalogue; None is the base model's.
-            replicas: machines that work at the same time.
-            restart: create a job though one has succeeded.
-            timeout: seconds to wait; None for ever.
-            sampling: `max_tokens`, `temperature`, … of lines that do not have them.
+            max_cost: limit in US dollars; approves prices up to it.
+            accept_unknown_cost: continue even if no price is published.
+            agree: if there is no `max_cost`, called with the price; returns whether to continue.
+            machine_type: machine type in the catalog; None is the base model's.
+            replicas: number of machines.
+            restart: create a new job even if one has succeeded.
+            timeout: seconds to wait; None is no limit.
+            sampling: `max_tokens`, `temperature`, … for lines without these keys.
 
         Raises:
             CostRefusedError: the price is not agreed to; nothing was sent.

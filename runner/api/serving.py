@@ -65,7 +65,7 @@ class Endpoint:
         return listing.describe(self.resource).usd_per_hour
 
     def refresh(self) -> Endpoint:
-        """Look at the endpoint anew, and return it. Raises NotFoundError."""
+        """Read the endpoint again and return it. Raises NotFoundError."""
         self.resource = resources.get_endpoint(self._session, self.name)
         return self
 
@@ -80,10 +80,10 @@ class Endpoint:
         """Return a prediction for each instance.
 
         Args:
-            instances: prompts, whose predictions are texts, or instances as the service takes them.
+            instances: prompts, whose predictions are texts, or instances in the service's format.
             parameters: for all instances.
-            images: pictures for every prompt: files, `gs://` or `https://` addresses.
-            sampling: of prompts: `max_tokens`, `temperature`, `top_p`, `top_k`, `seed`.
+            images: images for every prompt: files, `gs://` or `https://` addresses.
+            sampling: for prompts: `max_tokens`, `temperature`, `top_p`, `top_k`, `seed`.
 
         Raises:
             ConfigurationError: a picture cannot be read.
@@ -117,9 +117,9 @@ class Endpoint:
         """Return the answer to a message or a conversation.
 
         Args:
-            messages: what was said.
-            system: system message, before everything.
-            images: pictures that go with a message given as text.
+            messages: a message of the user, or a conversation.
+            system: system message, which comes first.
+            images: images for a message that is a string.
             sampling: `max_tokens`, `temperature`, `top_p`, `stop`, `seed`, …
 
         Raises:
@@ -160,7 +160,8 @@ class Endpoint:
         restart: bool = False,
         **sampling: Any,
     ) -> BatchProgress:
-        """Ask every line of a file and write the answers in the same order; an interrupted batch goes on.
+        """Send every line of a file and write the answers in the same order; call it again to resume an interrupted
+        batch.
 
         Arguments and errors are those of `runner.serving.batches.online.run_batch`.
         """
@@ -175,7 +176,7 @@ class Endpoint:
         )
 
     def undeploy(self, *, delete: bool = False, deployed_model: str | None = None) -> list[str]:
-        """Take this tool's models off, which ends their billing; see `runner.undeploy`."""
+        """Undeploy this tool's models, which ends their billing; see `runner.undeploy`."""
         return undeploy(self, delete=delete, deployed_model=deployed_model, session=self._session)
 
 
@@ -208,23 +209,23 @@ def deploy(
 
     Args:
         source: a job, its id or full name, `latest`, or a `gs://` folder of weights.
-        max_cost_per_hour: US dollars for all replicas that may run; a dearer deployment is refused.
-        accept_unknown_cost: go on although no price is published.
-        agree: asked for the price where there is no `max_cost_per_hour`; None agrees to nothing.
-        max_hourly_cost: limit of all endpoints of the location together, in US dollars per hour.
+        max_cost_per_hour: limit in US dollars for the maximum number of replicas; approves prices up to it.
+        accept_unknown_cost: continue even if no price is published.
+        agree: if there is no `max_cost_per_hour`, called with the price; returns whether to continue.
+        max_hourly_cost: limit in US dollars per hour for all endpoints of the location together.
         checkpoint: of a job: `final`, or a number.
         machine_type: None is the model's machine.
-        accelerator_type: of a machine that is not in the catalogue, with
-        accelerator_count: how many.
-        display_name: of endpoint and model; "" is the job's.
-        endpoint: existing endpoint; None makes one.
+        accelerator_type: accelerator type of a machine that is not in the catalog.
+        accelerator_count: number of accelerators of such a machine.
+        display_name: display name of endpoint and model; "" is the job's.
+        endpoint: existing endpoint; None creates one.
         traffic_percentage: share of the traffic of an existing endpoint.
-        lease_seconds: how long it may live; None for ever.
-        idle_seconds: how long it may live without a request; None for ever.
+        lease_seconds: lease in seconds; None is no limit.
+        idle_seconds: idle limit in seconds; None is no limit.
         resources: replicas, scaling, spot, reservation; None is one machine on demand.
         reach: who can reach a new endpoint.
-        check: dataset that it was trained on: some of it is asked before there is traffic.
-        check_base: its base as Google manages it, to compare with.
+        check: training dataset, to verify the model on some examples before it gets traffic.
+        check_base: Google-managed base model to compare with.
         timeout: seconds.
         session: connection; None is the default one.
 
@@ -282,7 +283,7 @@ def list_endpoints(*, only_ours: bool = True, session: Session | None = None) ->
     """Return the endpoints of the location, billed ones first.
 
     Args:
-        only_ours: leave out those that this tool neither made nor deployed to.
+        only_ours: omit endpoints that this tool neither created nor deployed to.
         session: connection; None is the default one.
     """
     connection = current(session)
@@ -296,12 +297,13 @@ def undeploy(
     deployed_model: str | None = None,
     session: Session | None = None,
 ) -> list[str]:
-    """Take this tool's models off an endpoint, which ends their billing; return the names of what was removed.
+    """Undeploy this tool's models from an endpoint, which ends their billing; return the names of the removed
+    resources.
 
     Args:
-        endpoint: or its id, display name or full name.
-        delete: delete the endpoint too, if this tool made it.
-        deployed_model: id of the one to take off; None is all of this tool's.
+        endpoint: the endpoint, or its ID, display name or full name.
+        delete: also delete the endpoint, if this tool created it.
+        deployed_model: ID of the model to undeploy; None is all models of this tool.
         session: connection; None is the default one.
 
     Raises:
@@ -337,9 +339,9 @@ def chat(
     """Return the answer of the endpoint that `get_endpoint` finds, or of a model that Google manages.
 
     Args:
-        messages: what was said.
+        messages: a message of the user, or a conversation.
         endpoint: see `get_endpoint`.
-        model: instead, a managed one: `meta/llama-3.3-70b-instruct-maas`.
+        model: instead, a Google-managed model: `meta/llama-3.3-70b-instruct-maas`.
         system: system message.
         session: connection; None is the default one.
         sampling: see `Endpoint.chat`.

@@ -42,42 +42,42 @@ def tune(
     tokenizer: Dataset | None = None,
     session: Session | None = None,
 ) -> Job:
-    """Submit a tuning job, once, at an agreed price.
+    """Submit a tuning job once, at an approved price.
 
-    The dataset is checked, the price is held against `max_cost`, a local file is uploaded, and what would make the job
-    fail is looked for before it is sent. The same specification on the same data is the same job: called again,
-    this returns the job that runs or has succeeded, with `created` False, instead of paying twice.
+    Before it sends the job, the function checks the dataset, compares the price with `max_cost`, looks for obstacles
+    that would make the job fail, and uploads a local file. If a job with the same specification and data is running or
+    has succeeded, it returns that job, with `created` False, instead of paying twice.
 
     Args:
         train_dataset: file or `gs://` object.
-        base_model: id in the catalogue: `runner models ls`.
+        base_model: ID in the catalog; `runner models ls` lists them.
         validation_dataset: file or object.
-        tuning_mode: `FULL` or `PEFT_ADAPTER`; None is an adapter (LoRA) where the model has it.
+        tuning_mode: `FULL` or `PEFT_ADAPTER`; None is an adapter (LoRA) if the model supports it.
         epochs: passes over the data; None is 3.
-        learning_rate: None is the model's published starting point.
-        batch_size: examples a step; None is the service's choice.
+        learning_rate: learning rate; None is the model's published value.
+        batch_size: examples per step; None is the service's choice.
         adapter_size: LoRA rank: 1, 4, 8, 16 or 32.
-        output_uri: `gs://` folder for the weights; None makes one in the outputs bucket.
-        custom_base_model: `gs://` folder of weights to tune on from.
-        tuned_model_display_name: name of job and model.
-        description: for people.
-        labels: of the job.
-        export_last_checkpoint_only: keep the last checkpoint only.
-        service_account: e-mail address of the account that the job runs as.
-        kms_key: full name of a key to encrypt with.
-        max_cost: US dollars; a job that may cost more is refused. It is the agreement: nobody is asked.
-        accept_unknown_cost: go on although no price is published.
-        agree: asked for the price where there is no `max_cost`; None agrees to nothing.
-        convert: convert a file of another format, as `runner data convert` does.
-        force_new: submit although a job with the same specification exists.
+        output_uri: `gs://` folder for the weights; None is a new folder in the outputs bucket.
+        custom_base_model: `gs://` folder with the weights to start from.
+        tuned_model_display_name: display name of job and model.
+        description: description of the job.
+        labels: labels of the job.
+        export_last_checkpoint_only: keep only the last checkpoint.
+        service_account: email address of the service account that the job runs as.
+        kms_key: full name of a Cloud KMS key that encrypts the job's resources.
+        max_cost: limit in US dollars; approves prices up to it, and refuses higher prices.
+        accept_unknown_cost: continue even if no price is published.
+        agree: if there is no `max_cost`, called with the price; returns whether to continue.
+        convert: convert a file of another format, like `runner data convert`.
+        force_new: submit even if a job with the same specification exists.
         replace_output: delete the results of another job from the output folder.
         tokenizer: see `check`.
         session: connection; None is the default one.
 
     Raises:
-        ConfigurationError: the specification is wrong, or something would make the job fail; all of it is listed.
+        ConfigurationError: the specification is wrong, or there are obstacles; the error lists all of them.
         DatasetError: the dataset has errors; carries every finding.
-        CostRefusedError: the price is unknown, above `max_cost`, or nobody agreed. Nothing was sent.
+        CostRefusedError: the price is unknown, above `max_cost`, or not approved. Nothing was sent.
         AmbiguousSubmissionError: a job may or may not have been created; nothing was repeated.
         GoogleApiError, UnreachableError: the service refuses, or cannot be reached.
 

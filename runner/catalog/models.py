@@ -21,6 +21,7 @@ class UnknownModelError(RunnerError):
     """No base model has this id."""
 
     code = "unknown_model"
+    usual_hint = "`runner models ls` lists them"
     exit_code = 2
 
 
@@ -137,7 +138,7 @@ class Catalog:
 
 @functools.cache
 def load_catalog() -> Catalog:
-    """Parse the catalogue; about 2 ms, once per process."""
+    """Parse the catalog; about 2 ms, once per process."""
     body = tomllib.loads(Path(__file__).with_name("catalog.toml").read_text("utf-8"))
     return Catalog(
         version=body["version"],
@@ -194,5 +195,5 @@ def find_model(name: str) -> Model:
     )
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise UnknownModelError(
-        f"base model {name[:100]!r} is not in the catalogue", hint=f"{hint}`runner models ls` lists them"
+        f"base model {name[:100]!r} is not in the catalog", hint=f"{hint}`runner models ls` lists them"
     )

@@ -36,7 +36,7 @@ _EMPTY = "nothing was spent"
     type=click.Choice(["line", "kind", "day"]),
     default="line",
     show_default=True,
-    help="A row for each job, deployed model and bucket; for each kind of them; or for each day.",
+    help="One row for each job, deployed model and bucket; for each kind; or for each day.",
 )
 @click.option(
     "--since",
@@ -47,9 +47,9 @@ _EMPTY = "nothing was spent"
 @click.option(
     "--billed",
     type=INPUT,
-    help="Rows of Google's billing export, to compare list prices with; --billing-query gets them.",
+    help="Rows of Google's billing export to compare with list prices; --billing-query prints how to get them.",
 )
-@click.option("--billing-query", is_flag=True, help="Print the command that takes those rows out of the export.")
+@click.option("--billing-query", is_flag=True, help="Print the command that gets those rows from the export.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the rows of jobs, deployed models and buckets as CSV.")
 @click.pass_obj
 def command(
@@ -60,10 +60,10 @@ def command(
     billing_query: bool,
     as_csv: bool,
 ) -> None:
-    """Show what jobs, deployed models and buckets have cost at list price, cost per hour, and what is committed.
+    """Show the list price of jobs, deployed models and buckets: so far, per hour, and committed.
 
-    Committed is the rest of running jobs, and serving until leases end. What was undeployed or deleted is no longer
-    known to the service and is not included; neither is network. --billed shows what Google has billed beside it.
+    Committed is the rest of running jobs, and serving until leases end. The bill omits network traffic. It also omits
+    what was undeployed or deleted, because the service no longer knows it. --billed adds what Google has billed.
     """
     from runner.serving.bill import month_start
     from runner.serving.billed import query
@@ -125,6 +125,8 @@ def command(
         output.warning(f"not included: {name}")
     if any(line.stand_in for line in bill.lines):
         output.note("tokens of a stand-in are counted with its own tokenizer: the real model's number differs")
+    if any(line.unit == "tokens" for line in bill.lines):
+        output.note("tokens are those of all epochs so far; `runner jobs show` shows the tokens of one epoch")
     if bill.leaks:
         count = counted(len(bill.leaks), "thing")
         output.note(f"{count} no longer used: {amount(bill.leaks_usd_per_day)} per day; `runner leaks` lists them")

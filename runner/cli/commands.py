@@ -68,8 +68,9 @@ class Command(click.Command):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; the invocation knows whether it is to name the target."""
-        ctx.ensure_object(Invocation).announces = self.changes
+        """Run the command; the invocation knows its name, and whether it names the target."""
+        invocation = ctx.ensure_object(Invocation)
+        invocation.command, invocation.announces = ctx.command_path, self.changes
         return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -77,8 +77,8 @@ class _UncheckedBash(BashComplete):
 def command(invocation: Invocation, shell: str) -> None:
     """Print the script that completes commands, options, models, states, and the ids and names of jobs and endpoints.
 
-    Nothing is written to your shell's files. Names are those that commands have shown last; a completion that finds
-    them old has them read again in the background, and never waits for a service.
+    The command does not change your shell's files. Completion offers the ids and names that earlier commands have
+    shown, and never waits for a service: if they are old, a background process reads them again.
     """
     root = click.get_current_context().find_root().command
     found = _UncheckedBash if shell == "bash" else get_completion_class(shell)

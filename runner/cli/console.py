@@ -18,10 +18,10 @@ from runner.errors import EngineMissingError
 @click.option("--port", type=Count(0, 65535), help="Port [default: 8090, or a free port if 8090 is taken].")
 @click.pass_obj
 def command(invocation: Invocation, open_it: bool, read_only: bool, port: int | None) -> None:
-    """Serve pages that show and do what the commands do, on this machine only, until Ctrl-C.
+    """Run a web console for datasets, jobs, endpoints and costs, on this machine only, until Ctrl-C.
 
-    They work on the environment that commands work on: the running emulator or Google Cloud. The printed address opens
-    one browser; after it was used, the next one is printed.
+    The console acts where commands act: in the running emulator or on Google Cloud. The printed address works once, for
+    one browser; then the command prints a new one.
     """
     try:
         from runner.console.server import serve

@@ -13,8 +13,8 @@ from runner.wording import camel_keys
 
 command = commands.Group(
     name="context",
-    help="List, add and show the places where commands can work. A context names an environment document, or a project "
-    "and a location.",
+    help="Manage contexts, the places where commands act. A context names an environment document, or a project and a "
+    "location.",
     examples=(
         "runner context ls",
         "runner context add production --environment gs://my-contract-bucket/environment.json",
@@ -23,7 +23,7 @@ command = commands.Group(
     lazy={
         "ls": ("runner.cli.context:ls", "List contexts and mark the one in use."),
         "add": ("runner.cli.context:add", "Add a context."),
-        "show": ("runner.cli.context:show", "Show where a context leads."),
+        "show": ("runner.cli.context:show", "Show the project, location and service of a context."),
         "rm": ("runner.cli.context:rm", "Remove a context."),
     },
 )
@@ -35,10 +35,10 @@ _AUTOMATIC = "the emulator if it has a project here, otherwise flags and RUNNER_
 @click.argument("name", metavar="NAME", shell_complete=completed("contexts"))
 @click.pass_obj
 def use(invocation: Invocation, name: str) -> None:
-    """Work in a context from now on. NAME is emulator, google, or a context that you added.
+    """Set the context in which commands act. NAME is emulator, google, or a context that you added.
 
-    `google` takes project and location from flags and RUNNER_* variables. A flag or RUNNER_ENVIRONMENT still wins over
-    the context for one command.
+    The context `google` takes project and location from flags and RUNNER_* variables. Flags, RUNNER_ENVIRONMENT and
+    RUNNER_CONTEXT override the context.
     """
     from runner.environment import contexts
     from runner.state import emulator_runs
@@ -47,7 +47,7 @@ def use(invocation: Invocation, name: str) -> None:
     found = contexts.load().find(name)
     invocation.output.result(found.to_json(), f"commands now use {_said(found)}", name=name)
     if name == contexts.EMULATOR and not emulator_runs():
-        invocation.output.note("it does not run: `runner emulator start`")
+        invocation.output.note("it is not running: `runner emulator start`")
 
 
 @commands.command(name="ls", examples=("runner context ls", "runner context ls --format json"))
@@ -63,7 +63,7 @@ def ls(invocation: Invocation) -> None:
     rows = [["*" if item.name == name else "", item.name, _said(item, named=False)] for item in every]
     body = [{**item.to_json(), "current": item.name == name} for item in every]
     invocation.output.table(["", "name", "leads to"], rows, body=body, names=[item.name for item in every])
-    invocation.output.note(f"in use by {chosen[1]}" if chosen else f"none is in use: commands work in {_AUTOMATIC}")
+    invocation.output.note(f"in use by {chosen[1]}" if chosen else f"none is in use: commands act in {_AUTOMATIC}")
 
 
 @commands.command(
@@ -95,7 +95,7 @@ def add(invocation: Invocation, name: str) -> None:
 @click.argument("name", metavar="[NAME]", required=False, shell_complete=completed("contexts"))
 @click.pass_obj
 def show(invocation: Invocation, name: str | None) -> None:
-    """Show the project, the location and the service that a context leads to [default: the one in use]."""
+    """Show the project, the location and the service of a context [default: the one in use]."""
     invocation.context = name or invocation.context
     environment = invocation.resolved()
     target = environment.target
@@ -115,7 +115,7 @@ def show(invocation: Invocation, name: str | None) -> None:
 @click.argument("name", metavar="NAME", shell_complete=completed("contexts"))
 @click.pass_obj
 def rm(invocation: Invocation, name: str) -> None:
-    """Remove a context. Nothing changes where it leads to."""
+    """Remove a context. Its project and its resources do not change."""
     from runner.environment import contexts
 
     contexts.remove(name)

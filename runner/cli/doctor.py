@@ -50,7 +50,7 @@ class Finding:
 def command(invocation: Invocation) -> None:
     """Check Python, the installed extras, the emulator, the environment, credentials and whether the services answer.
 
-    The exit code is 1 if something keeps the current environment from working; a missing extra is only reported.
+    The exit code is 1 if the current environment does not work. A missing extra is only reported.
     """
     findings = list(_findings(invocation))
     output = invocation.output

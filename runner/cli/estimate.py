@@ -18,7 +18,7 @@ from runner.cli.options import (
     tokenizer_option,
 )
 from runner.prices import price_range
-from runner.wording import counted
+from runner.wording import tokens_of
 
 if TYPE_CHECKING:
     from runner.jobs.estimate import CostEstimate
@@ -60,6 +60,6 @@ def described(found: CostEstimate) -> list[tuple[str, Any]]:
     """Return what people want to know of an estimate."""
     return [
         ("price", price_range(found.low, found.expected, found.high)),
-        ("tokens", f"{found.tokens:,} per epoch, {found.tokens * found.epochs:,} in {counted(found.epochs, 'epoch')}"),
+        ("tokens", tokens_of(found.tokens, found.epochs)),
         *[("because" if number == 0 else "", reason) for number, reason in enumerate(found.reasons)],
     ]

@@ -16,7 +16,7 @@ from runner.cli.options import Invocation
 @click.argument("name", metavar="[CODE]", required=False, shell_complete=completed("explanations"))
 @click.pass_obj
 def command(invocation: Invocation, name: str | None) -> None:
-    """Explain CODE: the code of an error or of a dataset finding, an exit code, or the name of a document.
+    """Explain CODE: an error code, a finding code, an exit code, or the name of a document.
 
     Without CODE, list all of them.
     """

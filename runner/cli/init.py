@@ -63,7 +63,8 @@ def command(
 ) -> None:
     """Write a folder with a tuning job: manifest and schema, data, a workflow for pull requests, .gitignore, README.
 
-    At a terminal, ask for what no option says: model, data and budget. Nothing is overwritten, and nothing is sent.
+    At a terminal, the command asks for model, data and budget if you did not pass them as options. It overwrites
+    nothing and sends nothing.
     """
     from runner.scaffold import MANIFEST, Answers, write
 

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import NoReturn, TextIO
 
 import click
 
@@ -17,7 +17,7 @@ from runner import local_files
 from runner.cli.commands import Group
 from runner.cli.options import Invocation
 from runner.cli.text import of_few_characters, replaced
-from runner.errors import DiskError, RunnerError
+from runner.errors import ConfigurationError, DiskError, RunnerError
 from runner.waiting import told
 
 INTERNAL_ERROR = 70
@@ -29,8 +29,11 @@ BROKEN_PIPE = 141
 COMMANDS = {
     "quickstart": ("runner.cli.quickstart", "Tune a small model on this machine and compare it with its base."),
     "init": ("runner.cli.init", "Write a folder with a tuning job that you can plan at once."),
-    "emulator": ("runner.cli.emulator.group", "Run the local server that speaks Google's protocols."),
-    "use": ("runner.cli.context:use", "Choose where commands work: the emulator, Google Cloud, or a context of yours."),
+    "emulator": ("runner.cli.emulator.group", "Run a local server with Google's APIs."),
+    "use": (
+        "runner.cli.context:use",
+        "Set where commands act: the emulator, Google Cloud, or a context that you added.",
+    ),
     "context": ("runner.cli.context", "List, add and show the places where commands can work."),
     "environment": ("runner.cli.environment", "Show the project, location and buckets that commands use."),
     "models": ("runner.cli.models", "List base models with limits, modes and prices."),
@@ -45,15 +48,15 @@ COMMANDS = {
     "checkpoints": ("runner.cli.checkpoints.group", "List, download and prune checkpoints of a tuning job."),
     "reproduce": ("runner.cli.reproduce", "Run a job again from its run manifest."),
     "endpoints": ("runner.cli.endpoints.group", "Deploy and undeploy tuned models."),
-    "bill": ("runner.cli.bill", "Show what jobs and deployments have cost and cost now."),
+    "bill": ("runner.cli.bill", "Show the cost of jobs and deployments: so far, and per hour."),
     "leaks": ("runner.cli.leaks", "Find what still costs money but is no longer used."),
-    "repair": ("runner.cli.repair", "Mend damaged state of this tool."),
+    "repair": ("runner.cli.repair", "Repair damaged state of this tool."),
     "predict": ("runner.cli.asking.predict", "Send instances to an endpoint."),
     "batch": ("runner.cli.asking.batch", "Send a file of questions to an endpoint."),
     "eval": ("runner.cli.asking.evaluate", "Compare a tuned model with its base."),
     "chat": ("runner.cli.asking.chat", "Talk with a tuned model."),
     "infra": ("runner.cli.infra.group", "Set up a Google Cloud project with the Pulumi program."),
-    "console": ("runner.cli.console", "Serve pages that show and do what the commands do."),
+    "console": ("runner.cli.console", "Run a web console on this machine."),
     "open": ("runner.cli.open", "Open the page of a job, an endpoint, or the project."),
     "explain": ("runner.cli.explain", "Explain an error, a finding of a dataset, or an exit code."),
     "completion": ("runner.cli.completion", "Print the completion script of a shell."),
@@ -259,7 +262,10 @@ def _dispatch(arguments: list[str], invocation: Invocation) -> int:
 def _report_failure(error: RunnerError, invocation: Invocation) -> int:
     if invocation.debug:
         _print_traceback()
-    invocation.output.failure(error.to_json(), listed=invocation.has_listed_findings)
+    body = error.to_json()
+    if "hint" not in body and invocation.command:
+        body["hint"] = f"`{invocation.command} --help` has examples"
+    invocation.output.failure(body, listed=invocation.has_listed_findings)
     return error.exit_code
 
 
@@ -272,14 +278,8 @@ def _report_usage(error: click.ClickException, invocation: Invocation, arguments
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "runner"
     message = " ".join(error.format_message().split()).rstrip(".")  # click lists choices on lines of their own
-    body: dict[str, Any] = {
-        "code": "configuration",
-        "message": message[:1].lower() + message[1:],
-        "hint": _usage_hint(error, path),
-        "problems": [message],
-    }
-    invocation.output.failure(body)
-    return 2
+    known = ConfigurationError(message[:1].lower() + message[1:], hint=_usage_hint(error, path))
+    return _report_failure(known, invocation)
 
 
 def _usage_hint(error: click.ClickException, path: str) -> str:

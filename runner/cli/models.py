@@ -1,4 +1,4 @@
-"""`runner models`: the catalogue of base models."""
+"""`runner models`: the catalog of base models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ command = commands.Group(
     examples=("runner models ls", "runner models show meta/llama3_1@llama-3.1-8b-instruct"),
     lazy={
         "ls": ("runner.cli.models:ls", "List base models."),
-        "show": ("runner.cli.models:show", "Show everything known about a base model."),
+        "show": ("runner.cli.models:show", "Show the modes, limits and prices of a base model."),
     },
 )
 
@@ -31,7 +31,7 @@ command = commands.Group(
 @click.option("--all", "everything", is_flag=True, help="Include models that only newer pages of the service list.")
 @click.pass_obj
 def ls(invocation: Invocation, everything: bool) -> None:
-    """List base models: tuning modes, longest example in tokens, published price of a million trained tokens."""
+    """List base models: tuning modes, longest example in tokens, published price per million trained tokens."""
     from runner.catalog import models
 
     chosen = [model for model in models() if everything or model.in_specification]
@@ -56,7 +56,7 @@ def ls(invocation: Invocation, everything: bool) -> None:
 @click.argument("model", metavar="MODEL", shell_complete=completed("models"))
 @click.pass_obj
 def show(invocation: Invocation, model: str) -> None:
-    """Show everything known about a base model. MODEL is an ID, an alias or the long form `publishers/…`."""
+    """Show the modes, limits and prices of a base model. MODEL is an ID, an alias or the long form `publishers/…`."""
     from runner.catalog import find_model, load_catalog
 
     found = find_model(model)

@@ -25,9 +25,9 @@ _CONSOLE = "https://console.cloud.google.com/vertex-ai"
 @click.option("--print", "only_print", is_flag=True, help="Print the address without opening it.")
 @click.pass_obj
 def command(invocation: Invocation, what: str | None, only_print: bool) -> None:
-    """Open the page of a job, an endpoint, or the project's tuning jobs in Google's console.
+    """Open the page of a job, an endpoint, or all tuning jobs in Google's console.
 
-    Without a graphical session, the address is printed. The emulator has one page, which says what it is; `runner
+    Without a graphical session, the command prints the address. The emulator has one page, which describes it; `runner
     console` shows jobs and endpoints.
     """
     import os

@@ -48,6 +48,8 @@ class Invocation:
     accept_unknown_cost: bool = False
     interrupted: str = ""
     """What to say after Ctrl-C: what goes on by itself and how to come back."""
+    command: str = ""
+    """The command that runs, such as `runner jobs ls`."""
     announces: bool = False
     """Whether the command changes or costs something, so that its first line names the target."""
     target: Target | None = None
@@ -172,9 +174,7 @@ class Money(_FloatType):
             self.fail(str(error), param, ctx)
 
 
-class Count(click.IntRange):
-    """A whole number in a range."""
-
+class _Whole:
     name = "whole number"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
@@ -182,14 +182,28 @@ class Count(click.IntRange):
         return "N"
 
 
-class Number(click.FloatRange):
-    """A number in a range."""
-
+class _Number:
     name = "number"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """Return what help shows for a value."""
         return "X"
+
+
+class Whole(_Whole, click.types.IntParamType):
+    """A whole number."""
+
+
+class Count(_Whole, click.IntRange):
+    """A whole number in a range."""
+
+
+class Number(_Number, click.types.FloatParamType):
+    """A number."""
+
+
+class Quantity(_Number, click.FloatRange):
+    """A number in a range."""
 
 
 def local_path(
@@ -325,11 +339,11 @@ SAMPLING = ("max_tokens", "temperature", "top_p", "top_k", "seed")
 sampling_options = together(
     click.option("--max-tokens", type=Count(1), help="Maximum number of tokens in an answer."),
     click.option(
-        "--temperature", type=Number(0, 2), help="Sampling temperature; 0 always picks the most likely token."
+        "--temperature", type=Quantity(0, 2), help="Sampling temperature; 0 always picks the most likely token."
     ),
-    click.option("--top-p", type=Number(0, 1), help="Cumulative probability to sample from."),
+    click.option("--top-p", type=Quantity(0, 1), help="Cumulative probability to sample from."),
     click.option("--top-k", type=Count(1), help="Number of most likely tokens to sample from."),
-    click.option("--seed", type=int, metavar="N", help="Random seed; the same seed gives the same answer."),
+    click.option("--seed", type=Whole(), help="Random seed; the same seed gives the same answer."),
 )
 """The arguments of `SAMPLING`, each None when not given."""
 replace_output_option = click.option(

@@ -17,19 +17,21 @@ from runner.cli.options import Invocation
 
 _HEAD = """# Command line
 
-Made by `python -m runner.cli.reference > docs/cli.md`; a test compares the two. Every command prints its result to
-standard output and everything else to standard error, and takes the global options anywhere on the line. With
-`--format json` the result is one JSON document, or one a line for what comes in pieces, and an error is one JSON object
-on standard error; exit codes are in [errors.md](errors.md). `--quiet` prints bare names, for `xargs`.
+`python -m runner.cli.reference > docs/cli.md` generates this page, and a test compares the two.
 
-`runner` executes and imports nothing that lies in the current directory, so it is safe to use in a folder that
-somebody else made. `python -m runner` is not: Python itself looks for modules in the current directory first. Where the
-script `runner` is not on the PATH, use `python -P -m runner`. `runner infra` with Pulumi's engine runs the program in
-the folder that `--directory` names.
+Every command prints its result to standard output and everything else to standard error. Global options can stand
+anywhere on the line. With `--format json`, the result is one JSON document, or one per line for commands that print
+events. An error is one JSON object on standard error; see [errors and exit codes](errors.md). `--quiet` prints only
+names, for `xargs`.
 
-Results are tables. In a narrow terminal ids get shorter, to beginnings that commands accept, and columns that are named
-below the table go; only then each row becomes a block. No value is cut. Control
-characters in remote texts are spelled out.
+`runner` does not execute or import anything from the current directory, so you can use it in a folder that somebody
+else made. Python itself imports modules from the current directory first: if the script `runner` is not on the PATH,
+run `python -P -m runner` and not `python -m runner`. With Pulumi's engine, `runner infra` runs the program in the
+folder that `--directory` names.
+
+Results are tables. If a table is wider than the terminal, `runner` first shortens ids to prefixes that commands accept,
+then drops columns and names them below the table, and only then prints each row as a block. It never cuts a value.
+Control characters in text from a service are escaped.
 """
 
 _WIDTH = 100
@@ -51,15 +53,15 @@ def reference() -> str:
 
 _MAN_HEAD = """.TH RUNNER 1
 .SH NAME
-runner \\- check data, price, submit and watch tuning jobs of open models, deploy what they make, and ask it
+runner \\- tune open models on Google Cloud: check data, submit jobs, deploy tuned models, send prompts
 .SH SYNOPSIS
 .B runner
 .RI [ OPTIONS ] " COMMAND " [ ARGUMENTS ]...
 .SH DESCRIPTION
 Every command prints its result to standard output and everything else to standard error. With
 .B \\-\\-format json
-the result is one JSON document, or one a line for what comes in pieces, and an error is one JSON object on standard
-error.
+the result is one JSON document, or one per line for commands that print events, and an error is one JSON object on
+standard error.
 .B runner explain
 .I CODE
 explains an error, a finding, or an exit code.

@@ -11,14 +11,14 @@ from runner.wording import counted
 
 
 @commands.command(name="repair", changes=True, examples=("runner repair", "runner repair --dry-run --format json"))
-@click.option("--dry-run", is_flag=True, help="Show what is damaged, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the damage without changing anything.")
 @click.pass_obj
 def command(invocation: Invocation, dry_run: bool) -> None:
-    """Mend damaged state: files of this machine, and records of manifests in the contract bucket.
+    """Repair damaged state: files on this machine, and records of manifests in the contract bucket.
 
-    Nothing is deleted. What cannot be read is set aside under another name, and jobs and deployments are found again
-    from the service. If several jobs carry the identity of one manifest, one is chosen; the others are named, and not
-    canceled.
+    The command deletes nothing. It renames files and records that it cannot read, and finds their jobs and deployments
+    again on the service. If several jobs have the identity of one manifest, it chooses one and lists the others without
+    cancelling them.
     """
     from runner.serving.repair import cloud_damages, local_damages
 

@@ -32,10 +32,10 @@ def command(
     submit_it: bool,
     watch_it: bool,
 ) -> None:
-    """Show what JOB was made from and what has changed since; with --submit, run it again.
+    """Show the inputs of JOB and what has changed since; with --submit, run it again.
 
-    JOB needs its run manifest, which this tool writes beside the results of every job that it submits. If the data has
-    changed, nothing is submitted, because that would be a different job. The current price applies.
+    JOB needs a run manifest, which this tool writes beside the results of every job that it submits. If the data has
+    changed, the command submits nothing, because that would be a different job. The current price applies.
     """
     from runner.jobs.repeating import reproduction
 
@@ -100,7 +100,7 @@ def _described(manifest: dict[str, Any], changes: list[dict[str, Any]]) -> list[
     for role, version in manifest["datasets"].items():
         if version:
             pairs.append((f"{role} data", f"CRC32C {version['crc32c']}, generation {version['generation']}"))
-    pairs += [("catalogue", manifest["catalog"]), ("price", manifest["price"].get("usdPerMillionTokens"))]
+    pairs += [("catalog", manifest["catalog"]), ("price", manifest["price"].get("usdPerMillionTokens"))]
     pairs += list(manifest["versions"].items())
     git = manifest.get("git")
     if git:

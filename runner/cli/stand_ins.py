@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from runner.gcp.tuning_jobs import TuningJob
 
 
-def tell_of_job(invocation: Invocation, job: TuningJob) -> None:
-    """Say, on standard error, what a job of the emulator really trains."""
-    if job.stand_in:
-        invocation.output.note(f"stand-in: job {job.id} trains {job.stand_in}")
+def tell_of_job(invocation: Invocation, job: TuningJob, *, rates: bool = False) -> None:
+    """Say, on standard error, what a job of the emulator really trains; `rates` where its learning rates are shown."""
+    if not job.stand_in:
+        return
+    scaled = rates and job.rate_scale != 1
+    more = f"; learning rates are the stand-in's, up to {job.rate_scale:g} times the job's" if scaled else ""
+    invocation.output.note(f"stand-in: job {job.id} trains {job.stand_in}{more}")
 
 
 def tell_of_answers(

@@ -19,6 +19,19 @@ _EXCERPT = 2000
 """Characters of a line that are shown."""
 
 
+def standard_input() -> str:
+    """Return all of standard input. Raises ConfigurationError where it is not UTF-8."""
+    import sys
+
+    from runner.local_files import text_of
+
+    try:
+        content = sys.stdin.buffer.read()
+    except AttributeError:  # a stream of text took its place
+        return sys.stdin.read()
+    return text_of(content, "standard input")
+
+
 def width(text: str) -> int:
     """Return how many terminal columns a text takes: wide East Asian characters and emoji two, combining marks none."""
     if text.isascii():

@@ -178,7 +178,7 @@ class Check:
         # Of what is not UTF-8 and was not decoded, the lines are named.
         notes = list(opened.notes) if opened.compression or opened.encoding not in {"utf-8", "utf-8-sig"} else []
         if opened.compression and path != STDIN and path.suffix not in COMPRESSED:
-            notes.append(f"compressed ({opened.compression}), whatever its name says")
+            notes.append(f"compressed ({opened.compression}) (not as its name says)")
         for note in notes:
             self.add(report, "decoded", "warning", note, "uploads are plain JSON Lines in UTF-8")
         if self.as_stored and isinstance(path, RemoteObject) and (opened.compression or opened.encoding != "utf-8"):

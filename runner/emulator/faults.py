@@ -41,19 +41,19 @@ TWINS = {
 REQUEST_ACTIONS = {
     "status": "answer with this error, before anything is done: an HTTP number or a google.rpc.Code name",
     "status-after": "do what was asked, then answer with this error",
-    "delay": "wait so many seconds first",
+    "delay": "wait this many seconds first",
     "drop": "close the connection before anything is done; `drop=reset` by a TCP reset",
     "drop-after": "do what was asked, then close the connection",
     "agent-missing": "refuse a policy that names the tuning service agent: it does not exist yet",
 }
 JOB_ACTIONS = {
-    "quota-wait": "WAITING_FOR_QUOTA for so many seconds",
-    "capacity-wait": "WAITING_FOR_CAPACITY for so many seconds",
-    "stall": "TUNING without a step for so many seconds, or until it is cancelled",
+    "quota-wait": "WAITING_FOR_QUOTA for this many seconds",
+    "capacity-wait": "WAITING_FOR_CAPACITY for this many seconds",
+    "stall": "TUNING without a step for this many seconds, or until you cancel the job",
     "fail": "fail with a cause: data, configuration, permission, quota, capacity or platform",
 }
 DEPLOYMENT_ACTIONS = {
-    "slow": "start serving so many seconds late, or once the fault is cleared",
+    "slow": "start to serve this many seconds late, or when the fault is cleared",
     "fail": "fail with a cause: quota, capacity or crash",
 }
 _LONGEST_PATTERN = 1100

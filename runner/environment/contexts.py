@@ -75,7 +75,7 @@ def load() -> Contexts:
     except (FileNotFoundError, NotADirectoryError):
         return Contexts()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}", hint=f"delete {path} to begin anew") from error
+        raise ConfigurationError(f"{path} cannot be read: {error}", hint=f"delete {path} to start over") from error
 
 
 def add(context: Context) -> None:
@@ -143,7 +143,7 @@ def chosen(flag: str | None) -> tuple[Context, str] | None:
 def emulator_place(*, chosen: bool) -> str | None:
     """Return the environment document of the emulator, None where there is no emulator and none was chosen.
 
-    An emulator that has stopped is an error, not a reason to work on Google Cloud.
+    An emulator that has stopped is an error, not a reason to switch to Google Cloud.
 
     Raises:
         UnreachableError: it does not run.
@@ -154,11 +154,11 @@ def emulator_place(*, chosen: bool) -> str | None:
         return str(document)
     if runs:
         message = "the emulator has no project yet"
-        hint = f"`runner emulator provision`, or `runner use {GOOGLE}` to work on Google Cloud"
+        hint = f"`runner emulator provision`, or `runner use {GOOGLE}` to switch to Google Cloud"
         raise ConfigurationError(message, hint=hint)
     if chosen or document.is_file():
         raise UnreachableError(
-            "the emulator, where commands work, does not run",
-            hint=f"`runner emulator start`, or `runner use {GOOGLE}` to work on Google Cloud",
+            "commands act in the emulator, which is not running",
+            hint=f"`runner emulator start`, or `runner use {GOOGLE}` to switch to Google Cloud",
         )
     return None

@@ -61,7 +61,7 @@ def place_of(flags: Mapping[str, str | None], *, addressed: bool) -> Place:
 
     Raises:
         ConfigurationError: both a document and a context are given, or no context has that name.
-        UnreachableError: the emulator, where commands work, does not run.
+        UnreachableError: commands act in the emulator, which is not running.
     """
     given = flags.get("environment")
     if given and flags.get("context"):

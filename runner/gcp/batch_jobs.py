@@ -14,7 +14,7 @@ from runner.gcp.job_states import HasState
 from runner.gcp.session import Session
 
 KEY = "key"
-"""Field of an instance that comes back with its prediction; the model does not see it."""
+"""Field of an instance that the service returns with its prediction; the model does not see it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

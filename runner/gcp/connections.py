@@ -230,7 +230,7 @@ class Connection(http.client.HTTPConnection):
         lines = [f"{verb} {target} HTTP/1.1", *[f"{name}: {value}" for name, value in fields.items()]]
         together = "".join(lines)
         if not (together.isprintable() and together.isascii()) or " " in target:
-            raise ValueError("the address or a header of the request holds a sign that is not allowed there")
+            raise ValueError("the address or a header of the request contains a character that is not allowed there")
         message = ["\r\n".join([*lines, "\r\n"]).encode(), *body]
         if not hasattr(self.sock, "sendmsg") or self.sock.__class__ is not socket.socket:  # TLS has no sendmsg
             self.sock.sendall(b"".join(message))

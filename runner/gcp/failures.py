@@ -32,10 +32,19 @@ REPEAT_SECONDS = 100.0
 """A call that has taken longer is not repeated: a service that is silent has been asked twice by then."""
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 32.0
-LISTED = "the service lists it, and says that it is not there"
+LISTED = "the service lists it, but answers that it does not exist"
 """Said when a removal is answered with 404, which proves nothing: what is forgotten goes on costing money."""
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses of failures that pass by themselves."""
+
+_NOTHING_DEPLOYED = re.compile(r"traffic_split|no deployed model", re.IGNORECASE)
+"""What the service says of an endpoint at which no model answers."""
+_LISTING = {
+    "/endpoints/": "runner endpoints ls",
+    "/tuningJobs/": "runner jobs ls",
+    "gs://": "runner environment show",
+}
+"""Parts of a resource's name, and the command that lists such resources."""
 
 _DECIDED_FIRST = frozenset({400, 401, 403, 404, 501})
 
@@ -104,7 +113,7 @@ def translate(error: Exception, method: str, resource: str) -> Exception:
         kind = UnreachableError if isinstance(error, ConnectError) else ConnectionLostError
         hint = "check the address and the network; `runner emulator status` tells whether the local server runs"
         if isinstance(error, StrangerError):
-            hint = "nothing was sent; an answer, or a record in a bucket, names that host: look who can write there"
+            hint = "nothing was sent; an answer, or a record in a bucket, names that host: check who can write there"
         return kind(f"{method} {resource}: {error}", hint=hint)
     return error
 
@@ -119,7 +128,7 @@ def api_error(http: int, body: Any, fallback: str = "", *, method: str, resource
     status = str(inner.get("status") or _STATUS_OF_HTTP.get(http, "UNKNOWN"))
     kind = _kind(http, status)
     message = f"{method} {resource}: {text}" if resource else f"{method}: {text}"
-    hint = _hint(http, inner, text)
+    hint = _hint(http, inner, text, resource)
     return kind(message, status=status, http=http, method=method, resource=resource, hint=hint)
 
 
@@ -153,7 +162,7 @@ def data_loss(resource: str, problem: str, *, method: str) -> GoogleApiError:
     """Return the error for bytes, or what is said of them, that changed under way."""
     message = f"{method} {resource}: {problem}"
     return GoogleApiError(
-        message, status="DATA_LOSS", http=500, method=method, resource=resource, hint="run the command once more"
+        message, status="DATA_LOSS", http=500, method=method, resource=resource, hint="run the same command again"
     )
 
 
@@ -193,7 +202,7 @@ def _kind(http: int, status: str) -> type[GoogleApiError]:
     return GoogleApiError
 
 
-def _hint(http: int, body: dict[str, Any], text: str) -> str | None:
+def _hint(http: int, body: dict[str, Any], text: str, resource: str) -> str | None:
     details = body.get("details")
     for detail in details if isinstance(details, list) else []:
         if not isinstance(detail, dict) or detail.get("reason") != "SERVICE_DISABLED":
@@ -208,9 +217,11 @@ def _hint(http: int, body: dict[str, Any], text: str) -> str | None:
     match = re.search(r"(\S+@\S+) does not have (storage\.\S+) access", text)
     if match:
         return f"grant roles/storage.objectUser on the bucket to {match[1]}"
-    if http == 429:
-        return "ask again later, or request more quota"
-    return None
+    if http == 400 and _NOTHING_DEPLOYED.search(text):
+        return f"deploy a model there: `runner endpoints deploy JOB --endpoint {resource.rpartition('/')[2]}`"
+    if http == 404:
+        return next((f"`{command}` lists them" for part, command in _LISTING.items() if part in resource), None)
+    return "run the same command again later" if http in PASSING and http != 429 else None
 
 
 def _json(response: Response) -> Any:

@@ -56,7 +56,7 @@ class DefaultLogin:
         try:
             self._credentials.refresh(transport)  # type: ignore[no-untyped-call]
         except google.auth.exceptions.TransportError as error:
-            raise UnreachableError(f"the service that gives out tokens cannot be reached: {error}") from error
+            raise UnreachableError(f"the token service cannot be reached: {error}") from error
         except google.auth.exceptions.GoogleAuthError as error:
             ahead = transport.ahead if isinstance(transport, _PlainTransport) else None
             raise useless(_file(), str(error), ahead=ahead) from error

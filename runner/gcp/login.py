@@ -67,7 +67,7 @@ def refused(message: str, otherwise: str = "", *, ahead: float | None = None) ->
         ahead: by how many seconds this machine's clock was ahead of the answer that refused them.
     """
     clock = off(ahead)
-    hint = "set the clock (`sudo timedatectl set-ntp true`) and run the command once more; otherwise " if clock else ""
+    hint = "set the clock (`sudo timedatectl set-ntp true`) and run the same command again; otherwise " if clock else ""
     return PermissionDeniedError(
         f"{message}; {clock}" if clock else message,
         status="UNAUTHENTICATED",

@@ -53,7 +53,7 @@ def wait(
             document = get(session, name)
         except NotFoundError as error:
             raise GoogleApiError(
-                f"the service does not know {name} any more: how it ended is unknown",
+                f"the service no longer knows {name}: its result is unknown",
                 status="UNKNOWN",
                 http=500,
                 method="operations.get",
@@ -64,7 +64,7 @@ def wait(
             return _result(document, name)
         if progress:
             progress(waited, str((document.get("metadata") or {}).get("deploymentStage", "")))
-    raise WaitTimeoutError(f"{name} has not ended after {timeout:.0f} s; it goes on")
+    raise WaitTimeoutError(f"{name} has not ended after {timeout:.0f} s; it continues")
 
 
 def _result(document: dict[str, Any], name: str) -> dict[str, Any]:

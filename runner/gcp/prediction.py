@@ -236,7 +236,7 @@ def _pieces(data: str, name: str) -> Iterator[ChatChunk]:
     try:
         event = parsed(data)
     except ValueError as error:
-        raise data_loss(name, "the stream holds what is not JSON", method="chat.completions") from error
+        raise data_loss(name, "the stream contains text that is not JSON", method="chat.completions") from error
     if "error" in event:
         inner = event["error"] if isinstance(event["error"], dict) else {"message": str(event["error"])}
         code = inner.get("code")

@@ -115,7 +115,7 @@ class ServiceClock:
             if moment is None or passed - since > _KEPT_SECONDS:
                 continue
             if sign * (moment + passed - since - now) > _DIFFERENCE_SECONDS:
-                return f"the service made something at {made}, and says that it is {times.to_seconds(now)} now"
+                return f"the service created something at {made}, and reports the time {times.to_seconds(now)} now"
         return ""
 
     def ahead(self) -> float | None:

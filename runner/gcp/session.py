@@ -239,7 +239,7 @@ class Session:
                 answered(response)
             items = page.get(key, [])
             if key in _NAMED and page and not {key, "nextPageToken"} & page.keys():
-                raise data_loss(resource, f"the answer has neither {key} nor is it empty", method=method)
+                raise data_loss(resource, f"the answer is not empty, but has no {key}", method=method)
             name = _NAMED.get(key)
             nameless = name and next((item for item in items if not name.fullmatch(item.get("name", ""))), None)
             if nameless:

@@ -91,6 +91,11 @@ class TuningJob(HasState):
         return str(self.emulator.get("weights", "")) if self.emulator.get("standIn") else ""
 
     @property
+    def rate_scale(self) -> float:
+        """Return how many times the job's learning rate a stand-in trains at, at most; 1.0 for real weights."""
+        return float(self.emulator.get("learningRateScale") or 1.0)
+
+    @property
     def counted_by_stand_in(self) -> bool:
         """Tell whether its tokens are those of a stand-in's tokenizer, of which the real model's count differs."""
         return bool(self.stand_in) and not self.emulator.get("ownTokenizer")

@@ -56,7 +56,7 @@ class Sent:
 def unchanged(path: Path, expected: str, actual: str) -> str:
     """Return a file's CRC32C. Raises ConfigurationError if another one was `expected`; "" expects none."""
     if expected not in {"", actual}:
-        raise ConfigurationError(f"{path} has changed since it was read first", hint="run the command once more")
+        raise ConfigurationError(f"{path} changed while it was being read", hint="run the same command again")
     return actual
 
 
@@ -307,7 +307,7 @@ class _Pieces:
                 # The service refuses a last piece that is not the last by its numbers: the file is looked at before.
                 if last < self.size and os.fstat(stream.fileno()).st_size < self.size:
                     unchanged(self.path, self.upload.checksum, crc32c_of(self.path))
-                    raise ConfigurationError(f"cannot read {self.path}: it ends before its size")
+                    raise ConfigurationError(f"cannot read {self.path}: the file is shorter than its size")
                 span = f"bytes {offset}-{last - 1}/{self.size}" if data else f"bytes */{self.size}"
                 answer = self._put(address, data, span, expected=(308,))
                 if answer.is_success:
@@ -316,7 +316,7 @@ class _Pieces:
                 before, offset = offset, _received(answer)
                 stuck = 0 if offset > before else stuck + 1
                 if offset > last or stuck >= ATTEMPTS:
-                    problem = f"of {last} bytes that were sent, the service says to have {offset}"
+                    problem = f"of {last} bytes that were sent, the service reports {offset}"
                     raise data_loss(self.upload.uri, problem, method=_INSERT)
                 self.upload.tell(offset, self.size)
 

@@ -82,7 +82,7 @@ def estimate(spec: TuningJobSpec, statistics: DatasetStatistics) -> CostEstimate
     """Return the price of a job on this data.
 
     Raises:
-        UnknownModelError: the base model is not in the catalogue.
+        UnknownModelError: the base model is not in the catalog.
     """
     resolved = spec.resolved()
     model = find_model(resolved.base_model)
@@ -106,7 +106,7 @@ def estimate(spec: TuningJobSpec, statistics: DatasetStatistics) -> CostEstimate
     if price is None:
         reasons.append(f"no price is published for tuning {model.name} in mode {resolved.mode}")
     else:
-        reasons.append(f"list price of {catalog.price_date}; Cloud Storage and serving are billed besides")
+        reasons.append(f"list price of {catalog.price_date}; Cloud Storage and serving are billed in addition")
 
     def dollars(tokens: int) -> float | None:
         return None if price is None else tokens * epochs * price / 1e6

@@ -1,4 +1,4 @@
-"""What a tuning job is to do, checked against the catalogue before anything is sent."""
+"""What a tuning job is to do, checked against the catalog before anything is sent."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ class SpecProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuningJobSpec:
-    """One supervised tuning job. None leaves a value to the catalogue or the service."""
+    """One supervised tuning job. None leaves a value to the catalog or the service."""
 
     base_model: str
-    """Id, alias or long form of the catalogue."""
+    """Id, alias or long form of the catalog."""
     training_dataset: str
     """`gs://…/train.jsonl`."""
     mode: TuningMode | None = None
@@ -70,9 +70,9 @@ class TuningJobSpec:
     """`gs://` folder; None makes one in the outputs bucket, named after the job's fingerprint."""
     epochs: int | None = None
     learning_rate: float | None = None
-    """None is the catalogue's starting point for model and mode."""
+    """None is the catalog's starting point for model and mode."""
     adapter_size: int | None = None
-    """LoRA rank, PEFT_ADAPTER only; None is the catalogue's."""
+    """LoRA rank, PEFT_ADAPTER only; None is the catalog's."""
     batch_size: int | None = None
     """Examples per step; None leaves it to the service."""
     display_name: str = ""
@@ -85,10 +85,10 @@ class TuningJobSpec:
     kms_key: str | None = None
 
     def resolved(self) -> TuningJobSpec:
-        """Return the specification with the model's own id and every default of the catalogue filled in.
+        """Return the specification with the model's own id and every default of the catalog filled in.
 
         Raises:
-            UnknownModelError: the base model is not in the catalogue.
+            UnknownModelError: the base model is not in the catalog.
         """
         model = find_model(self.base_model)
         mode = self.mode or default_mode(model)
@@ -114,7 +114,7 @@ class TuningJobSpec:
         try:
             model = find_model(self.base_model)
         except UnknownModelError as error:
-            message = f"{self.base_model[:100]!r} is not in the catalogue ({error.hint})"
+            message = f"{self.base_model[:100]!r} is not in the catalog ({error.hint})"
             problems.append(SpecProblem("base_model", message))
         else:
             problems += _mode_problems(self, model)

@@ -66,9 +66,9 @@ def read(path: Path, *, since: str, until: str) -> Billed:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ConfigurationError(f"{path} is larger than {_MOST_BYTES >> 20} MiB: group the rows by day and SKU")
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise local_files.unreadable(path, error) from error
+    text = local_files.read_text(path)
     problems: list[str] = []
     kinds: dict[str, float] = dict.fromkeys(KINDS, 0.0)
     days: dict[str, float] = defaultdict(float)

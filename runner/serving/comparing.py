@@ -90,7 +90,10 @@ def compare(
         problems.append("give a base endpoint or a base model to compare with")
     if endpoint is not None and model is not None:
         problems.append("give either an endpoint or a model")
-    require_sound(problems)
+    require_sound(
+        problems,
+        hint="`runner eval FILE --base-endpoint ID`, or `--base-model PUBLISHER/MODEL` for one that Google serves",
+    )
     if engine == "vertex" and (model is not None or base_model is not None):
         message = "a Google-managed model has no batch prediction job here: give a tuning job, a model or an endpoint"
         raise ConfigurationError(message)

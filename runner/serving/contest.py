@@ -127,7 +127,7 @@ def _not_offered(session: Session, questions: Sequence[Question], base: Responde
     """Return why the loss cannot be measured, or "": the first question is tried."""
     for who in (base, tuned):
         if who.deployed_model:
-            return f"{who.name} is asked before it has traffic, for its answers alone"
+            return f"{who.name} is asked only for answers before it gets traffic"
         try:
             answer_loss(session, who, questions[0].messages, questions[0].reference)
         except NotOfferedError as error:

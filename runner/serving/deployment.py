@@ -168,7 +168,7 @@ def removable(
             f"{what} on endpoint {found.id} was deployed by this tool"
             if not only
             else (f"endpoint {found.id} has no model {only} of this tool"),
-            hint="the console, or gcloud, can undeploy it",
+            hint="use Google's console or gcloud to undeploy it",
         )
     return own
 

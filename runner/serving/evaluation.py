@@ -209,7 +209,7 @@ def _likelihood(pairs: Sequence[Pair], seed: int) -> tuple[Likelihood | None, st
     base = [old for old, _ in measured if old]
     tuned = [new for _, new in measured if new]
     if not measured:
-        return None, "no answer's tokens could be told from its question's"
+        return None, "the tokens of the answers could not be separated from those of the questions"
     if any(old.tokens != new.tokens for old, new in zip(base, tuned, strict=True)):
         return None, "base and tuned model cut the answers into different tokens, so that a loss per token says nothing"
     found = Likelihood(

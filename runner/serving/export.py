@@ -51,7 +51,7 @@ def inspect(directory: Path) -> Weights:
     ]
     config = _json(directory / "config.json", problems)
     if "auto_map" in config:
-        problems.append("config.json names code of its own to load (auto_map)")
+        problems.append("config.json loads custom code (auto_map)")
     names = sorted(path for path in directory.glob("*.safetensors"))
     if not names:
         problems.append(f"no .safetensors files are in {directory}")

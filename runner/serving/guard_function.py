@@ -22,4 +22,4 @@ def main(request: Any) -> tuple[str, int]:
         [*jobs, "--only-jobs", "--location", "global"],
     ]
     status = max(idle_guard.main(arguments) for arguments in passes)
-    return ("done", 200) if status == 0 else (f"status {status}; the log says why", 500)
+    return ("done", 200) if status == 0 else (f"status {status}; the log has the reason", 500)

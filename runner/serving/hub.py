@@ -152,7 +152,7 @@ def _upon(plan: PushPlan, info: Any) -> PushPlan:
     if bool(info.private) is not plan.private:
         now, wanted = ("private", "public") if info.private else ("public", "private")
         raise ConfigurationError(
-            f"{plan.repository} is there and {now}, and is to be {wanted}", hint="push to a new name"
+            f"{plan.repository} exists and is {now}, but should be {wanted}", hint="push to a new name"
         )
     there = {item.rfilename: item for item in info.siblings or [] if item.rfilename not in _OURS_TO_IGNORE}
     if not there:

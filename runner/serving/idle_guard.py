@@ -37,14 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--project", help="Google Cloud project [RUNNER_PROJECT]")
     parser.add_argument("--location", action="append", help="location, several times for several [RUNNER_LOCATION]")
     parser.add_argument("--environment", help="environment document: a file or a gs:// object")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be removed, change nothing")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be removed, without changing anything")
     parser.add_argument(
         "--jobs-ended-minutes", type=float, metavar="N", help="name jobs that failed in the last N minutes"
     )
     parser.add_argument(
-        "--jobs-waiting-hours", type=float, metavar="N", default=4.0, help="name jobs that wait longer [4]"
+        "--jobs-waiting-hours", type=float, metavar="N", default=4.0, help="name jobs that wait longer than N hours [4]"
     )
-    parser.add_argument("--only-jobs", action="store_true", help="look at jobs only")
+    parser.add_argument("--only-jobs", action="store_true", help="check only jobs")
     given = parser.parse_args(arguments)
     status = 0
     for location in given.location or [None]:

@@ -165,7 +165,9 @@ def _take(path: Path, parent: str) -> JournalEntry | None:
     try:
         record = _read(path, descriptor)
     except ConfigurationError as error:
-        logger.warning("%s; what was begun there is neither finished nor removed; %s", error.message, error.hint)
+        logger.warning(
+            "%s; an interrupted deployment there is neither finished nor removed; %s", error.message, error.hint
+        )
         os.close(descriptor)
         return None
     if record is None:
@@ -224,5 +226,5 @@ def _record_of(body: dict[str, Any]) -> DeploymentRecord | None:
 
 
 def _append(path: Path, descriptor: int, entry: dict[str, Any]) -> None:
-    hint = f"the deployment is removed again, by `runner leaks --clean` what is left of it; {_ROOM}"
+    hint = f"the deployment is being removed; `runner leaks --clean` removes the rest; {_ROOM}"
     local_files.append(path, descriptor, local_files.record_line(entry), hint=hint)

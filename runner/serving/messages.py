@@ -20,9 +20,7 @@ _LARGEST_IMAGE = 20 * 2**20
 def read_messages(path: Path) -> list[dict[str, Any]]:
     """Return the messages of a saved conversation. Raises ConfigurationError."""
     try:
-        body = parsed(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise local_files.unreadable(path, error) from error
+        body = parsed(local_files.read_text(path))
     except ValueError as error:
         raise _unusable(path, f"it is not a saved conversation: {error}") from error
     messages = body.get("messages") if isinstance(body, dict) and body.get("version") == VERSION else None

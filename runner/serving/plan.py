@@ -35,7 +35,7 @@ class DeploymentPlan:
     machine: MachineChoice | None
     """None lets the service choose; the price is then unknown."""
     usd_per_hour: float | None
-    """List price in us-central1 of all replicas that may run; None when the machine is not in the catalogue.
+    """List price in us-central1 of all replicas that may run; None when the machine is not in the catalog.
 
     Spot machines cost less, by how much is not published here.
     """
@@ -132,7 +132,7 @@ def resolve_source(session: Session, job_or_uri: str, checkpoint: str = "final")
 
 
 def hourly_price(machine: MachineChoice | None) -> float | None:
-    """Return US dollars per hour in us-central1, None for a machine that is not in the catalogue."""
+    """Return US dollars per hour in us-central1, None for a machine that is not in the catalog."""
     if machine is None:
         return None
     for known in machines():
@@ -154,11 +154,11 @@ def choose_machine(
     accelerator_type: str | None = None,
     accelerator_count: int | None = None,
 ) -> MachineChoice | None:
-    """Return the machine given, or the catalogue's for a base model; None when neither says.
+    """Return the machine given, or the catalog's for a base model; None when neither says.
 
     Args:
-        base_model: id in the catalogue; "" or an unknown one has no machine of its own.
-        machine_type: alone it is completed from the catalogue, where each type has one accelerator.
+        base_model: id in the catalog; "" or an unknown one has no machine of its own.
+        machine_type: alone it is completed from the catalog, where each type has one accelerator.
         accelerator_type: goes with the other two.
         accelerator_count: goes with the other two.
 
@@ -175,7 +175,7 @@ def choose_machine(
             return None
     known = next((item for item in machines() if item.machine_type == machine_type), None)
     if known is None and (accelerator_type is None or accelerator_count is None):
-        message = f"machine type {machine_type!r} is not in the catalogue: give accelerator type and count with it"
+        message = f"machine type {machine_type!r} is not in the catalog: give accelerator type and count with it"
         raise ConfigurationError(message)
     chosen = MachineChoice(
         machine_type=machine_type,

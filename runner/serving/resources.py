@@ -58,7 +58,7 @@ class Resources:
         if self.scale_to_zero is not None and self.min_replicas > 0:
             found.append(f"at least {self.min_replicas} replicas cannot scale to zero: omit --min-replicas")
         if self.scale_to_zero is not None and not SHORTEST_IDLE_SECONDS <= self.scale_to_zero <= LONGEST_IDLE_SECONDS:
-            found.append("scaling to zero comes after 5 minutes to 8 hours without a request")
+            found.append("--scale-to-zero must be between 5 minutes and 8 hours")
         return found
 
     def _autoscale_problems(self, machine: MachineChoice | None) -> list[str]:
@@ -72,9 +72,9 @@ class Resources:
             elif target < 1 or (name != "requests" and target > 100):
                 found.append(f"the target of {name} is {target}: 1 to 100 percent")
         if self.autoscale and self.max_replicas <= max(1, self.min_replicas):
-            found.append("a metric to scale by needs more replicas to scale to: give --max-replicas")
+            found.append("--autoscale needs more than one replica: give --max-replicas")
         if "gpu" in names and machine is not None and not machine.accelerator_count:
-            found.append(f"{machine.machine_type} has no accelerator whose use could be followed")
+            found.append(f"{machine.machine_type} has no accelerator whose use can be measured")
         return list(dict.fromkeys(found))
 
     def body(self) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class Reach:
 
 
 def machine_problems(machine: MachineChoice | None) -> list[str]:
-    """Return what is wrong with a machine and its accelerators; machines that the catalogue does not know pass."""
+    """Return what is wrong with a machine and its accelerators; machines that the catalog does not know pass."""
     if machine is None:
         return []
     fitting = [known for known in machines() if known.machine_type == machine.machine_type]

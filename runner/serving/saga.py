@@ -127,7 +127,7 @@ class Saga:
             if endpoints.get_endpoint(self.session, self.record.endpoint).deployed_models:
                 return
         raise WaitTimeoutError(
-            f"endpoint {self.record.id} has no model after {self.timeout:.0f} s; the deployment may go on"
+            f"endpoint {self.record.id} has no model after {self.timeout:.0f} s; the deployment may continue"
         )
 
     def _report(self, waited: float, stage: str) -> None:

@@ -32,10 +32,12 @@ def check_hourly_limit(session: Session, plan: DeploymentPlan, limit: float | No
     """
     if limit is None:
         return
-    hint = "`runner endpoints ls --all` shows what costs what; --max-hourly-cost, RUNNER_MAX_HOURLY_COST set the limit"
+    hint = (
+        "`runner endpoints ls --all` shows the price of each; --max-hourly-cost, RUNNER_MAX_HOURLY_COST set the limit"
+    )
     if plan.usd_per_hour is None:
         raise CostRefusedError(
-            f"no price is published for the machine of {plan.display_name}: it cannot be held to a limit", hint=hint
+            f"no price is published for the machine of {plan.display_name}: no limit can be checked", hint=hint
         )
     deployed = list_deployments(session)
     unknown = [item.endpoint.id for item in deployed if item.usd_per_hour is None]
@@ -45,7 +47,7 @@ def check_hourly_limit(session: Session, plan: DeploymentPlan, limit: float | No
     together = now + plan.usd_per_hour
     if together > limit:
         raise CostRefusedError(
-            f"{amount(plan.usd_per_hour)} per hour on top of the {amount(now)} of what is deployed already are "
+            f"{amount(plan.usd_per_hour)} per hour on top of the {amount(now)} of what is already deployed is "
             f"{amount(together)}, more than the limit of {amount(limit)}",
             hint=hint,
         )

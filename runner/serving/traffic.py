@@ -126,8 +126,8 @@ def rollback(
     bad = find_model(endpoint, model)
     others = [item for item in endpoint.deployed_models if item.id != bad.id]
     if not others:
-        message = f"endpoint {endpoint.id} has no other model to go back to"
-        raise ConfigurationError(message, hint="`runner endpoints undeploy` takes the model down")
+        message = f"endpoint {endpoint.id} has no other model to send the traffic to"
+        raise ConfigurationError(message, hint="`runner endpoints undeploy` undeploys the model")
     split = with_share(endpoint.traffic, bad.id, 0)
     if sum(split.values()) != 100:
         split = {max(others, key=lambda item: (item.create_time, item.id)).id: 100}

@@ -10,8 +10,8 @@ import pytest
 import runner
 from runner.api.connection import current
 from runner.catalog import UnknownModelError
-from runner.errors import ConfigurationError, NotFoundError
-from runner.gcp import storage
+from runner.errors import ConfigurationError, NotFoundError, RunnerError
+from runner.gcp import endpoints, operations, storage
 from runner.prices import Price
 from tests.api.conftest import MODEL
 from tests.cli.conftest import run
@@ -92,3 +92,23 @@ def test_the_same_job_is_the_same_job_from_either_side(here: Provisioned, run: C
     assert (first.created, again.created, json.loads(third.out)["created"]) == (True, False, False)
     assert {first.name, again.name, json.loads(third.out)["name"]} == {first.name}
     first.cancel()
+
+
+def test_asking_an_endpoint_without_a_model_names_the_command_that_deploys(here: Provisioned, run: CommandLine) -> None:
+    session = current()
+    made = session.http.post(f"/v1beta1/{session.environment.parent}/endpoints", json={"displayName": "empty"})
+    name = operations.wait(session, made.raise_for_status().json()["name"])["name"]
+    endpoint = runner.get_endpoint("empty")
+    deploy = f"`runner endpoints deploy JOB --endpoint {endpoint.id}`"
+    for ask in (lambda: endpoint.chat("hi"), lambda: endpoint.predict("hi"), lambda: list(endpoint.chat_stream("hi"))):
+        with pytest.raises(RunnerError) as refusal:
+            ask()
+        assert str(refusal.value.hint) == f"deploy a model there: {deploy}"
+    compared = run("eval", "held_out.jsonl", "--endpoint", "empty", "--json").error
+    assert "--base-endpoint ID" in compared["hint"]
+
+    operations.wait(session, endpoints.delete_endpoint(session, name))
+
+    with pytest.raises(NotFoundError) as gone:
+        endpoint.chat("hi")
+    assert gone.value.hint == "`runner endpoints ls` lists them"

@@ -15,7 +15,7 @@ import pytest
 
 from runner.cli.commands import MAY_BE_EMPTY, Command, Group
 from runner.cli.main import root
-from runner.cli.options import Invocation
+from runner.cli.options import Count, Invocation, Number, Quantity, Whole
 from runner.cli.reference import man_page, reference
 from runner.emulator.server import EmulatorServer
 from tests.cli.google_addresses import google, without_addresses
@@ -110,6 +110,20 @@ def test_global_options_are_taken_anywhere(place: int, run: CommandLine) -> None
 
 def test_the_last_of_an_option_wins(run: CommandLine) -> None:
     assert run("--format", "json", "models", "ls", "--format", "text", "-q").out.startswith("google/")
+
+
+def test_numbers_have_types_of_our_own() -> None:
+    """So that every refusal calls them a whole number or a number, and help shows them as N and X."""
+    own = Count | Whole | Number | Quantity
+    numbers = click.types.IntParamType | click.types.FloatParamType
+    found = [
+        f"{' '.join(path)} {parameter.opts[0]}"
+        for path, command in EVERY
+        for parameter in command.params
+        for kind in getattr(parameter.type, "types", [parameter.type])
+        if isinstance(kind, numbers) and not isinstance(kind, own)
+    ]
+    assert found == []
 
 
 def test_the_reference_is_up_to_date() -> None:

@@ -109,6 +109,15 @@ def test_from_dataset_to_answer(run: CommandLine, in_project: Provisioned, datas
     assert "\x1b" not in listed
     assert "\u202e" not in listed
     assert run("jobs", "show", job, "--format", "json").document["mode"] == "PEFT_ADAPTER"
+    told = run("jobs", "show", job).out
+    tokens = run("jobs", "show", job, "--raw").document["tuningDataStats"]["supervisedTuningDataStats"]
+    count = int(tokens["totalBillableTokenCount"])
+    assert f"{count:,} per epoch, {count:,} in 1 epoch" in told
+    billed = run("bill")
+    assert f"{count:,} tokens" in billed.out
+    assert "tokens are those of all epochs so far" in billed.err
+    scale = float(told.split("the stand-in trains at up to ")[1].split(" times")[0])
+    assert f"learning rates are the stand-in's, up to {scale:g} times the job's" in run("jobs", "metrics", job).err
     assert run("jobs", "show", job, "--raw").document["state"] == "JOB_STATE_SUCCEEDED"
     assert run("jobs", "wait", job, "--format", "json").document[0]["id"] == job
     assert run("jobs", "cancel", job, "--format", "json").document["state"] == "JOB_STATE_SUCCEEDED"
@@ -167,7 +176,7 @@ def test_a_cancelled_job_fails_its_waiters(run: CommandLine, in_project: Provisi
     assert watching.returncode == 130
     assert errors.splitlines() == [
         f"stand-in: job {job} trains tiny untrained Llama 3 model (Apache-2.0), standing in for {MODEL}",
-        f"the job goes on; `runner jobs watch {job}` comes back to it",
+        f"the job continues; to resume, run `runner jobs watch {job}`",
     ]
     assert run("jobs", "show", job, "--format", "json").document["state"] in ("JOB_STATE_PENDING", "JOB_STATE_RUNNING")
 

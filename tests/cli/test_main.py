@@ -124,6 +124,7 @@ def test_a_path_in_the_way_is_named_not_a_word_of_the_line(
         (["predict", "hi", "--top-p", "all"], "invalid value for '--top-p': 'all' is not a valid number"),
         (["emulator", "start", "--time-scale", "x"], "invalid value for '--time-scale': 'x' is not a valid number"),
         (["checkpoints", "download", "1", "--to", __file__], f"invalid value for '--to': {__file__}: a file"),
+        (["data", "split", "x", "--share", "y"], "invalid value for '--share': 'y' is not a valid number"),
         (["emulator", "faults", "clear", "x"], "invalid value for '[ID]': 'x' is not a valid whole number"),
         (["--format", "yaml", "models", "ls"], "invalid value for '--format': 'yaml' is not one of 'text', 'json'"),
         (["jobs", "wait", "1", "--timeout", "soon"], "invalid value for '--timeout': 'soon' is not a duration"),
@@ -139,6 +140,11 @@ def test_mistakes_in_the_line_exit_2_and_say_what_was_meant(words: list[str], me
     assert outcome.err.count("\n") == 2
     assert "--help` has examples" in outcome.err
     assert "`runner --help`" not in outcome.err or words[0] in {"jbos", "--format"}
+
+    refused = run("--json", *words).error
+
+    assert refused["problems"] == [refused["message"]]
+    assert outcome.err.startswith(f"error: {refused['message']}\n")
 
 
 @pytest.mark.parametrize("option", [["--format", "json"], ["--format=json"]])

@@ -48,6 +48,11 @@ class Block:
         return match[1] if match else "train.jsonl"
 
 
+def test_a_code_means_the_same_in_the_table_and_in_reports() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \| (error|warning) \| (.*?) \|", FORMATS, re.M)
+    assert {code: (severity, means.replace("`", "")) for code, severity, means in rows} == CODES
+
+
 def blocks(code: str) -> dict[str, Block]:
     """Return the files of a code's section: bad, good, perhaps training."""
     section = EXAMPLES.split(f"\n## {code}\n")[1].split("\n## ")[0]

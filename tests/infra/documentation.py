@@ -25,27 +25,26 @@ MATRIX = ROOT / "docs" / "iam.md"
 GITLAB = {"open-model-tuning:gitlabProject": "group/project", "open-model-tuning:gitlabProjectId": "42"}
 TRUST = """## Who can become whom
 
-Every pipeline of this repository that asks for a token, in each event that starts it, against every binding of the
-stack (its attribute mapping, its condition and its members, evaluated as CEL). `any other` is a file or a job that
-somebody adds. What nobody can become is left empty. GitHub gives no token to a fork's pull request unless the
-repository says so.
+The table shows which accounts each pipeline of this repository can become, in each event that starts it. A test
+evaluates every binding of the stack (attribute mapping, condition and members) as CEL. `any other` is a file or a job
+that somebody adds. GitHub issues no token for a pull request from a fork, unless the repository allows it.
 
 - **The change's code**, which nobody has approved, can become `tuning-preview` and nothing else. That account reads
-  what a preview compares, the state of the stack included; give the environment `infra-preview` reviewers where not
-  everybody who can push a branch may see that.
-- **Everything else needs the main branch**: its workflow file, its ref, protected, the event and the environment, all
+  what a preview compares, including the state of the stack. If some people who can push a branch must not see this, add
+  reviewers to the environment `infra-preview`.
+- **Everything else needs the main branch**: its workflow file, its protected ref, the event and the environment, all
   together. Without a branch protection or a ruleset on `main`, nobody can deploy or start a job.
-- `jobs-plan.yml` runs the main branch's code and takes the change's `jobs/` as data. What the plan says of data sets
-  is in a comment, for whoever can read the pull request.
-- A run that is started again is the same run, of the same reviewed commit; deploying asks the environment's reviewers
-  again.
+- `jobs-plan.yml` runs the main branch's code and reads the change's `jobs/` as data. Everybody who can read the pull
+  request can read the plan in its comment, including findings about datasets.
+- A run that is started again runs the same reviewed commit, and a deployment needs the approval of the environment's
+  reviewers again.
 - **Cloud Build** has no such tokens: a trigger has an account. The preview trigger, whose builds run the change's
-  code, has `tuning-preview`; the deploying trigger has `tuning-deploy`, the branch `^main$` and an approval. Whoever
-  may start builds (`cloudbuild.builds.create`) may start a trigger for another branch, so nobody needs that role but
-  the approvers.
+  code, has `tuning-preview`; the deploying trigger has `tuning-deploy`, the branch `^main$` and an approval. Everybody
+  who can start builds (`cloudbuild.builds.create`) can start a trigger for another branch, so grant this permission
+  only to the approvers.
 - **The Kubernetes operator** becomes `tuning-deploy` through the Kubernetes account `infra/tuning-deploy`. Every
-  cluster of the project shares that name: keep the namespace `infra` for the operator in each, and let nobody else
-  make `Stack` objects, pods or tokens there.
+  cluster of the project shares that name: reserve the namespace `infra` for the operator in each, and let nobody else
+  create `Stack` objects, pods or tokens there.
 """
 
 

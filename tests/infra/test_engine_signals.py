@@ -165,7 +165,7 @@ def test_one_signal_has_both_finish_what_they_began(number: signal.Signals, tmp_
     (plain, left), (ours, ours_left) = ends
     assert (plain != 0, ours) == (True, 130)
     assert left == ours_left == Left(alive=[], locks=0, pending=set(), lost=set())
-    assert "stopping: what was begun is finished first" in run.said()
+    assert "stopping: operations that have started finish first" in run.said()
 
 
 @NUMBERS
@@ -183,4 +183,4 @@ def test_two_signals_end_both_at_once_and_the_next_one_is_green(number: signal.S
     (plain, *left_of_plain), (ours, *left_of_ours) = ends
     assert (plain != 0, ours) == (True, 130)
     assert left_of_plain == left_of_ours == [[], 0, {"creating"}]
-    assert "ending at once: the next `up` looks for what was being made" in run.said()
+    assert "ending at once: the next `up` looks for resources that were being created" in run.said()

@@ -103,6 +103,6 @@ def test_what_is_not_utf8_is_refused_and_left(tmp_path: Path, verb: str) -> None
     text = said.getvalue()
     assert file.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["Pulumi.dev.yaml", "Pulumi.yaml"]
-    assert "is not UTF-8: line 8 holds the byte 0xfc" in text
+    assert "is not UTF-8: line 8 contains the byte 0xfc" in text
     if verb != "doctor":  # it lists what is wrong
         assert (status, json.loads(text)["error"]["code"]) == (2, "configuration")

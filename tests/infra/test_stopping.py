@@ -79,8 +79,8 @@ def test_a_second_stop_says_what_it_means(number: signal.Signals, tmp_path: Path
     process.send_signal(number)
     said, complained = process.communicate(timeout=120)
     assert process.returncode == 130, said + complained
-    first = complained.index("stopping: what was begun is finished first")
-    assert first < complained.index("ending at once: the next `up` looks for what was being made")
+    first = complained.index("stopping: operations that have started finish first")
+    assert first < complained.index("ending at once: the next `up` looks for resources that were being created")
     assert "Traceback" not in complained
 
 

@@ -147,7 +147,7 @@ def test_a_job_that_does_not_exist(session: Session) -> None:
 def test_timeout_failure_and_cancellation(session: Session) -> None:
     spec = TuningJobSpec(base_model=MODEL, training_dataset=upload_dataset(session, 400), epochs=50)
     job = submission.submit(session, spec)
-    with pytest.raises(WaitTimeoutError, match="goes on"):
+    with pytest.raises(WaitTimeoutError, match="continues"):
         watching.wait(session, job.id, 0.3, poll=0.1)
     assert not tuning_jobs.get(session, job.id).ended
     waiting = submission.submit(session, dataclasses.replace(spec, epochs=49))

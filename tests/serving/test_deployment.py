@@ -74,7 +74,7 @@ def test_choice_of_a_machine() -> None:
     )
     own = choose_machine("", "n1-standard-8", "NVIDIA_TESLA_T4", 1)
     assert own == MachineChoice(machine_type="n1-standard-8", accelerator_type="NVIDIA_TESLA_T4", accelerator_count=1)
-    with pytest.raises(ConfigurationError, match="not in the catalogue"):
+    with pytest.raises(ConfigurationError, match="not in the catalog"):
         choose_machine(MODEL, "n1-standard-8")
     with pytest.raises(ConfigurationError, match="needs a machine type"):
         choose_machine(MODEL, None, "NVIDIA_L4")
@@ -235,7 +235,7 @@ def test_models_of_others_are_left_alone(tuned: Tuned, tuned_session: Session) -
 
 
 def test_operations_that_fail_or_do_not_exist(session: Session) -> None:
-    with pytest.raises(GoogleApiError, match="how it ended is unknown"):
+    with pytest.raises(GoogleApiError, match="its result is unknown"):
         operations.wait(session, f"{session.environment.parent}/operations/4711", timeout=5)
     with pytest.raises(NotFoundError):
         undeploy(session, "4711")

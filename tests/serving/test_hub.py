@@ -78,7 +78,7 @@ def test_a_repository_is_private_and_nothing_in_it_is_overwritten(hub: HubServer
     assert (code, refused["code"]) == (2, "configuration")
     assert "holds other files: config.json" in refused["message"]
     code, refused = _push(hub, str(weights), "me/model", "--public")
-    assert (code, refused["message"]) == (2, "me/model is there and private, and is to be public")
+    assert (code, refused["message"]) == (2, "me/model exists and is private, but should be public")
     assert len(repository.commits) == 2
 
 
@@ -129,7 +129,7 @@ def test_an_export_is_pushed_after_asking(
     variables = {**_variables(tuned, state), **hub.variables()}
     outcome = process(*words, stdin="", timeout=120, **variables)
     assert (outcome.code, outcome.error["code"]) == (7, "cost_refused")
-    assert "visible only to its owner" in outcome.err
+    assert "visible only to you" in outcome.err
     assert hub.repositories == {}
     outcome = process(*words, "--yes", stdin="", timeout=120, **variables)
     assert outcome.code == 0, outcome.err

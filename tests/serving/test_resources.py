@@ -29,7 +29,7 @@ RESERVATION = "projects/p/zones/us-central1-a/reservations/gpus"
         ({"resources": Resources(min_replicas=3, max_replicas=2)}, "fewer than at least 3"),
         ({"resources": Resources(min_replicas=0)}, "requires --scale-to-zero"),
         ({"resources": Resources(min_replicas=1, scale_to_zero=600)}, "cannot scale to zero"),
-        ({"resources": Resources(min_replicas=0, scale_to_zero=60)}, "5 minutes to 8 hours"),
+        ({"resources": Resources(min_replicas=0, scale_to_zero=60)}, "between 5 minutes and 8 hours"),
         ({"resources": Resources(autoscale=(("gpu", 60),))}, "give --max-replicas"),
         ({"resources": Resources(max_replicas=2, autoscale=(("disk", 60),))}, "not an autoscaling metric"),
         ({"resources": Resources(max_replicas=2, autoscale=(("gpu", 101),))}, "1 to 100"),

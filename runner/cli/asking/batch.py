@@ -18,7 +18,7 @@ from runner.cli.options import (
     Count,
     Duration,
     Invocation,
-    Number,
+    Quantity,
     cost_options,
     endpoint_option,
     sampling_options,
@@ -52,12 +52,12 @@ job_options = together(
         type=Count(1, 128),
         default=1,
         show_default=True,
-        help="Machines of a batch job that work at the same time.",
+        help="Number of machines of a batch job.",
     ),
     click.option(
         "--tokens-per-second",
         "rate",
-        type=Number(0, min_open=True),
+        type=Quantity(0, min_open=True),
         help="Measured rate of one replica, for the price of a batch job [default: an estimate].",
     ),
 )
@@ -92,7 +92,7 @@ job_options = together(
     help="Number of concurrent requests to an endpoint.",
 )
 @click.option("--restart", is_flag=True, help="Ignore the answers of an earlier run.")
-@click.option("--dry-run", is_flag=True, help="Only show what a batch job would take and cost.")
+@click.option("--dry-run", is_flag=True, help="Only show the time and the price of a batch job.")
 @click.option("--timeout", type=Duration(), help="Stop waiting for a batch job, with exit code 6.")
 @cost_options
 @sampling_options
@@ -111,14 +111,14 @@ def command(
     timeout: float | None,
     **choices: Any,
 ) -> None:
-    """Answer every line of FILE, by an endpoint or a batch prediction job, and write the answers in the same order.
+    """Send every line of FILE to an endpoint or a batch prediction job, and write the answers in the same order.
 
-    A line is {"messages": […]} for a chat, or {"prompt": …}; other keys, such as max_tokens, are sent unchanged. 429
-    and 5xx are retried. After an interruption, the same command resumes without asking answered questions
-    again. The exit code is 1 if lines were refused; each has its error in the output.
+    A line is {"messages": […]} for a chat, or {"prompt": …}; other keys, such as max_tokens, are sent unchanged. The
+    command retries errors 429 and 5xx. After an interruption, run it again to resume; it skips questions that have
+    answers. The exit code is 1 if the model refused lines; the output has the error of each.
 
-    With --engine vertex, a batch prediction job answers. It needs no endpoint, and it is billed while its machines run;
-    its price is shown first. The same command again finds the job and never creates a second one.
+    With --engine vertex, a batch prediction job answers. It needs no endpoint, and is billed while its machines run.
+    The command shows the price first. If you run it again, it finds the job and never creates a second one.
     """
     choices["sampling"] = {name: choices.pop(name) for name in SAMPLING}
     if engine == "vertex":

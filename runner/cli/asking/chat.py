@@ -11,6 +11,7 @@ import click
 from runner.cli import commands
 from runner.cli.options import FILE, INPUT, Invocation, endpoint_option, sampling_options
 from runner.cli.stand_ins import tell_of_answers
+from runner.cli.text import standard_input
 from runner.errors import ConfigurationError, require_sound
 
 
@@ -68,7 +69,7 @@ def command(
     if interactive and invocation.output.is_json:
         raise ConfigurationError("--format json needs a MESSAGE, or text on standard input")
     if message is None and not interactive and replay is None:
-        message = sys.stdin.read().strip()
+        message = standard_input().strip()
     if message == "":
         raise ConfigurationError("the message is empty", hint='`runner chat "MESSAGE"`')
     from runner.cli.asking.conversation import Conversation

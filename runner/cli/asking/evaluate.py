@@ -39,7 +39,7 @@ judge_options = together(
     click.option(
         "--judge-price",
         type=Money(),
-        help="Price per million tokens of a Google-managed judge, which the catalogue does not list.",
+        help="Price per million tokens of a Google-managed judge, which the catalog does not list.",
     ),
     cost_options,
 )
@@ -94,17 +94,17 @@ def command(
     gate: Gate | None,
     **choices: Any,
 ) -> None:
-    """Ask a tuned model and its base every question of FILE, which neither has seen, and score their answers.
+    """Send every question of FILE to a tuned model and its base, and compare their answers.
 
-    Scores compare the answers with those in the file. A difference counts only if its 95% interval, from a paired
-    bootstrap over the questions, excludes zero; otherwise the verdict is "no difference". By default, the temperature
-    is 0 and an answer has at most 1024 tokens.
+    Use questions that neither model was trained on. Scores compare the answers with those in FILE. A difference counts
+    only if its 95% interval, from a paired bootstrap over the questions, excludes zero; otherwise the verdict is "no
+    difference". By default, the temperature is 0 and an answer has at most 1024 tokens.
 
     Loss and perplexity of the file's answers are measured if both models report log probabilities. A judge is a third
     model, which sees each pair twice, in both orders.
 
-    With --engine vertex, two batch prediction jobs answer; --endpoint and --base-endpoint also take tuning jobs and
-    models then. Their price is shown first, and the same command again goes on with them.
+    With --engine vertex, two batch prediction jobs answer. --endpoint and --base-endpoint then also accept tuning jobs
+    and models. The command shows the price first; to resume, run it again.
     """
     from runner.serving import past_evaluations
     from runner.serving.comparing import compare, hold_gate

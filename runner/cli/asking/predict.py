@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from runner import local_files
 from runner.cli import commands
 from runner.cli.options import Invocation, LocalPath, endpoint_option, sampling_options
 from runner.cli.stand_ins import tell_of_answers
+from runner.cli.text import standard_input
 from runner.errors import ConfigurationError, require_sound
 from runner.json_text import parsed
+from runner.local_files import read_text
 
 
 @commands.command(
@@ -66,7 +67,7 @@ def command(
     given = _instances(instances) if instances else []
     texts = [*prompts, *(_text(path) for path in files)]
     if not texts and not given and not sys.stdin.isatty():
-        texts = [text] if (text := sys.stdin.read()).strip() else []
+        texts = [text] if (text := standard_input()).strip() else []
     given += instances_of(texts, images=images, repeat_prompt=repeat_prompt, **sampling)
     if not given:
         problem = "nothing to predict: give a PROMPT, --file FILE, --instances FILE, or text on standard input"
@@ -110,8 +111,5 @@ def _instances(path: Path) -> list[dict[str, Any]]:
 def _text(path: Path) -> str:
     """Return the text of a file, or of standard input for `-`. Raises ConfigurationError."""
     if str(path) == "-":
-        return sys.stdin.read()
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise local_files.unreadable(path, error) from error
+        return standard_input()
+    return read_text(path)

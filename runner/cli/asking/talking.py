@@ -132,7 +132,7 @@ class Talk:
     def _help(self, rest: str) -> None:
         for name, (arguments, text, _) in self.commands.items():
             self.note(f"{f'{name} {arguments}'.strip():<20} {text}")
-        self.note(f"{'Ctrl-C':<20} stop an answer; the conversation goes on")
+        self.note(f"{'Ctrl-C':<20} stop an answer; the conversation continues")
 
     def _model(self, rest: str) -> None:
         from runner.serving.prediction import resolve_endpoint

@@ -34,15 +34,15 @@ def export(
     push: str | None,
     public: bool,
 ) -> None:
-    """Download a checkpoint of JOB, verify its files, and add instructions to run them elsewhere.
+    """Download a checkpoint of JOB, verify its files, and add instructions to run the model elsewhere.
 
     HOW-TO-RUN.md contains the commands for Transformers, vLLM and llama.cpp. Files that could run code when they are
-    loaded, and incomplete weights, are refused. Weights of the emulator name the small model that stood in for the
-    base model.
+    loaded, and incomplete weights, are refused. For weights from the emulator, they also name the small model that
+    stood in for the base model.
 
-    --push uploads them to the Hugging Face Hub, or to a hub with the same API (HF_ENDPOINT), with the login of its
-    client: `hf auth login`, or HF_TOKEN. Weights that are not what the instructions say are refused. Nothing is
-    overwritten; repeat an interrupted push to resume it.
+    --push uploads the files to the Hugging Face Hub, or to a hub with the same API (HF_ENDPOINT). Log in first with `hf
+    auth login`, or set HF_TOKEN. The command refuses weights that do not match the instructions, and overwrites
+    nothing. To resume an interrupted push, run the command again.
     """
     check_push(push, public=public)
     from runner.gcp import tuning_jobs

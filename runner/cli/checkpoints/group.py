@@ -43,7 +43,7 @@ download_options = together(
         "checkpoint",
         default="final",
         show_default=True,
-        help="Number of its folder; `runner checkpoints ls` lists them.",
+        help="Checkpoint number; `runner checkpoints ls` lists them.",
     ),
     click.option(
         "--to",

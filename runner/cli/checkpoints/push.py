@@ -38,9 +38,7 @@ def push_weights(invocation: Invocation, directory: Path, repository: str, *, pu
     if plan.state == "done":
         output.note(f"{plan.url} already has these files: nothing was pushed")
         return {**plan.to_json(), "commit": None}
-    seen = (
-        "visible only to its owner" if plan.private else "visible to EVERYONE: the base model's licence must allow that"
-    )
+    seen = "visible only to you" if plan.private else "visible to EVERYONE: the base model's license must allow that"
     output.note(f"push: {counted(len(plan.files), 'file')}, {size(plan.size)}, to {plan.url}: {seen}")
     output.note("a hub can bill storage beyond the free quota of an account; its price is not known")
     if not confirmed(invocation, "Push them?"):

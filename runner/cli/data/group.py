@@ -176,7 +176,7 @@ def upload(
     images: bool,
     convert: bool,
 ) -> None:
-    """Check the dataset file TRAINING and upload it under a name made of its content.
+    """Check the dataset file TRAINING and upload it under a name derived from its content.
 
     Nothing is sent if there are errors, or if the object already exists. Compressed files and other encodings are sent
     as plain JSON Lines in UTF-8.

@@ -56,7 +56,7 @@ def stats(
 ) -> None:
     """Show rows, turns, tokens and lengths of TRAINING, and what each model and mode would cost.
 
-    Prices come from the catalogue, without warranty; `runner estimate` explains a price.
+    Prices come from the catalog, without warranty; `runner estimate` explains a price.
     """
     if sample:
         _sample(invocation, dataset)

@@ -11,7 +11,7 @@ from runner.cli import commands
 from runner.cli.data import engines
 from runner.cli.data.engines import EngineChoice, engine_options
 from runner.cli.data.sources import account, sources, target
-from runner.cli.options import Count, DataFile, Invocation
+from runner.cli.options import Count, DataFile, Invocation, Number
 from runner.cli.text import size
 
 _FILE = DataFile()
@@ -41,9 +41,9 @@ _LAYOUTS = {
 def fix(invocation: Invocation, path: Path | str, given: Path | str, keep_duplicates: bool, max_changes: int) -> None:
     """Write a corrected copy of FILE and list every change; FILE itself is not modified.
 
-    Fixes rename keys and roles, move a system text and images into the messages, remove unknown keys and control
-    characters, and split several objects on a line. Rows that are still not valid examples, and duplicates, are left
-    out.
+    The command renames misspelled keys and roles, moves system texts and images into the messages, removes unknown keys
+    and control characters, and puts each object on its own line. It omits duplicates and rows that are still not valid
+    examples.
     """
     from runner.datasets.rewriting.fixing import fix_file
 
@@ -75,9 +75,7 @@ def fix(invocation: Invocation, path: Path | str, given: Path | str, keep_duplic
 @click.argument("path", type=_FILE, metavar="FILE")
 @click.option("--training", type=_FILE, required=True, help="Training file to write.")
 @click.option("--validation", type=_FILE, required=True, help="Validation file to write.")
-@click.option(
-    "--share", type=float, default=0.1, show_default=True, metavar="X", help="Share of the examples to hold out."
-)
+@click.option("--share", type=Number(), default=0.1, show_default=True, help="Share of the examples to hold out.")
 @click.option("--seed", type=Count(0), default=0, show_default=True, help="Seed for the choice of examples.")
 @engine_options
 @click.pass_obj
@@ -173,8 +171,8 @@ def convert(
     """Write the rows of FILE as JSON Lines of a documented format.
 
     FILE is JSON Lines, a JSON array or pretty-printed objects (ShareGPT, Alpaca and others), CSV or TSV with a header,
-    an Excel workbook or Parquet, in any common encoding, optionally compressed, in a bucket, or `-`. Rows that cannot
-    become examples are left out and reported, and so is every key and cell that the format has no place for.
+    an Excel workbook or Parquet, in any common encoding, optionally compressed, in a bucket, or `-`. The command omits
+    and reports rows that cannot become examples. It also reports every key and cell that the format cannot hold.
     """
     from runner.datasets.rewriting.converting import Columns, convert_file
     from runner.errors import ConfigurationError

@@ -36,7 +36,7 @@ software_update_check_period = 0
 
 What it does not hand over uses the XML API; downloads to files cannot, since gsutil reads its port as text there.
 """
-_HINT = "`runner emulator logs` shows what it was asked"
+_HINT = "`runner emulator logs` shows the requests to it"
 
 
 def key_file(place: Path, info: ServerInfo, account: str) -> str:

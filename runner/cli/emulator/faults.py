@@ -15,7 +15,8 @@ from runner.wording import counted
 
 command = commands.Group(
     name="faults",
-    help="Make the local server misbehave, to see what a program does then. FAULT is METHOD:ACTION[=VALUE][,OPTION…]; "
+    help="Make the emulator return errors, delay answers or stall, to test how a program reacts. "
+    "FAULT is METHOD:ACTION[=VALUE][,OPTION…]; "
     "`runner explain faults` lists the actions.",
     examples=(
         "runner emulator faults add tuningJobs.get:status=503,times=3",

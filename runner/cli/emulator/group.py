@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 command = Group(
     name="emulator",
-    help="Run the local server that speaks Google's protocols: its tuning jobs train, its endpoints serve.",
+    help="Run a local server with Google's APIs: its tuning jobs train models, its endpoints serve them.",
     examples=(
         "runner emulator start",
         "runner emulator provision",
@@ -27,7 +27,7 @@ command = Group(
             "Set up a project in the emulator with the Pulumi program.",
         ),
         "env": ("runner.cli.emulator.state:env", "Print variables that point Google's tools at the emulator."),
-        "key": ("runner.cli.emulator.state:key", "Make a key file of a service account in the emulator."),
+        "key": ("runner.cli.emulator.state:key", "Create a key file for a service account in the emulator."),
         "faults": ("runner.cli.emulator.faults", "Inject faults: errors, delays, stalls."),
         "logs": ("runner.cli.emulator.process:logs", "Show the emulator's log."),
         "reset": ("runner.cli.emulator.state:reset", "Stop the emulator and delete its state."),

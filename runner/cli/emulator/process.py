@@ -10,7 +10,7 @@ import click
 
 from runner.cli.commands import command
 from runner.cli.emulator.group import running
-from runner.cli.options import INPUT, Count, Duration, Invocation, Number
+from runner.cli.options import INPUT, Count, Duration, Invocation, Quantity
 from runner.errors import ConfigurationError, require_sound
 from runner.state import emulator_directory
 
@@ -36,7 +36,7 @@ from runner.state import emulator_directory
     "--token",
     envvar="RUNNER_EMULATOR_TOKEN",
     show_envvar=True,
-    help="Require this bearer token. Other users can read command lines: prefer the environment variable.",
+    help="Require this bearer token. Other users can read command lines: set the variable instead.",
 )
 @click.option(
     "--stand-in",
@@ -71,7 +71,7 @@ from runner.state import emulator_directory
 )
 @click.option(
     "--time-scale",
-    type=Number(0.001, 100_000),
+    type=Quantity(0.001, 100_000),
     default=1.0,
     metavar="N",
     help="Run the clock N times faster: timestamps, expiry and delays of faults, but not training [default: 1].",
@@ -145,7 +145,7 @@ def _tell_context(invocation: Invocation) -> None:
     chosen = contexts.chosen(invocation.context)
     if chosen is not None and chosen[0].name != contexts.EMULATOR:
         invocation.output.warning(
-            f"commands work in context {chosen[0].name} ({chosen[1]}): `runner use emulator` changes that"
+            f"commands act in context {chosen[0].name} ({chosen[1]}): `runner use emulator` changes that"
         )
 
 
@@ -165,7 +165,7 @@ def stop(invocation: Invocation) -> None:
     invocation.output.result(body, "stopped" if stopped else "no emulator was running")
     if stopped:
         invocation.output.note(
-            "until it runs again, commands that work in it fail; `runner use google` switches to Google Cloud"
+            "until you start it again, commands in its context fail; `runner use google` switches to Google Cloud"
         )
 
 
@@ -193,11 +193,11 @@ def status(invocation: Invocation) -> None:
     examples=("runner emulator logs --lines 20", "runner emulator logs --follow", "runner emulator logs --requests"),
 )
 @click.option("-n", "--lines", type=Count(0), default=50, show_default=True, help="Number of lines from the end.")
-@click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Print new lines until Ctrl-C.")
 @click.option("--requests", is_flag=True, help="Show only requests: method, path, status, time to the answer.")
 @click.pass_obj
 def logs(invocation: Invocation, lines: int, follow: bool, requests: bool) -> None:
-    """Show the end of the emulator's log: every request it answered, and what went wrong."""
+    """Show the end of the emulator's log: requests and errors."""
     from runner.running_emulator import LOG_FILE
 
     path: Path = emulator_directory() / LOG_FILE

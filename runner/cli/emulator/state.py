@@ -60,7 +60,7 @@ def provision(invocation: Invocation) -> None:
 def env(invocation: Invocation, shell: Any) -> None:
     """Print the variables that point Google's SDKs and tools at the running emulator.
 
-    They are read by Google's client libraries, gcloud, gsutil, gcsfs, rclone, Pulumi and Terraform. After `provision`,
+    Google's client libraries, gcloud, gsutil, gcsfs, rclone, Pulumi and Terraform read them. After `provision`,
     Application Default Credentials are a key of the runner's service account, with its permissions.
     """
     from runner.cli.emulator import credentials
@@ -96,16 +96,17 @@ def env(invocation: Invocation, shell: Any) -> None:
 )
 @click.argument("account", required=False)
 @click.option(
-    "--role", "roles", multiple=True, metavar="ROLE", help="Role that ACCOUNT gets in the project; may repeat."
+    "--role", "roles", multiple=True, metavar="ROLE", help="Role to grant to ACCOUNT in the project; repeatable."
 )
 @click.option("--to", type=FILE, help="File to write [default: standard output].")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @click.pass_obj
 def key(invocation: Invocation, account: str | None, roles: tuple[str, ...], to: Path | None, force: bool) -> None:
-    """Make a key file of ACCOUNT, with which every client signs in as it does at Google.
+    """Create a key file for ACCOUNT, a service account in the emulator, so that Google's clients can sign in.
 
-    ACCOUNT is a service account's address or id, and is made if it is not there; by default the runner's own. Clients
-    find the file by GOOGLE_APPLICATION_CREDENTIALS, gcloud by `gcloud auth activate-service-account --key-file`.
+    ACCOUNT is the email address or ID of the service account [default: the runner's]. If it does not exist, the command
+    creates it. Set GOOGLE_APPLICATION_CREDENTIALS to the file for client libraries; for gcloud, run `gcloud auth
+    activate-service-account --key-file`.
     """
     from runner import local_files
     from runner.cli.emulator import credentials
@@ -119,7 +120,9 @@ def key(invocation: Invocation, account: str | None, roles: tuple[str, ...], to:
     if info.token:
         problems["this emulator takes its own token only, and no keys"] = "start it without --token"
     if not project or not account:
-        problems["no project is set up, and accounts belong to one"] = "`runner emulator provision` makes a project"
+        problems["no project is set up, and every account belongs to a project"] = (
+            "`runner emulator provision` makes a project"
+        )
     if to is not None and to.exists() and not force:
         problems[f"{to} exists"] = "overwrite it with --force"
     require_sound(list(problems), hint="; ".join(problems.values()))

@@ -65,7 +65,7 @@ command = commands.Group(
     "--machine-type", metavar="TYPE", help="Machine type [default: the model's, otherwise the service's choice]."
 )
 @click.option(
-    "--accelerator-type", metavar="TYPE", help="Accelerator type, for machine types that are not in the catalogue."
+    "--accelerator-type", metavar="TYPE", help="Accelerator type, for machine types that are not in the catalog."
 )
 @click.option("--accelerator-count", type=Count(1), help="Number of accelerators.")
 @click.option(
@@ -185,9 +185,10 @@ def deploy(
 @click.option("--all", "everything", is_flag=True, help="Include endpoints that this tool did not create.")
 @click.pass_obj
 def ls(invocation: Invocation, everything: bool) -> None:
-    """List endpoints, billed endpoints first: hourly price, age, what that has cost, lease, last request.
+    """List endpoints with hourly price, age, spend, lease and last request; billed endpoints come first.
 
-    Spend is list price for what serves now. The last request comes from Cloud Monitoring, some minutes late.
+    Spend is the list price of the models that are deployed now. The last request comes from Cloud Monitoring, with a
+    delay of some minutes.
     """
     from runner.serving.listing import list_deployments
     from runner.serving.lives import lives
@@ -277,9 +278,7 @@ def _life_pairs(life: Life, now: float) -> list[tuple[str, str]]:
 )
 @endpoint_argument
 @click.option("--delete", is_flag=True, help="Also delete the endpoint.")
-@click.option(
-    "--model", "only", metavar="ID", help="Deployed model to take down [default: all that this tool deployed]."
-)
+@click.option("--model", "only", metavar="ID", help="Model to undeploy [default: all that this tool deployed].")
 @click.pass_obj
 def undeploy(invocation: Invocation, endpoint: str, delete: bool, only: str | None) -> None:
     """Undeploy this tool's models from ENDPOINT, which ends their billing. Other models stay."""

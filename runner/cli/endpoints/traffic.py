@@ -9,7 +9,7 @@ import click
 from runner import times
 from runner.cli import commands
 from runner.cli.cost_gate import require_confirmed
-from runner.cli.options import Count, Duration, Invocation, Number, endpoint_argument
+from runner.cli.options import Count, Duration, Invocation, Quantity, endpoint_argument
 from runner.cli.text import ago
 from runner.errors import require_sound
 
@@ -53,24 +53,26 @@ def traffic(invocation: Invocation, endpoint: str, shares: tuple[str, ...]) -> N
     ),
 )
 @endpoint_argument
-@click.option("--model", default="newest", show_default=True, metavar="ID", help="Which one is on trial.")
-@click.option("--percent", type=Count(1, 99), help="Its share of the traffic [as it is].")
-@click.option("--watch", is_flag=True, help="Look at its errors and latency; take its traffic if it does badly.")
+@click.option("--model", default="newest", show_default=True, metavar="ID", help="Deployed model to watch.")
+@click.option("--percent", type=Count(1, 99), help="Share of the traffic, in percent [default: unchanged].")
+@click.option(
+    "--watch", is_flag=True, help="Watch errors and latency; take the traffic away if they exceed the limits."
+)
 @click.option("--for", "length", type=Duration(), default="30m", show_default=True, help="How long.")
-@click.option("--every", type=Duration(), default="15s", show_default=True, help="Time between looks.")
+@click.option("--every", type=Duration(), default="15s", show_default=True, help="Polling interval.")
 @click.option(
     "--max-error-rate",
-    type=Number(0, 1),
+    type=Quantity(0, 1),
     default=0.05,
     show_default=True,
-    help="Errors per answer (429 and 5xx), above the others' rate.",
+    help="Error rate (429 and 5xx) allowed above the other models' rate.",
 )
 @click.option(
     "--max-latency-ratio",
-    type=Number(1),
+    type=Quantity(1),
     default=2.0,
     show_default=True,
-    help="Mean time to an answer, as a multiple of the others'.",
+    help="Mean latency allowed, as a multiple of the other models'.",
 )
 @click.pass_obj
 def canary(
@@ -142,7 +144,7 @@ def promote(invocation: Invocation, endpoint: str, model: str, keep: bool) -> No
         chosen = serving.find_model(found, model)
         others = len(found.deployed_models) - 1
         if others and not keep:
-            question = f"Send all traffic to {chosen.id} and take down the other {others}?"
+            question = f"Send all traffic to {chosen.id} and undeploy the other {others}?"
             hint = "confirm with --yes, or keep the models with --keep"
             require_confirmed(invocation, question, "undeploying models", hint=hint)
         found = serving.promote(session, found, chosen.id, keep=keep, progress=invocation.output.note)

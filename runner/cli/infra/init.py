@@ -31,12 +31,14 @@ _NONE = "none"
 @click.option(
     "--kind", metavar="NAME", help="What the stack is for; prod protects its buckets [default: the stack's name]."
 )
-@click.option("--notify", multiple=True, metavar="EMAIL", help="Whom alerts and the budget tell. Repeatable.")
+@click.option(
+    "--notify", multiple=True, metavar="EMAIL", help="Email address for alerts and budget notifications; repeatable."
+)
 @click.option(
     "--operator",
     multiple=True,
     metavar="MEMBER",
-    help="Who may act as the runner: user:…, group:… or serviceAccount:…. Repeatable.",
+    help="Principal that can act as the runner: user:…, group:… or serviceAccount:…; repeatable.",
 )
 @click.option("--budget", type=Count(0), metavar="AMOUNT", help="Monthly budget in whole units; it only warns.")
 @click.option("--currency", metavar="CODE", help="Currency of the billing account [default: USD].")
@@ -45,9 +47,10 @@ _NONE = "none"
 @click.option("--force", is_flag=True, help="Overwrite the stack's file.")
 @click.pass_obj
 def command(invocation: Invocation, /, folder: Path | None, force: bool, **given: Any) -> None:
-    """Write a stack into FOLDER, and a Pulumi project that runs this installation's program if there is none.
+    """Write the settings of a stack into FOLDER, and a Pulumi project if FOLDER has none.
 
-    At a terminal, ask for what no option says. Nothing is overwritten without --force, and nothing is sent.
+    The project runs the Pulumi program of this installation. At a terminal, the command asks for values that you did
+    not pass as options. It sends nothing, and overwrites nothing without --force.
     """
     directory = folder or Path()
     asks = may_ask(invocation)
@@ -86,8 +89,8 @@ def _ask(invocation: Invocation, given: dict[str, Any]) -> None:
     kind = given["kind"] or (stack if stack in STACK_KINDS else _NONE)
     given["kind"] = _answer(asked(f"What it is for ({', '.join(STACK_KINDS)} or another name)", kind))
     for name, question in (
-        ("notify", "Whom alerts tell, e-mail addresses"),
-        ("operator", "Who may act as the runner (user:…, group:…)"),
+        ("notify", "Email addresses for alerts"),
+        ("operator", "Principals that can act as the runner (user:…, group:…)"),
     ):
         given[name] = tuple(_answer(asked(question, " ".join(given[name]) or _NONE)).replace(",", " ").split())
     given["budget"] = int(asked("Monthly budget, 0 for none", str(given["budget"] or 0), Count(0)))

@@ -25,6 +25,7 @@ class InfraError(RunnerError):
     """The engine, Google or the emulator refused. `problems` has every cause, each with its resource."""
 
     code = "infrastructure"
+    usual_hint = "`runner infra doctor` checks the engine, the credentials and the settings"
     problems: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -113,10 +114,10 @@ def _run(invocation: Invocation, arguments: list[str], variables: dict[str, str]
         else:
             process.send_signal(number)
         invocation.output.note(
-            "stopping: what was begun is finished first. Stopped again, it ends at once, and what it is making may not "
-            "be in the state"
+            "stopping: operations that have started finish first. Press Ctrl-C again to end at once; resources that "
+            "are being created may then be missing from the state"
             if stops == 1
-            else "ending at once: the next `up` looks for what was being made"
+            else "ending at once: the next `up` looks for resources that were being created"
         )
 
     with signals(_STOPS, stop):

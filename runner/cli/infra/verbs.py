@@ -75,7 +75,7 @@ preview = _verb(
     _POLICIES,
     click.option("--expect-no-changes", is_flag=True, help="Exit with code 1 if anything would change."),
     _DRY_RUN,
-    help="Show what `up` would change, after a look at what is there.",
+    help="Compare the stack with the cloud and show what `up` would change.",
     examples=(
         "runner infra preview --stack dev",
         "runner infra preview --stack prod --policies --expect-no-changes",
@@ -102,8 +102,8 @@ refresh = _verb(
     "refresh",
     embedded_option,
     click.option("--expect-no-changes", is_flag=True, help="Exit with code 1 if the state did not match the cloud."),
-    help="Bring Pulumi's state to what is there. Nothing in the project changes.\n\n"
-    "With --embedded, say what is gone or was changed since the last `up`, and forget what is gone.",
+    help="Update Pulumi's state to match the cloud. The project itself does not change.\n\n"
+    "With --embedded, list what was deleted or changed since the last `up`, and forget what was deleted.",
     examples=(
         "runner infra refresh --stack dev",
         "runner infra refresh --stack prod --yes",
@@ -115,7 +115,7 @@ refresh = _verb(
 destroy = _verb(
     "destroy",
     embedded_option,
-    help="Delete the stack's resources. What is protected stays, and is named.",
+    help="Delete the stack's resources. Protected resources stay, and the command lists them.",
     examples=("runner infra destroy --stack dev", "runner infra destroy --stack local --embedded --yes"),
     ask="Delete the resources of stack {}?",
     changes=True,
@@ -123,8 +123,9 @@ destroy = _verb(
 outputs = _verb(
     "outputs",
     embedded_option,
-    help="Show what the last `up` made: the environment document.\n\n"
-    "Who cannot read Pulumi's state reads it from the contract bucket: `--environment gs://BUCKET/environment.json`.",
+    help="Show the outputs of the last `up`: the environment document.\n\n"
+    "Without access to Pulumi's state, read the document from the contract bucket: "
+    "`--environment gs://BUCKET/environment.json`.",
     examples=("runner infra outputs --stack dev", "runner infra outputs --stack local --embedded --format json"),
 )
 graph = _verb(

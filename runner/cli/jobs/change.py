@@ -30,7 +30,8 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
 
     JOB is an ID or its beginning, a name, or `latest`.
 
-    If the job ends in the meantime, its state does not change: the command prints the state that the service reports.
+    If the job has ended in the meantime, cancelling does not change its state; the command prints the state that the
+    service reports.
     """
     from runner.gcp import tuning_jobs
     from runner.jobs.following import watching
@@ -89,10 +90,10 @@ def clone(
 ) -> None:
     """Submit a job like JOB, with some values changed, after you confirm its price.
 
-    A failed or cancelled job is tried again; the same specification as a job that runs or has succeeded finds that
-    job. NAME is a value of the specification: epochs, learning_rate, adapter_size, mode, base_model, training_dataset
-    (a file is uploaded), validation_dataset, display_name, labels.KEY and so on; an empty VALUE leaves it to the
-    model's default. A changed job gets an output folder of its own.
+    If JOB failed or was cancelled, the command submits it again. If a job with the same specification is running or has
+    succeeded, the command finds that job instead. NAME is a value of the specification: epochs, learning_rate,
+    adapter_size, mode, base_model, training_dataset (a file is uploaded), validation_dataset, display_name, labels.KEY
+    and so on. An empty VALUE sets the model's default. A changed job gets its own output folder.
     """
     from runner.cli.jobs.submit import submit_specification
     from runner.jobs.repeating.cloning import changed, specification_of

@@ -28,18 +28,17 @@ from runner.cli.stand_ins import tell_of_job
     "--place",
     default="",
     metavar="FOLDER|ADDRESS",
-    help="Folder, for MLflow an address too [runs/, what MLFLOW_TRACKING_URI says, this folder].",
+    help="Folder, or an MLflow address [default: runs/; for MLflow, MLFLOW_TRACKING_URI; for W&B, the current folder].",
 )
 @click.option("--experiment", default="open-model-tuning", metavar="NAME", help="MLflow experiment or W&B project.")
-@click.option("--force", is_flag=True, help="Export again what was exported before.")
+@click.option("--force", is_flag=True, help="Export jobs again that were exported before.")
 @click.pass_obj
 def export(
     invocation: Invocation, jobs: tuple[str, ...], target: Any, place: str, experiment: str, force: bool
 ) -> None:
-    """Write the losses of each JOB, its configuration and its end into TensorBoard, MLflow or Weights & Biases.
+    """Export each JOB's losses, configuration and final state to TensorBoard, MLflow or Weights & Biases.
 
-    A job is one run there. Needs the tracker's package, which an extra of this one installs: tensorboard,
-    mlflow or wandb.
+    Each job becomes one run. The command needs the tracker's package: install the extra tensorboard, mlflow or wandb.
     """
     from runner.jobs.following.exporting import export_to
     from runner.jobs.following.results import require_measurements, results_of
@@ -49,7 +48,7 @@ def export(
         for text in jobs:
             job = found_job(session, text)
             results = results_of(session, job)
-            tell_of_job(invocation, job)
+            tell_of_job(invocation, job, rates=True)
             require_measurements(job, results)
             done.append((job.id, export_to(target, job, results, place=place, experiment=experiment, force=force)))
     invocation.output.table(

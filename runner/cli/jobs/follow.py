@@ -46,8 +46,8 @@ waiting_options = together(
         metavar="URL|TOPIC",
         envvar="RUNNER_NOTIFY_URL",
         show_envvar=True,
-        help="POST there, or publish to projects/P/topics/T, when a job has ended, stalls, or the time is up. "
-        "Others can read a command line: prefer the variable for an address that is a secret.",
+        help="Address to POST to, or Pub/Sub topic projects/P/topics/T, when a job ends or stalls or the timeout "
+        "passes. Other users can read command lines: set a secret address in the variable.",
     ),
     click.option(
         "--notify-format",
@@ -104,7 +104,7 @@ def follow(invocation: Invocation, session: Session, name: str) -> None:
 @waiting_options
 @click.pass_obj
 def wait(invocation: Invocation, /, jobs: tuple[str, ...], notify: str | None, notify_format: Any, **pace: Any) -> None:
-    """Wait until every JOB has ended. The exit code is 0 if all succeeded, 5 if one did not, and 6 after a timeout."""
+    """Wait until every JOB has ended. Exit code 0: all jobs succeeded; 5: one did not; 6: the timeout passed."""
     with invocation.session() as session:
         follower = Follower(invocation, session, _hook(notify, notify_format), verb="wait")
         follower.run([job_name(session, job) for job in jobs], **pace)
@@ -141,9 +141,8 @@ class Follower:
 
         self.watched = {full_name(self.session, name): JobProgress() for name in names}
         ids = " ".join(name.rsplit("/", 1)[-1] for name in self.watched)
-        goes_on = "the job goes on" if len(self.watched) == 1 else "the jobs go on"
-        they = "it" if len(self.watched) == 1 else "them"
-        self.invocation.interrupted = f"{goes_on}; `runner jobs {self.verb} {ids}` comes back to {they}"
+        goes_on = "the job continues" if len(self.watched) == 1 else "the jobs continue"
+        self.invocation.interrupted = f"{goes_on}; to resume, run `runner jobs {self.verb} {ids}`"
         updates = watching.watch_many(self.session, list(self.watched), **pace)
         with terminated_as_interrupted(), self._shown() as show:
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runner.cli.commands import Group
-from runner.wording import state_words
+from runner.wording import state_words, tokens_of
 
 if TYPE_CHECKING:
     import datetime
@@ -24,7 +24,7 @@ command = Group(
     lazy={
         "submit": ("runner.cli.jobs.submit:submit", "Submit a job once, after you confirm its price."),
         "ls": ("runner.cli.jobs.read:ls", "List jobs, newest first."),
-        "show": ("runner.cli.jobs.read:show", "Show everything about a job."),
+        "show": ("runner.cli.jobs.read:show", "Show the details of a job."),
         "watch": ("runner.cli.jobs.follow:watch", "Show a job's progress until it ends."),
         "wait": ("runner.cli.jobs.follow:wait", "Wait until jobs have ended; the exit code reports the result."),
         "why": (
@@ -61,10 +61,19 @@ def found_job(session: Session, text: str) -> TuningJob:
     return tuning_jobs.get(session, job_name(session, text))
 
 
+def _rate(job: TuningJob) -> str | None:
+    """Return the learning rate that a job asks for, and what a stand-in makes of it."""
+    if job.learning_rate is None:
+        return None
+    scaled = f" (the stand-in trains at up to {job.rate_scale:g} times this rate)" if job.rate_scale != 1 else ""
+    return f"{job.learning_rate:g}{scaled}"
+
+
 def described(job: TuningJob) -> list[tuple[str, Any]]:
     """Return what people want to know of a job."""
     error = f"{job.error_message} (code {job.error_code})" if job.error_message or job.error_code else None
     stats = job.data_stats
+    tokens = stats.get("totalBillableTokenCount")
     return [
         ("id", job.id),
         ("name", job.display_name),
@@ -76,13 +85,13 @@ def described(job: TuningJob) -> list[tuple[str, Any]]:
         ("custom weights", job.custom_base_model),
         ("mode", job.mode),
         ("epochs", job.epochs),
-        ("learning rate", job.learning_rate),
+        ("learning rate", _rate(job)),
         ("adapter size", job.adapter_size),
         ("batch size", job.batch_size),
         ("training data", job.training_dataset_uri),
         ("validation data", job.validation_dataset_uri),
         ("examples", stats.get("tuningDatasetExampleCount")),
-        ("billable tokens", stats.get("totalBillableTokenCount")),
+        ("billable tokens", tokens_of(int(tokens), job.epochs or 1) if tokens else None),
         ("steps done", job.completed_steps),
         ("created", moment(job.create_time)),
         ("started", moment(job.start_time)),

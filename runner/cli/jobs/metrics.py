@@ -40,7 +40,7 @@ def metrics(invocation: Invocation, job: str, form: Any, to: Path | None, force:
     with invocation.session() as session:
         found = found_job(session, job)
         results = results_of(session, found)
-        tell_of_job(invocation, found)
+        tell_of_job(invocation, found, rates=True)
     require_measurements(found, results)
     text = export(results, form)
     if to is None:

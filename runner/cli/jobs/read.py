@@ -48,7 +48,7 @@ _LOOKED_AT_ONCE = 8
 )
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only jobs with this label.")
 @click.option("--since", type=Duration(), help="Only jobs created within this time, such as 7d.")
-@click.option("--losses", is_flag=True, help="Show the last losses, which are read for each job.")
+@click.option("--losses", is_flag=True, help="Also read and show each job's last losses.")
 @click.option(
     "--sort", type=click.Choice(_SORTS), default="created", show_default=True, help="Order; by a loss, lowest first."
 )
@@ -144,7 +144,7 @@ def _measured(session: Session, jobs: list[TuningJob]) -> dict[str, dict[str, An
 @click.option("--raw", is_flag=True, help="Print the service's own representation as JSON.")
 @click.pass_obj
 def show(invocation: Invocation, job: str, raw: bool) -> None:
-    """Show everything about a tuning job. JOB is an ID or its beginning, a name, or `latest`."""
+    """Show the details of a tuning job. JOB is an ID or its beginning, a name, or `latest`."""
 
     with invocation.session() as session:
         found = found_job(session, job)
@@ -165,7 +165,7 @@ def show(invocation: Invocation, job: str, raw: bool) -> None:
 @job_argument
 @click.option("--events", "only_events", is_flag=True, help="Print only events, not the log of the training process.")
 @click.option(
-    "-f", "--follow", is_flag=True, help="Keep printing until the job ends. Ctrl-C stops printing, not the job."
+    "-f", "--follow", is_flag=True, help="Print new events until the job ends. Ctrl-C stops printing, not the job."
 )
 @click.pass_obj
 def logs(invocation: Invocation, job: str, only_events: bool, follow: bool) -> None:
@@ -178,7 +178,7 @@ def logs(invocation: Invocation, job: str, only_events: bool, follow: bool) -> N
     with invocation.session() as session:
         found = found_job(session, job)
         tell_of_job(invocation, found)
-        invocation.interrupted = f"`runner jobs logs --follow {found.id}` comes back" if follow else ""
+        invocation.interrupted = f"to resume, run `runner jobs logs --follow {found.id}`" if follow else ""
         printer = _LogPrinter(invocation, session, found.name, only_events=only_events)
         while True:
             ended = tuning_jobs.get(session, found.name).ended

@@ -15,6 +15,8 @@ from runner.cli.jobs.group import described
 from runner.cli.options import (
     Count,
     Invocation,
+    Number,
+    Whole,
     base_model_option,
     cost_options,
     epochs_option,
@@ -52,8 +54,8 @@ if TYPE_CHECKING:
 @click.option("--validation", metavar="FILE|gs://…", help="Validation dataset.")
 @mode_option
 @epochs_option
-@click.option("--learning-rate", type=float, metavar="X", help="Learning rate [default: the model's published value].")
-@click.option("--adapter-size", type=int, metavar="N", help="LoRA rank: 1, 4, 8, 16 or 32 [default: the model's].")
+@click.option("--learning-rate", type=Number(), help="Learning rate [default: the model's published value].")
+@click.option("--adapter-size", type=Whole(), help="LoRA rank: 1, 4, 8, 16 or 32 [default: the model's].")
 @click.option("--batch-size", type=Count(1), help="Examples per step [default: the service's choice].")
 @click.option(
     "--output",
@@ -185,5 +187,5 @@ def _print_plan(invocation: Invocation, offer: Offer) -> None:
     pairs: list[tuple[str, Any]] = [*offer.spec.to_json().items(), *described_estimate(offer.estimate)]
     pairs += [(item.severity, str(item)) for item in findings]
     invocation.output.result(body, pairs)
-    invocation.output.note("dry run: nothing was sent")
+    invocation.output.note("dry run: nothing was submitted")
     require_none(findings)

@@ -32,7 +32,7 @@ _SHOWN = 20
     "file",
     type=INPUT,
     metavar="FILE",
-    help="Your local copy of the training file, whose lines are named [default: read the job's object].",
+    help="Local copy of the training file [default: read the job's object].",
 )
 @click.option("--no-data", is_flag=True, help="Do not read the training file.")
 @click.pass_obj

@@ -132,7 +132,7 @@ def raise_for(steps: list[Step]) -> None:
     if uncertain:
         raise AmbiguousSubmissionError(
             "; ".join(f"{step.name}: {step.message}" for step in uncertain),
-            hint="`runner apply` again after the time that is named: a job that was created is found by its labels",
+            hint="run `runner apply` again after that time: it finds a job that was created by its labels",
         )
     refused = [step for step in steps if step.what == "refused"]
     if refused:

@@ -34,7 +34,7 @@ def check_losses(session: Session, run: Run, job: TuningJob) -> None:
         problem = f"the validation loss {measured[-1]:.4f} is above the gate's {limit}"
     else:
         return
-    raise GateFailedError(problem, hint="`runner endpoints deploy` deploys it all the same")
+    raise GateFailedError(problem, hint="`runner endpoints deploy` deploys it anyway")
 
 
 def answers_check(invocation: Invocation, session: Session, run: Run, job: TuningJob) -> Check | None:
@@ -56,11 +56,11 @@ def answers_check(invocation: Invocation, session: Session, run: Run, job: Tunin
     base = respondent(session, wanted["base_endpoint"], wanted["base_model"])
 
     def check(endpoint: Endpoint, model: DeployedModel) -> None:
-        invocation.output.note(f"asking {len(questions)} held-out questions of it and of {base.name}")
+        invocation.output.note(f"sending {len(questions)} held-out questions to it and to {base.name}")
         tuned = Respondent(name=model.display_name or endpoint.id, endpoint=endpoint, deployed_model=model.id)
         sampling = {"max_tokens": int(wanted["max_tokens"])}
         found = evaluate(session, questions, base, tuned, primary=wanted["metric"], sampling=sampling)
-        hint = "`runner endpoints deploy` deploys it all the same, and `runner eval` compares once more"
+        hint = "`runner endpoints deploy` deploys it anyway, and `runner eval` compares them again"
         hold_gate(found, wanted["require"], hint=hint)
 
     return check

@@ -96,8 +96,9 @@ def command(
 def drift(invocation: Invocation, /, report: str | None, **choices: Any) -> None:
     """Check whether manifests, records and jobs still agree, for example every night.
 
-    In addition to what `plan` finds, this command counts jobs that failed, disappeared, differ from their manifest, or
-    run without a manifest. Exit code 0: all agree; 2: something differs; 1: the manifests or the settings have errors.
+    In addition to the changes that `plan` finds, the command reports jobs that failed, disappeared, differ from their
+    manifest, or run without a manifest. Exit code 0: all agree; 2: something differs; 1: the manifests or the settings
+    have errors.
     """
     with mistakes_are_failures(), invocation.session() as session:
         plan = planned(invocation, session, preflight=False, **choices)

@@ -24,7 +24,8 @@ PATIENCE_SECONDS = 1800.0
 
 command = commands.Group(
     name="queue",
-    help="List and run jobs that wait for quota. The queue is stored in the cloud, so any machine can continue it.",
+    help="List and run jobs that wait for quota. The queue is stored in the contract bucket, so any machine can "
+    "continue it.",
     examples=("runner queue ls", "runner queue run --until-empty", "runner queue run --fair-by team"),
     lazy={
         "ls": ("runner.cli.manifests.queue_commands:ls", "List waiting jobs in the order of submission."),
@@ -98,10 +99,10 @@ def ls(invocation: Invocation, everything: bool, fair_by: str) -> None:
     "places",
     multiple=True,
     metavar="PROJECT/LOCATION",
-    help="Where jobs may run, repeatable; each project has a quota of its own [default: the environment's].",
+    help="Where jobs may run, repeatable; each project has its own quota [default: the environment's].",
 )
 @click.option(
-    "--budget", type=Money(), help="Limit for what all jobs of the queue cost together, whichever runner submits them."
+    "--budget", type=Money(), help="Limit for the total cost of all jobs of the queue, whichever runner submits them."
 )
 @fair_by_option
 @click.option("--interval", type=Duration(), default=30.0, help="Polling interval [default: 30s].")
@@ -125,8 +126,8 @@ def run(
 ) -> None:
     """Submit waiting jobs as quota becomes available, retry failed jobs, and deploy finished ones.
 
-    Several can run at the same time; each job is created once, wherever it runs, and what all of them cost stays within
-    --budget. A place that does not answer gets no job, and a job that may be there waits for it. Ctrl-C does not change
+    Several can run at the same time; each job is created once, and the cost of all jobs stays within --budget. If a
+    place does not answer, it gets no new jobs, and jobs that it may already have wait for it. Ctrl-C does not change
     jobs or queue. With --format json, each event is a line.
     """
     from runner.gcp import failures
@@ -163,8 +164,8 @@ def run(
                 break
             if timeout is not None and time.monotonic() - start + interval > timeout:
                 raise WaitTimeoutError(
-                    f"unfinished: {counted(left, 'job')} after {duration(time.monotonic() - start)}; they go on",
-                    hint="`runner queue run` again goes on",
+                    f"unfinished: {counted(left, 'job')} after {duration(time.monotonic() - start)}; they continue",
+                    hint="run `runner queue run` again to continue",
                 )
             time.sleep(interval)
     invocation.interrupted = ""
@@ -227,7 +228,7 @@ def _fit(invocation: Invocation, session: Session, named: list[tuple[str, str]])
             fit.append((project, location))
             continue
         problems.append(f"{project}/{location}: {found[0]}")
-        invocation.output.warning(f"{project}/{location} is left out: {found[0]}")
+        invocation.output.warning(f"{project}/{location} is not used: {found[0]}")
     if not fit:
         require_sound(problems, hint="`runner doctor` in each project")
     return fit

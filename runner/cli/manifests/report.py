@@ -27,7 +27,7 @@ _SIGNS = {
 _SIGNS |= {"cancel": "-", "orphan": "?"}
 _WORDS = {
     "create": "to create",
-    "change": "to run anew",
+    "change": "to run again",
     "retry": "to repeat",
     "adopt": "to adopt",
     "keep": "kept",
@@ -121,7 +121,7 @@ def markdown(plan: Plan) -> str:
     whole = "\n".join(parts) + "\n"
     if len(whole) <= MARKDOWN_LIMIT:
         return whole
-    closing, end = "\n\n</details>", "\n\n… the rest is cut off here; the job's log has all of it.\n"
+    closing, end = "\n\n</details>", "\n\n… the rest is omitted; the job's log has everything.\n"
     kept = whole[: MARKDOWN_LIMIT - len(closing) - len(end)].rsplit("\n", 1)[0]
     # Else whoever has not opened the section doesn't see that there is more.
     is_open = kept.count("<details>") > kept.count("</details>")
@@ -139,7 +139,10 @@ def _job_lines(job: PlannedJob) -> list[str]:
     lines += [f"    {item.path}: {_value(item.before)} -> {_value(item.after)}" for item in job.differences]
     lines += _drift(job)
     lines += [f"    warning: {line}" for line in job.warnings]
-    lines += [f"    job {old.id} of its earlier form still runs; cancel it with --prune" for old in job.superseded]
+    lines += [
+        f"    job {old.id} of an earlier version of the manifest is still running; --prune cancels it"
+        for old in job.superseded
+    ]
     return lines
 
 

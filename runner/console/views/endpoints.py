@@ -179,7 +179,7 @@ def traffic(console: Console, request: Request, form: FormData) -> Response:
         sharing.set_shares(console.session, endpoint, shares)
         return f"/endpoints/{identifier}"
 
-    return console.change(request, form, "The traffic was shared anew", work, back=f"/endpoints/{identifier}/traffic")
+    return console.change(request, form, "The traffic split was changed", work, back=f"/endpoints/{identifier}/traffic")
 
 
 def ask_extend(console: Console, request: Request, given: Mapping[str, str], error: dict[str, Any]) -> Response:

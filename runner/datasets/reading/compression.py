@@ -168,7 +168,7 @@ def _only_member(path: Path, name: str, opened: OpenedBytes, stack: ExitStack) -
         opened.notes.append(f"the archive's only file, {files[0].filename}")
         return stack.enter_context(archive.open(files[0]))
     except _errors() as error:
-        message = f"the zip archive is broken ({error})"
+        message = "the zip archive is broken"
         raise refusal("not-text", message, file=name, line=1, fix="compress it again") from error
 
 
@@ -292,7 +292,8 @@ class _Bounded(io.RawIOBase):
         try:
             data = self._stream.read(len(buffer))
         except self._broken as error:
-            message = f"the compressed data are broken ({error})"
+            what = "cut short" if isinstance(error, EOFError) else getattr(error, "strerror", None) or "damaged"
+            message = f"the compressed data are broken ({what})"
             raise refusal("not-text", message, file=self._name) from error
         self._count += len(data)
         if self._count > MAX_EXPANSION * self._compressed() + _FREE_BYTES:

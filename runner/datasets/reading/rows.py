@@ -9,7 +9,7 @@ class Row(NamedTuple):
     """One row of a dataset, or why a place in the file is none."""
 
     number: int
-    """Row of data, from 1; a heading does not count, a broken row does."""
+    """Row of data, from 1; a heading does not count, a broken row does. In a workbook, the row of the sheet."""
     line: int
     """Line of the decoded file where it begins, from 1; 0 where the file has no lines (Excel, Parquet)."""
     value: dict[str, Any] | None = None

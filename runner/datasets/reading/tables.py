@@ -99,7 +99,7 @@ def heading_of(cells: list[str], notes: list[str], name: str) -> list[str]:
     for place, column in enumerate(columns):
         if (first := seen.setdefault(column, place)) < place:
             message = f"columns {first + 1} and {place + 1} of {name} have the same heading, {column!r}"
-            raise refusal("duplicate-column", message, file=name, line=1, fix="give each column a name of its own")
+            raise refusal("duplicate-column", message, file=name, line=1, fix="give each column a different name")
     return columns
 
 
@@ -127,7 +127,7 @@ def read_table(stream: Any, plan: Plan, columns: list[str], name: str) -> Iterat
             problem = lines.explain(error)
             if number < 0:
                 message = f"line {line} of {name} is not a heading: {problem}"
-                raise refusal("not-text", message, file=name, line=line, fix="mend the line") from error
+                raise refusal("not-text", message, file=name, line=line, fix="correct the line") from error
             number += 1
             yield Row(number, line, problem=problem, cut=lines.ended)
             if lines.ended:

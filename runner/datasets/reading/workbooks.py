@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from runner.datasets.reading.layouts import usual_names
 from runner.datasets.reading.rows import Row
 from runner.datasets.reading.sources import refusal
 from runner.datasets.reading.tables import MOST_TITLES, heading_of, titles_above, titles_named
+from runner.datasets.reading.worksheets import ERRORS, error_note, letters, named, notes_of
 from runner.installation import require
 
 _BATCH_ROWS = 1000
@@ -20,6 +21,9 @@ _BATCH_BYTES = 8 << 20
 _BUFFER_BYTES = 1 << 20
 ARROW_FILE, ARROW_STREAM = b"ARROW1\0\0", b"\xff\xff\xff\xff"
 """How they begin; `Dataset.save_to_disk` of Hugging Face writes streams."""
+
+
+_VISIBLE = "SheetVisibleEnum.Visible"
 
 
 def open_workbook(path: Path, name: str, notes: list[str]) -> tuple[str, list[str], Iterator[Row]]:
@@ -39,7 +43,7 @@ def open_workbook(path: Path, name: str, notes: list[str]) -> tuple[str, list[st
             workbook = CalamineWorkbook.from_filelike(stream)
         sheets = [sheet for sheet in map(workbook.get_sheet_by_name, workbook.sheet_names) if sheet.height]
     except (CalamineError, OSError, ValueError) as error:
-        message = f"{name} cannot be read as a workbook: {error}"
+        message = f"{name} cannot be read as a workbook ({error})"
         raise refusal("not-text", message, file=name, fix="save it as CSV") from error
     if not sheets:
         return "", [], iter(())
@@ -49,14 +53,17 @@ def open_workbook(path: Path, name: str, notes: list[str]) -> tuple[str, list[st
     if len(sheets) > 1:
         others = ", ".join(repr(sheet.name) for sheet in (sheets[:chosen] + sheets[chosen + 1 :])[:10])
         notes.append(f"only the sheet {sheets[chosen].name!r} is read, not {others}")
-    first, rows = heads[chosen], islice(_texts(sheets[chosen]), len(heads[chosen]), None)
+    sheet, first = sheets[chosen], heads[chosen]
+    if any(item.name == sheet.name and str(item.visible) != _VISIBLE for item in workbook.sheets_metadata):
+        notes.append(f"the sheet {sheet.name!r} is hidden")
     above = titles_above(first)
     notes += titles_named(first[:above])
-    heading, behind = (first[above], first[above + 1 :]) if first else ([], [])
+    heading = first[above] if first else []
     while heading and not heading[-1]:
         heading.pop()
     columns = heading_of(heading, notes, name)
-    return sheets[chosen].name, columns, _sheet_rows(chain(behind, rows), columns)
+    notes += notes_of(path, sheet.name, height=sheet.total_height + 1, width=sheet.total_width + 1)
+    return sheet.name, columns, _sheet_rows(sheet, above, columns, notes)
 
 
 def _texts(sheet: Any) -> Iterator[list[str]]:
@@ -65,16 +72,55 @@ def _texts(sheet: Any) -> Iterator[list[str]]:
     return (row for row in rows if any(row))
 
 
-def _sheet_rows(rows: Iterator[list[str]], columns: list[str]) -> Iterator[Row]:
-    number = 0
-    for row in rows:
+def _sheet_rows(sheet: Any, titles: int, columns: list[str], notes: list[str]) -> Iterator[Row]:
+    """Yield the rows of data, numbered as in the sheet; cells that are read as something else are named in `notes`."""
+    left = sheet.start[1] if sheet.start else 0
+    errors = []
+    for number, row in _rows_below(sheet, titles, left, notes):
+        for column, cell in enumerate(row):
+            if cell in ERRORS:
+                errors.append(f"{letters(left + column)}{number} ({cell})")
+                row[column] = ""
         if not any(row):
             continue
-        number += 1
         if any(row[len(columns) :]):
             yield Row(number, 0, problem=f"a cell to the right of the last heading, {columns[-1]!r}")
         else:
             yield Row(number, 0, {column: cell for column, cell in zip(columns, row, strict=False) if cell})
+    if errors:
+        notes.append(error_note(errors))
+
+
+def _rows_below(sheet: Any, titles: int, left: int, notes: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield number and cells of the rows below the heading; the value of merged cells is in each of their rows."""
+    merged: dict[int, list[tuple[int, int]]] = {}
+    standing: dict[int, tuple[str, int]] = {}  # column to a value that reaches down, and its last row
+    passed = 0
+    for number, cells in enumerate(sheet.iter_rows(), 1):
+        row = [_shown(cell) for cell in cells]
+        if passed > titles:
+            for column, (value, last) in standing.items():
+                row[column] = row[column] or (value if number <= last else "")
+            for column, last in merged.get(number, ()):
+                standing[column] = row[column], last
+            yield number, row
+        elif any(row):
+            passed += 1
+            if passed > titles:  # this was the heading
+                merged = _merged(sheet, number, left, notes)
+
+
+def _merged(sheet: Any, heading: int, left: int, notes: list[str]) -> dict[int, list[tuple[int, int]]]:
+    """Return what is merged below the heading: by its first row, the column and the last row; name it in `notes`."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    places = []
+    for (top, column), (bottom, right) in sorted(sheet.merged_cell_ranges or ()):
+        if top + 1 > heading and left <= column:
+            found.setdefault(top + 1, []).append((column - left, bottom + 1))
+            places.append(f"{letters(column)}{top + 1}:{letters(right)}{bottom + 1}")
+    if places:
+        notes.append(f"the value of merged cells counts for each of their rows, in the first column: {named(places)}")
+    return found
 
 
 def _shown(cell: Any) -> str:
@@ -85,6 +131,9 @@ def _shown(cell: Any) -> str:
         return str(int(cell)) if cell.is_integer() and abs(cell) < 1e15 else repr(cell)
     if isinstance(cell, datetime.datetime):
         return cell.isoformat(" ") if cell.time() != datetime.time() else cell.date().isoformat()
+    if isinstance(cell, datetime.timedelta):
+        minutes, seconds = divmod(round(cell.total_seconds()), 60)
+        return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
     return cell.isoformat() if isinstance(cell, (datetime.date, datetime.time)) else str(cell)
 
 

@@ -75,7 +75,7 @@ class LineMaker:
         for made in found:
             made.notes[:0] = account.notes
             if self._mend and not made.notes:
-                made.notes.append(f"written anew: {parsed.findings[0].message}")
+                made.notes.append(f"rewritten: {parsed.findings[0].message}")
         if found:
             found[0].losses[:0] = account.losses
         return found

@@ -51,7 +51,7 @@ class Foreign:
     @property
     def hint(self) -> str:
         """Return what to do."""
-        return self.command if self.first_row else f"name the columns, or mend the file, then: {self.command}"
+        return self.command if self.first_row else f"name the columns, or correct the file, then: {self.command}"
 
     def finding(self) -> Finding:
         """Return the one thing that is wrong with it."""

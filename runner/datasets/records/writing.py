@@ -18,6 +18,7 @@ class NotExpressibleError(RunnerError):
     """A format has no way to say this example; the message says what is in the way."""
 
     code = "not_expressible"
+    usual_hint = "convert to another format, such as `--to chat`"
 
 
 def to_line(example: Example, form: Format) -> bytes:

@@ -186,7 +186,7 @@ class Outcome:
     def cut(self, name: str) -> DatasetError:
         """Return the error of a file that cannot be read beyond the row that was left out last."""
         last = self.problems[-1]
-        return self._failure(name, f"{name} cannot be read beyond {last.place}: {last.what}", "mend the file there")
+        return self._failure(name, f"{name} cannot be read beyond {last.place}: {last.what}", "correct the file there")
 
     def _failure(self, name: str, why: str, hint: str) -> DatasetError:
         findings = [

@@ -259,5 +259,5 @@ def _exif(block: bytes) -> list[tuple[str, str, str]]:
             (turned,) = struct.unpack_from(order + "H", block, entry + 8)
             if 2 <= turned <= 8:
                 message = f"the EXIF orientation is {turned}: the pixels lie turned or mirrored"
-                notes.append(("image-orientation", message, "turn the pixels themselves and save it anew"))
+                notes.append(("image-orientation", message, "turn the pixels themselves and save the image again"))
     return notes

@@ -23,6 +23,7 @@ from runner.datasets.examples import Finding, Severity
 from runner.datasets.reading.lines import MAX_LINE_BYTES, RawLine
 from runner.datasets.rules import texts
 from runner.datasets.rules.formats import MAX_DEPTH
+from runner.json_text import expected
 
 _CONFLICT = re.compile(r"<{7} |={7}\s*$|>{7} ")
 """How Git marks the two sides of a conflict."""
@@ -239,17 +240,10 @@ def _not_json(error: json.JSONDecodeError, findings: Findings) -> None:
         what = "a second JSON value" if rest[:1] in {"{", "["} else f"{rest[:20]!r}"
         message = f"{what} follows the JSON object at column {column}"
     elif shown := text[place : place + 20]:
-        message = f"this is not JSON at column {column}: {_plain(problem)}, found {shown!r}"
+        message = f"this is not JSON at column {column}: {expected(problem)}, found {shown!r}"
     else:
-        message = f"the JSON is cut off at column {column}: {_plain(problem)}"
+        message = f"the JSON is cut off at column {column}: {expected(problem)}"
     findings.error("invalid-json", "", message, "write one complete JSON object per line")
-
-
-def _plain(problem: str) -> str:
-    """Return what the JSON parser wanted: `expected ','`, or what it complains of."""
-    if problem.startswith("Expecting "):
-        return f"expected {problem.removeprefix('Expecting ').removesuffix(' delimiter')}"
-    return problem[:1].lower() + problem[1:]
 
 
 def deeper_than(value: Any, levels: int) -> bool:

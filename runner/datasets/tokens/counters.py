@@ -1,6 +1,6 @@
 """How many tokens an example has: counted with the model's tokenizer where it is here, else estimated.
 
-The estimate is characters times the service's published ratio (catalogue), which includes the chat template. Google's
+The estimate is characters times the service's published ratio (catalog), which includes the chat template. Google's
 own cost script works this way; how far off one example can be is not published, so lengths near a limit are reported as
 estimates.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from runner.catalog.models import TuningMode
 
 DEFAULT_TOKENS_PER_CHARACTER = 0.25
-"""Four characters a token: Google's rule of thumb, where the catalogue has no measured ratio."""
+"""Four characters a token: Google's rule of thumb, where the catalog has no measured ratio."""
 
 TOKENS_PER_IMAGE = 170
 """Estimate only: Llama 4's smallest image (one tile of 336 x 336 pixels, 14-pixel patches, 2 x 2 shuffle: 144) and
@@ -245,7 +245,7 @@ def measure(counter: TokenCounter, reading: Contents) -> tuple[int, int]:
 
 
 def ratio_of(model: Model | None, mode: TuningMode | None) -> float:
-    """Return the catalogue's tokens per character for a model's mode."""
+    """Return the catalog's tokens per character for a model's mode."""
     ratio = None
     if model is not None:
         limits = model.modes.get(mode) if mode else next(iter(model.modes.values()))

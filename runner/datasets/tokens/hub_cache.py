@@ -21,7 +21,7 @@ def find_tokenizer(model: Model | None, variables: Mapping[str, str] = os.enviro
     error.
 
     Args:
-        model: whose; its repository is in the catalogue.
+        model: whose; its repository is in the catalog.
         variables: `HF_HUB_CACHE`, `HF_HOME` and `XDG_CACHE_HOME` say where the cache is, as to Hugging Face's tools.
     """
     if model is None or model.hub is None or any(util.find_spec(name) is None for name in ("tokenizers", "jinja2")):

@@ -200,7 +200,7 @@ def base_model_of(config: Path, source: dict[str, str]) -> Model:
 
 
 def model_of_config(config: bytes) -> Model:
-    """Return a catalogue model of the architecture in a config.json. Raises ApiError INVALID_ARGUMENT."""
+    """Return a catalog model of the architecture in a config.json. Raises ApiError INVALID_ARGUMENT."""
     try:
         kind = str(json.loads(config).get("model_type", ""))
     except (ValueError, AttributeError) as error:

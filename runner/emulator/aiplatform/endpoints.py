@@ -116,7 +116,7 @@ def add_deployment(
 
     Args:
         deployed: the DeployedModel resource, complete.
-        source: `artifactUri` of a checkpoint or `publisherModel` of the catalogue; `baseModel` where known.
+        source: `artifactUri` of a checkpoint or `publisherModel` of the catalog; `baseModel` where known.
         split: traffic split to set once it runs; "0" stands for this model.
         response: the operation's response.
         made: endpoint and model that exist only for this deployment, and go if it fails.

@@ -203,7 +203,7 @@ def remove(connection: sqlite3.Connection, name: str) -> None:
 def weights(model: dict[str, Any]) -> tuple[dict[str, str], Model | None]:
     """Return where the weights of a registered model come from, and its base model if that is recorded.
 
-    The first is `artifactUri` of a checkpoint or `publisherModel` of the catalogue, and `baseModel` where known.
+    The first is `artifactUri` of a checkpoint or `publisherModel` of the catalog, and `baseModel` where known.
     Raises ApiError UNIMPLEMENTED for a container that is not here, FAILED_PRECONDITION for a model without weights.
     """
     image = model.get("containerSpec", {}).get("imageUri", "")
@@ -220,7 +220,7 @@ def weights(model: dict[str, Any]) -> tuple[dict[str, str], Model | None]:
 
 
 def base_model(model: dict[str, Any]) -> Model | None:
-    """Return the catalogue's model that a registered model was made from; None when that is not recorded."""
+    """Return the catalog's model that a registered model was made from; None when that is not recorded."""
     name = model.get("baseModelSource", {}).get("modelGardenSource", {}).get("publicModelName", "")
     try:
         return find_model(name)

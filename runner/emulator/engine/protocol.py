@@ -42,12 +42,12 @@ class ModelSource:
     """Which weights a process loads."""
 
     kind: Literal["local", "custom", "smollm2", "tiny"]
-    """`local`: the catalogue's own model from a directory; `custom`: a checkpoint given by the user; the others
+    """`local`: the catalog's own model from a directory; `custom`: a checkpoint given by the user; the others
     stand in."""
     directory: str | None = None
     """Hugging Face folder for `local` and `custom`; stand-ins are built or converted on first use and cached."""
     family: Literal["llama3", "llama4", "gemma3", "qwen3"] = "llama3"
-    """Architecture, for the tiny stand-ins; `Model.family` of the catalogue."""
+    """Architecture, for the tiny stand-ins; `Model.family` of the catalog."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 """The model's own format, without the system message that its template adds by default ("You are a helpful AI assistant
-named SmolLM…"): it would be a third of every short example, and no base model of the catalogue has it."""
+named SmolLM…"): it would be a third of every short example, and no base model of the catalog has it."""
 
 _LAYER_NAMES = {
     "attn_norm": "input_layernorm",

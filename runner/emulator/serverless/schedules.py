@@ -129,7 +129,7 @@ async def _watch(emulator: Emulator) -> None:
                 if due and job["state"] == "ENABLED":
                     await attempt(emulator, job)
         except Exception:
-            logger.exception("the scheduler failed; it goes on")
+            logger.exception("the scheduler failed; it continues")
 
 
 async def attempt(emulator: Emulator, job: Document) -> None:

@@ -79,7 +79,7 @@ def _data(session: Session, job: TuningJob) -> dict[str, Any]:
     for label, name in (
         ("examples", "tuningDatasetExampleCount"),
         ("dropped", "totalTruncatedExampleCount"),
-        ("billable tokens", "totalBillableTokenCount"),
+        ("billable tokens per epoch", "totalBillableTokenCount"),
         ("steps", "tuningStepCount"),
     ):
         values[label] = int(stats[name]) if name in stats else None

@@ -177,9 +177,9 @@ def dropped_examples(job: TuningJob) -> tuple[list[DroppedExample], int]:
 
 def _summary(job: TuningJob, cause: Cause | None) -> str:
     if cause == "quota" and not job.ended:
-        return "it waits for the project's quota of concurrent tuning jobs; it is not stuck"
+        return "the job waits for the project's quota of concurrent tuning jobs; it is not stuck"
     if cause == "capacity" and not job.ended:
-        return "it waits for a machine; it is not stuck, and waiting is not charged"
+        return "the job waits for a machine; it is not stuck, and waiting is not charged"
     if cause is not None:
         return _SUMMARIES[cause]
     dropped = dropped_examples(job)[1]
@@ -187,8 +187,8 @@ def _summary(job: TuningJob, cause: Cause | None) -> str:
         count = job.data_stats.get("tuningDatasetExampleCount", "?")
         return f"examples left out of the training: {dropped} of {count}"
     if job.succeeded:
-        return "nothing is wrong: it succeeded"
-    return "nothing is wrong: it is under way"
+        return "nothing is wrong: the job succeeded"
+    return "nothing is wrong: the job is running"
 
 
 def _tell_error(found: Explanation) -> None:
@@ -231,7 +231,7 @@ def _tell_stall(found: Explanation, story: list[JobEvent], now: datetime.datetim
     if quiet >= _STALL_SECONDS and times:
         found.summary = f"it runs, but has made no progress for {quiet:.0f} s; it may be stuck"
         found.next_steps.append(
-            f"`runner jobs logs {job.id}` shows what it did last; `runner jobs cancel {job.id}` ends it"
+            f"`runner jobs logs {job.id}` shows its last events; `runner jobs cancel {job.id}` ends it"
         )
 
 
@@ -248,13 +248,13 @@ def _tell_grants(session: Session, found: Explanation) -> None:
     try:
         obstacles = [item for item in preflight(session, specification_of(session, found.job)) if item.fix]
     except RunnerError as error:
-        found.evidence.append(f"the grants cannot be looked at: {error.message}")
+        found.evidence.append(f"the grants cannot be read: {error.message}")
         obstacles = []
     else:
         for item in obstacles:
             found.evidence.append(f"now: {item.message}")
         if not obstacles:
-            found.evidence.append("now: the grants are there")
+            found.evidence.append("now: the grants exist")
     found.next_steps += [item.fix for item in obstacles]
     denied = _DENIED.search(found.job.error_message)
     if denied and not obstacles:
@@ -272,10 +272,10 @@ def _tell_quota(session: Session, found: Explanation) -> None:
             f"running in {session.environment.location}: {job.id} ({job.display_name or job.base_model})"
         )
     for job in fleet.unended_elsewhere(session)[:10]:
-        found.evidence.append(f"not ended elsewhere: {job.name} ({job.display_name or job.base_model})")
+        found.evidence.append(f"running elsewhere: {job.name} ({job.display_name or job.base_model})")
     if others:
         found.next_steps.append(f"`runner jobs wait {' '.join(job.id for job in others)}`")
-    found.next_steps.append(f"ask for more: console, IAM & Admin, Quotas, {QUOTA!r}")
+    found.next_steps.append(f"request more: console, IAM & Admin, Quotas, {QUOTA!r}")
 
 
 def _tell_capacity(session: Session, found: Explanation) -> None:
@@ -283,7 +283,7 @@ def _tell_capacity(session: Session, found: Explanation) -> None:
     others = [item.id for item in load_catalog().locations if item.id != here]
     found.evidence.append(f"location: {here}; open models are tuned in {', '.join(others)} too")
     if found.job.ended:
-        found.next_steps.append(f"`runner jobs clone {found.job.id}` tries again here")
+        found.next_steps.append(f"`runner jobs clone {found.job.id}` tries again in this location")
         found.next_steps += [f"`runner jobs clone {found.job.id} --to {others[0]}` with buckets there"]
 
 

@@ -66,7 +66,7 @@ def text_of(event: Event, job: TuningJob) -> str:
         state = state_words(job.state)
         what = state + (f": {job.error_message}" if job.error_message else "")
     else:
-        what = "makes no progress" if event == "stalled" else "has not ended in the time given; it goes on"
+        what = "makes no progress" if event == "stalled" else "has not ended before the timeout; it continues"
     return f"Tuning job {job.id} ({label}) {what}"
 
 

@@ -254,7 +254,7 @@ def stalled(update: JobUpdate) -> JobStalledError:
     job = update.job
     state = state_words(job.detail_state or job.state)
     return JobStalledError(
-        f"tuning job {job.id} has made no progress for {update.stalled or 0:.0f} s (state {state}); it goes on",
+        f"tuning job {job.id} has made no progress for {update.stalled or 0:.0f} s (state {state}); it continues",
         hint=f"`runner jobs why {job.id}`, or `runner jobs cancel {job.id}`",
     )
 
@@ -263,7 +263,7 @@ def _timed_out(looks: list[_Look], waited: float) -> WaitTimeoutError:
     ids = " ".join(look.name.rsplit("/", 1)[-1] for look in looks)
     if len(looks) == 1:
         state = looks[0].job.state if looks[0].job else "unknown"
-        message = f"tuning job {ids} is {state} after {waited:.0f} s; it goes on"
+        message = f"tuning job {ids} is {state} after {waited:.0f} s; it continues"
     else:
-        message = f"{len(looks)} tuning jobs have not ended after {waited:.0f} s and go on: {ids.replace(' ', ', ')}"
+        message = f"{len(looks)} tuning jobs have not ended after {waited:.0f} s and continue: {ids.replace(' ', ', ')}"
     return WaitTimeoutError(message, hint=f"`runner jobs wait {ids}`")

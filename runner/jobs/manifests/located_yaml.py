@@ -193,9 +193,7 @@ class _Reader:
             elif name == "<<":
                 self.problems.append(YamlProblem(at, "merge keys (<<) are not read; write the fields out"))
             elif name in found.value:
-                self.problems.append(
-                    YamlProblem(at, f"key {name!r} stands here twice, first in line {found.keys[name]}")
-                )
+                self.problems.append(YamlProblem(at, f"key {name!r} appears twice, first in line {found.keys[name]}"))
             else:
                 found.value[name] = item
                 found.keys[name] = at

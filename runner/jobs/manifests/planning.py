@@ -141,7 +141,7 @@ def make_plan(
         progress: called with a line for each phase.
 
     Raises:
-        ConfigurationError: manifests, catalogue or environment have mistakes; all are listed.
+        ConfigurationError: manifests, catalog or environment have mistakes; all are listed.
         DatasetError: the data of a job has errors.
         GoogleApiError, UnreachableError: the services cannot be asked.
     """

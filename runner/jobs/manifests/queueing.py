@@ -218,8 +218,8 @@ def settle(ledger: StateLedger, view: View, name: str) -> list[Step]:
     found = view.found(entry.record)
     if len(found) > 1:
         ids = ", ".join(job.id for job in found)
-        mend = "cancel all but one, or choose one by `runner repair`"
-        return [Step(name=name, what="uncertain", message=f"{len(found)} jobs carry its identity: {ids}; {mend}")]
+        remedy = "cancel all but one, or choose one by `runner repair`"
+        return [Step(name=name, what="uncertain", message=f"{len(found)} jobs carry its identity: {ids}; {remedy}")]
     place = view.unanswered(run)
     if run.phase in ("queued", "claimed") and place:
         message = f"{place} does not answer, where its job may be: {view.down[place]}"
@@ -227,11 +227,11 @@ def settle(ledger: StateLedger, view: View, name: str) -> list[Step]:
     if run.phase in ("queued", "claimed", "refused") and found:
         changed = entry.record.changed(phase="submitted", job=found[0].name, owner="", problem="")
         if not _write(ledger, view, entry, changed):
-            return [Step(name=name, what="elsewhere", message="another runner is at work on it")]
+            return [Step(name=name, what="elsewhere", message="another runner is working on it")]
         return [Step(name=name, what="adopted", job=found[0].name), *settle(ledger, view, name)]
     if run.phase == "claimed" and view.claim_age(entry) < ownership.LEASE_SECONDS:
         seconds = ownership.LEASE_SECONDS - view.claim_age(entry)
-        message = f"another runner is submitting it; if that one died, it is taken over in {seconds:.0f} s"
+        message = f"another runner is submitting it; if that runner has stopped, this one takes over in {seconds:.0f} s"
         return [Step(name=name, what="elsewhere", message=message)]
     job = view.by_name.get(run.job)
     if run.phase != "submitted" or run.outcome is not None or job is None or not job.ended:
@@ -288,14 +288,14 @@ def _cause(view: View, run: Run) -> tuple[bool, str | None, str]:
     name, _, wanted = run.after.partition("@")
     entry = view.entries.get(name)
     if entry is None or entry.record.run.identity != wanted:
-        return False, None, f"{name} is not as it was when this job was planned; apply the manifests again"
+        return False, None, f"{name} has changed since this job was planned; apply the manifests again"
     cause = entry.record.run
     job = view.by_name.get(cause.job)
     if job is not None and job.succeeded:
         return True, job.final_checkpoint_uri, ""
     if job is not None and job.ended:
         return False, None, f"{name} ended as {job.state}"
-    return False, None, f"it tunes on from {name}, which has not ended"
+    return False, None, f"it continues from {name}, which has not ended"
 
 
 def _write(ledger: StateLedger, view: View, entry: Entry, record: Record) -> bool:

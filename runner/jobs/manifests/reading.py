@@ -133,7 +133,7 @@ def load(paths: Iterable[Path]) -> Loaded:
 
 
 def check(jobs: Sequence[ManifestJob], environment: Environment) -> list[str]:
-    """Return what the catalogue and the environment find wrong with jobs; mistakes of the environment once."""
+    """Return what the catalog and the environment find wrong with jobs; mistakes of the environment once."""
     problems: list[str] = []
     everywhere: dict[str, None] = {}
     for job in jobs:
@@ -201,7 +201,7 @@ def _document(document: Located, file: str, loaded: Loaded) -> Iterator[Manifest
         yield _job(manifest, document, file, manifest.metadata.name, {})
         return
     problems += [
-        problem_at(file, document.line_of(twice), twice, "stands in the sweep too") for twice in _swept_twice(spec)
+        problem_at(file, document.line_of(twice), twice, "is in the sweep too") for twice in _swept_twice(spec)
     ]
     jobs, found = sweeps.expand(manifest.metadata.name, spec.sweep)
     problems += [
@@ -325,7 +325,7 @@ def _link(loaded: Loaded) -> None:
             elif cause is None:
                 pass  # its own mistakes are reported
             elif job.after in (*above, job.name):
-                loaded.problems.append(job.problem(path, f"{' -> '.join((*above, job.name, job.after))} is a circle"))
+                loaded.problems.append(job.problem(path, f"{' -> '.join((*above, job.name, job.after))} is a cycle"))
             else:
                 base = visit(cause, (*above, job.name)).spec.base_model
                 if job.spec.base_model and not _same_model(job.spec.base_model, base):

@@ -79,7 +79,7 @@ class Metadata(_Strict):
 
 
 class Hyperparameters(_Strict):
-    """What is left out comes from the catalogue's published starting point of model and mode."""
+    """What is left out comes from the catalog's published starting point of model and mode."""
 
     epochs: Epochs | None = None
     """Passes over the data; 3 when left out."""
@@ -184,7 +184,7 @@ class Spec(_Strict):
     """What the job does."""
 
     base_model: Model | None = None
-    """Id of the catalogue: `runner models ls`. With `from` it may be left out."""
+    """Id of the catalog: `runner models ls`. With `from` it may be left out."""
     custom_base_model: Folder | None = None
     """Folder of weights with the base model's architecture to tune on from."""
     from_: Annotated[str | None, Field(alias="from", pattern=_CAUSE)] = None

@@ -49,7 +49,7 @@ def expand(name: str, sweep: Sweep) -> tuple[list[SweepJob], list[tuple[tuple[st
     ]
     twice = {job.name for job in jobs if sum(other.name == job.name for other in jobs) > 1}
     if twice:
-        return [], [((), f"the same values stand in it twice: {', '.join(sorted(twice))}")]
+        return [], [((), f"it contains the same values twice: {', '.join(sorted(twice))}")]
     return jobs, []
 
 
@@ -62,7 +62,7 @@ def _problems(grid: dict[str, list[Any]], paired: dict[str, list[Any]]) -> list[
         shown = ", ".join(f"{camel(key)} has {length}" for key, length in lengths.items())
         problems.append((("paired",), f"the lists must have one length: {shown}"))
     for key in set(grid) & set(paired):
-        problems.append((("paired", camel(key)), "stands in grid too"))
+        problems.append((("paired", camel(key)), "is in grid too"))
     count = 1
     for values in grid.values():
         count *= len(values)

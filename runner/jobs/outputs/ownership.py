@@ -25,7 +25,7 @@ FOLDER = "postprocess/node-0/checkpoints"
 LEASE_SECONDS = 240.0
 """Age at which a claim that no job has come of is taken over: the time to send a create, that of the slowest request,
 and a margin for a list that lags behind."""
-_ELSEWHERE = "give another --output (`spec.output` in a manifest), or leave it out for a folder of its own"
+_ELSEWHERE = "give another --output (`spec.output` in a manifest), or omit it for a new folder"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

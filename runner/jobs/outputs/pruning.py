@@ -44,7 +44,7 @@ def plan(session: Session, job: TuningJob, *, keep_last: int = 0) -> PruningPlan
     """
     problems = []
     if not managed(job.labels):
-        problems.append(f"job {job.id} was not submitted by this tool: its checkpoints are left alone")
+        problems.append(f"job {job.id} was not submitted by this tool: its checkpoints are not deleted")
     if not job.ended:
         problems.append(f"job {job.id} has not ended: it may still need its checkpoints")
     if not problems:
@@ -54,7 +54,7 @@ def plan(session: Session, job: TuningJob, *, keep_last: int = 0) -> PruningPlan
     found = list_checkpoints(session, job)
     numbered = [item for item in found if item.id != FINAL]
     if numbered and len(numbered) == len(found):
-        problem = f"job {job.id} has no final checkpoint: the intermediate ones are all that is left of it"
+        problem = f"job {job.id} has no final checkpoint: only its intermediate checkpoints are left"
         raise ConfigurationError(problem)
     doomed = numbered[: max(0, len(numbered) - keep_last)]
     folder = f"{job.output_uri.rstrip('/')}/"

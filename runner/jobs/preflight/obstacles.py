@@ -111,8 +111,8 @@ def _output(session: Session, look: Look) -> Iterator[PreflightFinding]:
     except NotFoundError:
         pass  # reported of the bucket
     except GoogleApiError as caught:
-        fix = "whoever submits needs roles/storage.objectUser on the bucket: the job is claimed in its output folder"
-        yield error("denied", caught.message, caught.hint or fix)
+        fix = "your account needs roles/storage.objectUser on the bucket: submitting writes into its output folder"
+        yield error("denied", caught.message, fix if caught.hint == caught.usual_hint else caught.hint or fix)
 
 
 def _needs(session: Session, look: Look) -> Iterator[tuple[str, frozenset[str]]]:

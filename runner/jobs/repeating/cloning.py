@@ -65,10 +65,10 @@ def specification_of(session: Session, job: TuningJob) -> TuningJobSpec:
 
 
 def changed(spec: TuningJobSpec, settings: list[str] | tuple[str, ...]) -> TuningJobSpec:
-    """Return a specification with some values replaced; an empty value leaves it to the catalogue or the service.
+    """Return a specification with some values replaced; an empty value leaves it to the catalog or the service.
 
     What depends on a value goes with it: a new model or mode gives the learning rate and the adapter size back to the
-    catalogue, and any change of what is trained gives the output folder back, unless they are set as well.
+    catalog, and any change of what is trained gives the output folder back, unless they are set as well.
 
     Args:
         spec: the one to change.

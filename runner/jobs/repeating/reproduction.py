@@ -66,13 +66,13 @@ def read_manifest(session: Session, job: TuningJob) -> dict[str, Any]:
         raise NotFoundError(
             f"job {job.id} has no run manifest at {uri}",
             resource=uri,
-            hint=f"`runner jobs clone {job.id}` takes what the job's own document says",
+            hint=f"`runner jobs clone {job.id}` uses the specification that the service returns",
         ) from error
     try:
         body = parsed(content)
         _RunManifest.model_validate_json(content, strict=True)
     except ValueError as error:
-        raise _unusable(f"{uri} is no run manifest that this version can read") from error
+        raise _unusable(f"{uri} is not a run manifest that this version can read") from error
     mine = job.labels.get(FINGERPRINT_LABEL, "")
     if body.get("fingerprint") != mine:
         raise _unusable(f"{uri} belongs to another job that wrote into the same folder")
@@ -100,7 +100,7 @@ def differences(session: Session, manifest: Mapping[str, Any]) -> list[dict[str,
             continue
         info = storage.stat(session, version["uri"])
         compare(f"{role} data", version["crc32c"], info.crc32c if info else None, matters=True)
-    compare("catalogue", manifest.get("catalog"), load_catalog().version)
+    compare("catalog", manifest.get("catalog"), load_catalog().version)
     price = manifest.get("price") or {}
     compare("price", price.get("usdPerMillionTokens"), list_price(spec_of(manifest)))
     now = versions()

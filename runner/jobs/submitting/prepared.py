@@ -60,7 +60,7 @@ def prepare(session: Session, spec: TuningJobSpec, *, salt: str = "") -> Prepare
 
     Raises:
         ConfigurationError: the specification is wrong; all mistakes are listed.
-        UnknownModelError: the base model is not in the catalogue.
+        UnknownModelError: the base model is not in the catalog.
         NotFoundError: a dataset does not exist.
     """
     environment = session.environment

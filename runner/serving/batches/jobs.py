@@ -177,7 +177,9 @@ def wait(
         if progress is not None:
             progress(job)
     else:
-        raise WaitTimeoutError(f"{job.name} is {job.state}; it goes on", hint="the same command again waits for it")
+        raise WaitTimeoutError(
+            f"{job.name} is {job.state}; it continues", hint="run the same command again to wait for it"
+        )
     if not job.succeeded:
         ended = state_words(job.state)
         raise JobFailedError(

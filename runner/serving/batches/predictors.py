@@ -31,7 +31,7 @@ def predictor(session: Session, given: str | None, machine_type: str | None = No
         session: where.
         given: id or name of a tuning job, full name of a Model resource, or an endpoint's id or name; None is the only
             endpoint.
-        machine_type: of the catalogue; None is the base model's.
+        machine_type: of the catalog; None is the base model's.
 
     Raises:
         NotFoundError: there is none of that name.

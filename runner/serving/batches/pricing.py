@@ -2,7 +2,7 @@
 
 A model that answers many questions at once reads all its weights for each step, so the rate is what the accelerator's
 memory gives: steps per second are its bandwidth by the bytes of the weights, and each step is a token for every
-question under way. The catalogue says with how many questions and which share of the bandwidth that is counted.
+question under way. The catalog says with how many questions and which share of the bandwidth that is counted.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchEstimate:
-    """Time and price of one job. None where the machine or the model is not in the catalogue."""
+    """Time and price of one job. None where the machine or the model is not in the catalog."""
 
     work: Work
     replicas: int
@@ -71,7 +71,7 @@ def estimate(
 
     Args:
         work: what is asked.
-        base_model: id in the catalogue.
+        base_model: id in the catalog.
         machine: of each replica.
         replicas: that run at once.
         rate: tokens a second of one replica, where it was measured.
@@ -117,7 +117,7 @@ def advice(
 
     Args:
         work: what is asked.
-        base_model: id in the catalogue.
+        base_model: id in the catalog.
         machine: of the endpoint.
         concurrency: questions that are asked at once.
         replicas: of the endpoint.

@@ -60,7 +60,7 @@ def test_the_time_is_up(command: str, run: CommandLine, faulty: FaultyEmulator, 
     job = job_of(faulty, in_project, "quota-wait=100000")
     outcome = run("jobs", command, job, "--timeout", "1s")
     assert outcome.code == 6
-    assert "it goes on" in outcome.err
+    assert "it continues" in outcome.err
     assert f"`runner jobs wait {job}`" in outcome.err
 
 
@@ -102,7 +102,7 @@ def test_leaving_a_watch_leaves_the_job(
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert errors == f"the jobs go on; `runner jobs watch {jobs[0]} {jobs[1]}` comes back to them\n"
+    assert errors == f"the jobs continue; to resume, run `runner jobs watch {jobs[0]} {jobs[1]}`\n"
     for job in jobs:
         state = faulty.http.get(f"/v1beta1/{in_project.parent}/tuningJobs/{job}").json()["state"]
         assert state == "JOB_STATE_PENDING"

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("quick")
         ("data", "INVALID_ARGUMENT, code 3", "--set training_dataset=FILE"),
         ("configuration", "INVALID_ARGUMENT, code 3", "--set NAME=VALUE"),
         ("permission", "missing then: storage.objects.get for service-", "runner jobs clone"),
-        ("quota", "Global concurrent managed OSS model fine-tuning jobs", "ask for more"),
+        ("quota", "Global concurrent managed OSS model fine-tuning jobs", "request more"),
         ("capacity", "open models are tuned in europe-west4", "--to europe-west4"),
         ("platform", "no step was trained", "tell Google: projects/"),
     ],
@@ -87,7 +87,8 @@ def test_why_names_the_lines_of_the_file(
 
 def test_why_with_a_file_that_is_not_there(run: CommandLine, in_project: Provisioned) -> None:
     outcome = run("jobs", "why", "latest", "--train", "nothing.jsonl")
-    assert (outcome.code, outcome.err) == (2, "error: nothing.jsonl: no such file\n")
+    hint = "`runner jobs why --help` has examples"
+    assert (outcome.code, outcome.err) == (2, f"error: nothing.jsonl: no such file\nhint: {hint}\n")
 
 
 def test_why_of_a_job_that_is_not_there(run: CommandLine, in_project: Provisioned) -> None:

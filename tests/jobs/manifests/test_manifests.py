@@ -67,7 +67,7 @@ def test_the_catalogue_is_asked(manifests: Manifests) -> None:
     path.write_text(path.read_text().replace(MODEL, "meta/llama9"))
     loaded = reading.load([manifests.folder])
     found = [line.removeprefix(f"{manifests.folder}/") for line in reading.check(loaded.jobs, ENVIRONMENT)]
-    assert found[0].startswith("unknown.yaml:5: spec.baseModel: 'meta/llama9' is not in the catalogue")
+    assert found[0].startswith("unknown.yaml:5: spec.baseModel: 'meta/llama9' is not in the catalog")
     assert found[1:] == ["wrong.yaml:6: spec.hyperparameters.adapterSize: only mode PEFT_ADAPTER has one"]
 
 
@@ -174,7 +174,7 @@ def test_jobs_that_continue_others(manifests: Manifests) -> None:
     found = "\n".join(loaded.problems)
     assert "typo.yaml" in found
     assert "no manifest is named 'bse'; did you mean 'base'?" in found
-    assert "left -> right -> left is a circle" in found
+    assert "left -> right -> left is a cycle" in found
     assert f"spec.baseModel: base tunes {MODEL}; tuning on from it needs the same" in found
     by_name = {job.name: job for job in loaded.jobs}
     assert by_name["next"].spec.base_model == by_name["base"].spec.base_model
@@ -208,8 +208,8 @@ def test_a_sweep_is_named_by_its_values(manifests: Manifests) -> None:
         ("{maxCost: 1}", "gives no values"),
         ("{grid: {epochs: [1]}}", "maxCost: is missing"),
         ("{maxCost: 1, paired: {epochs: [1, 2], batchSize: [1]}}", "epochs has 2, batchSize has 1"),
-        ("{maxCost: 1, grid: {epochs: [1]}, paired: {epochs: [2]}}", "paired.epochs: stands in grid too"),
-        ("{maxCost: 1, grid: {epochs: [1, 1]}}", "the same values stand in it twice"),
+        ("{maxCost: 1, grid: {epochs: [1]}, paired: {epochs: [2]}}", "paired.epochs: is in grid too"),
+        ("{maxCost: 1, grid: {epochs: [1, 1]}}", "it contains the same values twice"),
         (f"{{maxCost: 1, grid: {{epochs: {list(range(1, 20))}, batchSize: {list(range(1, 20))}}}}}", "makes 361 jobs"),
     ],
 )
@@ -222,7 +222,7 @@ def test_sweeps_that_are_wrong(sweep: str, message: str, manifests: Manifests) -
 def test_a_sweep_and_a_value(manifests: Manifests) -> None:
     manifests.add("tone", spec="sweep: {maxCost: 1, grid: {epochs: [1, 2]}}", hyper="{epochs: 3}")
     (problem,) = reading.load([manifests.folder]).problems
-    assert problem.endswith("spec.hyperparameters.epochs: stands in the sweep too")
+    assert problem.endswith("spec.hyperparameters.epochs: is in the sweep too")
 
 
 def test_plain_values_are_those_of_yaml_1_2() -> None:
@@ -236,7 +236,7 @@ def test_plain_values_are_those_of_yaml_1_2() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a: 1\nb: 2\na: 3\n", "3: key 'a' stands here twice, first in line 1"),
+        (b"a: 1\nb: 2\na: 3\n", "3: key 'a' appears twice, first in line 1"),
         (b"a: !!python/object/apply:os.system [id]\n", "1: tags such as"),
         (b"base: &b {x: 1}\nc: {<<: *b}\n", "2: merge keys (<<) are not read"),
         (b"a: &a [*a]\n", "1: alias *a contains itself"),

@@ -148,7 +148,7 @@ def test_cancelling_needs_a_word(idle: CommandLine, manifests: Manifests, untrai
     ("deploy", "said"),
     [
         ("maxCostPerHour: 0.5", "costs $1.15 per hour, more than maxCostPerHour $0.50"),
-        ("maxCostPerHour: 5, machineType: g2-standard-13", "'g2-standard-13' is not in the catalogue"),
+        ("maxCostPerHour: 5, machineType: g2-standard-13", "'g2-standard-13' is not in the catalog"),
         ("maxCostPerHour: 5, acceleratorType: NVIDIA_L4", "an accelerator needs a machine type with it"),
         ("maxCostPerHour: 5, machineType: a9-x, acceleratorType: T, acceleratorCount: 1", "no price is published for"),
         ("maxCostPerHour: 5, endpoint: nowhere", "nowhere"),

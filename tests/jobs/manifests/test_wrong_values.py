@@ -155,4 +155,4 @@ def test_a_mistake_in_a_sweep_is_found_in_the_sweep(tmp_path: Path) -> None:
     body = json.loads(json.dumps(SWEPT))
     body["spec"]["sweep"]["grid"]["baseModel"] = ["meta/llama9"]
     [problem] = problems_of(tmp_path / "m.yaml", body)
-    assert "spec.sweep.grid.baseModel: 'meta/llama9' is not in the catalogue" in problem
+    assert "spec.sweep.grid.baseModel: 'meta/llama9' is not in the catalog" in problem

@@ -16,8 +16,10 @@ ARCHITECTURE = Path(__file__).parents[3] / "ARCHITECTURE.md"
 
 
 def _named() -> list[str]:
-    """Return the modules that the document says stand on the stack of the request."""
-    (words,) = re.findall(r"On the stack of that `POST` stand (.*?)\.\s", ARCHITECTURE.read_text(), re.DOTALL)
+    """Return the modules on the call stack of the request, as the document lists them."""
+    (words,) = re.findall(
+        r"The call stack of that `POST` has seven modules: (.*?)\.\s", ARCHITECTURE.read_text(), re.DOTALL
+    )
     return re.findall(r"`([a-z_.]+)`", words)
 
 
