@@ -88,7 +88,10 @@ def test_why_names_the_lines_of_the_file(
 def test_why_with_a_file_that_is_not_there(run: CommandLine, in_project: Provisioned) -> None:
     outcome = run("jobs", "why", "latest", "--train", "nothing.jsonl")
     hint = "`runner jobs why --help` has examples"
-    assert (outcome.code, outcome.err) == (2, f"error: nothing.jsonl: no such file\nhint: {hint}\n")
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"error: invalid value for '--train': nothing.jsonl: no such file\nhint: {hint}\n",
+    )
 
 
 def test_why_of_a_job_that_is_not_there(run: CommandLine, in_project: Provisioned) -> None:
