@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
         status = error.exit_code
     except KeyboardInterrupt:
         message = f"{options.verb} of stack {options.stack} was stopped"
-        body = {"error": {"code": "interrupted", "message": message, "hint": "run it again: it goes on from there"}}
+        body = {"error": {"code": "interrupted", "message": message, "hint": "run the same command again to continue"}}
         status = 130
     try:
         sys.stdout.write(json.dumps(body) + "\n")

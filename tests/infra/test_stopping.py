@@ -86,11 +86,9 @@ def test_a_second_stop_says_what_it_means(number: signal.Signals, tmp_path: Path
 
 def test_a_stop_that_comes_while_the_engine_starts_reaches_it(tmp_path: Path) -> None:
     """The engine would go on alone otherwise."""
-    early = """
-    trap 'echo stopped >> "$STOPS"; exit 255' INT
-    kill -TERM $PPID
-    """
-    process, stops = refresh(tmp_path, ENGINE.replace("  refresh)\n", f"  refresh)\n{early}"))
+    early = ENGINE.replace('[ "$(wc -l < "$STOPS")" = 2 ] && exit 255\' INT', "exit 255' INT; kill -TERM $PPID")
+    assert early != ENGINE
+    process, stops = refresh(tmp_path, early)
     process.wait(120)
     said, complained = process.communicate(timeout=120)
     assert process.returncode == 130, said + complained

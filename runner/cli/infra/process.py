@@ -140,7 +140,7 @@ def _run(invocation: Invocation, arguments: list[str], variables: dict[str, str]
             {
                 "code": "interrupted",
                 "message": "it was ended at once",
-                "hint": "run the same command again: it goes on from there",
+                "hint": "run the same command again to continue",
             },
             130,
         )

@@ -6,7 +6,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from runner.errors import RunnerError
 from runner.gcp import storage
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
@@ -69,13 +68,9 @@ def _configuration(session: Session, job: TuningJob) -> dict[str, Any]:
 def _data(session: Session, job: TuningJob) -> dict[str, Any]:
     stats = job.data_stats
     values: dict[str, Any] = {"training": job.training_dataset_uri, "validation": job.validation_dataset_uri or None}
-    try:
-        versions = reproduction.read_manifest(session, job)["datasets"]
-    except RunnerError:
-        versions = {}
+    checksums = reproduction.checksums_of(session, job)
     for role in ("training", "validation"):
-        version = versions.get(role)
-        values[f"{role} checksum"] = version["crc32c"] if version else None
+        values[f"{role} checksum"] = checksums.get(role)
     for label, name in (
         ("examples", "tuningDatasetExampleCount"),
         ("dropped", "totalTruncatedExampleCount"),

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import BaseModel, Field
+from typing import Any
 
 from runner.catalog import load_catalog
 from runner.errors import ConfigurationError, NotFoundError, RunnerError
@@ -19,36 +17,6 @@ from runner.jobs.outputs.run_manifest import list_price, manifest_uri, versions
 from runner.jobs.specification import TuningJobSpec
 from runner.json_text import parsed
 
-
-class _Version(BaseModel):
-    uri: str
-    generation: int
-    crc32c: str
-
-
-class _Price(BaseModel):
-    usd: float | None = Field(None, alias="usdPerMillionTokens")
-
-
-class _Commit(BaseModel):
-    commit: str
-    dirty: bool
-
-
-class _RunManifest(BaseModel):
-    """What `run_manifest.manifest_of` writes, as far as it is read again."""
-
-    version: Literal[1] = Field(alias="schema")
-    fingerprint: str
-    written: str
-    spec: TuningJobSpec
-    datasets: dict[str, _Version | None]
-    catalog: str
-    price: _Price
-    versions: dict[str, str | None]
-    git: _Commit | None = None
-
-
 _TEMPLATES = ("chat_template.jinja", "tokenizer_config.json")
 
 
@@ -59,6 +27,22 @@ def read_manifest(session: Session, job: TuningJob) -> dict[str, Any]:
         NotFoundError: there is none: the job was not submitted by this tool, or its folder was cleared.
         ConfigurationError: what is there is none, or belongs to another job that used the same output folder.
     """
+    from runner.jobs.repeating.manifest_form import RunManifest  # imports pydantic
+
+    return _read(session, job, lambda content: RunManifest.model_validate_json(content, strict=True))
+
+
+def checksums_of(session: Session, job: TuningJob) -> dict[str, Any]:
+    """Return the CRC32C of each dataset in a job's manifest; none where it cannot be read."""
+    try:
+        datasets = _read(session, job, lambda content: None).get("datasets")
+    except RunnerError:
+        datasets = None
+    found = datasets.items() if isinstance(datasets, dict) else ()
+    return {role: version.get("crc32c") for role, version in found if isinstance(version, dict)}
+
+
+def _read(session: Session, job: TuningJob, check: Callable[[bytes], object]) -> dict[str, Any]:
     uri = manifest_uri(job.output_uri)
     try:
         content = downloads.read_bytes(session, uri)
@@ -70,11 +54,11 @@ def read_manifest(session: Session, job: TuningJob) -> dict[str, Any]:
         ) from error
     try:
         body = parsed(content)
-        _RunManifest.model_validate_json(content, strict=True)
+        check(content)
     except ValueError as error:
         raise _unusable(f"{uri} is not a run manifest that this version can read") from error
     mine = job.labels.get(FINGERPRINT_LABEL, "")
-    if body.get("fingerprint") != mine:
+    if not isinstance(body, dict) or body.get("fingerprint") != mine:
         raise _unusable(f"{uri} belongs to another job that wrote into the same folder")
     return dict(body)
 
