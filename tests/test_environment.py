@@ -159,7 +159,7 @@ def test_a_running_emulator_is_found_and_a_dead_one_is_not(state_directory: Path
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     (directory / "server.json").write_text(json.dumps({"pid": ended.pid}))
-    with pytest.raises(UnreachableError, match="does not run"):
+    with pytest.raises(UnreachableError, match="is not running"):
         resolve({})
 
 

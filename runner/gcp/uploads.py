@@ -56,7 +56,7 @@ class Sent:
 def unchanged(path: Path, expected: str, actual: str) -> str:
     """Return a file's CRC32C. Raises ConfigurationError if another one was `expected`; "" expects none."""
     if expected not in {"", actual}:
-        raise ConfigurationError(f"{path} changed while it was being read", hint="run the same command again")
+        raise ConfigurationError(f"{path} has changed since it was first read", hint="run the same command again")
     return actual
 
 

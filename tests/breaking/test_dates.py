@@ -73,7 +73,7 @@ def test_a_time_before_the_creation_of_what_is_there_decides_nothing(what: str, 
     before = flow.truth()
     labels = endpoints.get_endpoint(place.direct, flow.endpoint.id).labels
     with moved(place, -3) as through:
-        with pytest.raises(GoogleApiError, match=r"made something at .* says that it is .* now"):
+        with pytest.raises(GoogleApiError, match=r"created something at .* reports the time .* now"):
             DECIDING[what](through, flow)
         assert recovery.abandoned_records(through) == []
     assert flow.truth() == before
@@ -97,7 +97,7 @@ def test_a_wrong_date_takes_no_claim_over(days: float, world: World, monkeypatch
         )
     assert isinstance(other, claims.Claim)
     place.machine = 2
-    with moved(place, days) as through, pytest.raises(GoogleApiError, match=r"says that it is .* now"):
+    with moved(place, days) as through, pytest.raises(GoogleApiError, match=r"reports the time .* now"):
         submission.submit(through, spec)
     # Whoever comes next finds the claim of the runner that is about to create the job.
     monkeypatch.setattr(claims, "LOOKUP_SECONDS", 0.1)
@@ -112,7 +112,7 @@ def test_a_wrong_date_takes_no_claim_over(days: float, world: World, monkeypatch
 def test_a_lease_that_a_wrong_date_made_is_told(world: World) -> None:
     place = world.place()
     flow = Undeploy(place)
-    with moved(place, 3) as through, pytest.raises(GoogleApiError, match=r"says that it is .* now"):
+    with moved(place, 3) as through, pytest.raises(GoogleApiError, match=r"reports the time .* now"):
         leases.extend(through, endpoints.get_endpoint(through, flow.endpoint.id), 3600)
     place.close()
 

@@ -80,7 +80,7 @@ def test_a_long_comment_says_outside_of_its_sections_that_it_is_cut(idle: Comman
     comment = idle("plan", "-f", str(manifests.folder), "--report", "markdown", "--no-preflight").out
     assert 60_000 < len(comment) < 65_536
     assert comment.count("<details>") == comment.count("</details>") == 1
-    assert comment.endswith("</details>\n\n… the rest is cut off here; the job's log has all of it.\n")
+    assert comment.endswith("</details>\n\n… the rest is omitted; the job's log has everything.\n")
 
 
 def test_mistakes_are_not_changes(idle: CommandLine, manifests: Manifests) -> None:
