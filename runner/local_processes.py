@@ -9,6 +9,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import subprocess  # so that looking starts fast
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
@@ -46,6 +50,44 @@ def _set(values: Mapping[str, str | None]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
+"""What people and systems stop a program with."""
+
+
+class HandedOn:
+    """Hands stops on to a process, so that it ends in order and never runs on alone.
+
+    Those that come before the process is there wait for it. Handle `STOPS` by `stop` before the process is started.
+
+    Args:
+        send: the signal that the process gets instead of the one that came.
+        told: called after each with how many there have been.
+    """
+
+    def __init__(self, *, send: int | None = None, told: Callable[[int], None] | None = None) -> None:
+        self.times = 0
+        self._send = send
+        self._told = told
+        self._early: list[int] = []
+        self._process: subprocess.Popen[Any] | None = None
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
+        self.times += 1
+        if self._process is None:
+            self._early.append(self._send or number)
+        else:
+            self._process.send_signal(self._send or number)
+        if self._told is not None:
+            self._told(self.times)
+
+    def to(self, process: subprocess.Popen[Any]) -> None:
+        """Name the process, which has started."""
+        self._process = process
+        for number in self._early:
+            process.send_signal(number)
 
 
 @contextlib.contextmanager

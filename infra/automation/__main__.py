@@ -13,8 +13,8 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from runner.errors import ConfigurationError, RunnerError
+from runner.local_processes import STOPS
 
-_STOPS = (signal.SIGINT, signal.SIGTERM)
 VERBS = ("init", "bootstrap", "preview", "up", "refresh", "destroy", "outputs", "graph", "iam", "doctor")
 
 
@@ -54,9 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         if threading.current_thread() is threading.main_thread():
-            for number in _STOPS:
+            for number in STOPS:
                 signal.signal(number, _stop)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)  # the command line has kept them back until here
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # the command line has kept them back until here
         from infra.automation.verbs import run
 
         body: dict[str, Any] = {"result": run(options)}

@@ -15,11 +15,10 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from runner.errors import RunnerError
-from runner.local_processes import interpreter, signals
+from runner.local_processes import STOPS, HandedOn, interpreter, signals
 
 Event = dict[str, Any]
 _STANDARD_ERROR = 2
@@ -84,9 +83,9 @@ def run(
         log = Path(folder, "events")
         command = ["pulumi", *arguments, "--non-interactive", "--color", "never", "--event-log", str(log)]
         with Path(folder, "out").open("w+b") as out, Path(folder, "err").open("w+b") as err:
-            stops = _Stops()
-            with signals((signal.SIGINT, signal.SIGTERM), stops.hand_on):
-                stops.process = process = subprocess.Popen(
+            stops = HandedOn(send=signal.SIGINT)
+            with signals(STOPS, stops.stop):
+                process = subprocess.Popen(
                     command,
                     cwd=directory,
                     stdin=subprocess.DEVNULL,
@@ -96,28 +95,10 @@ def run(
                     # Of its own group: a terminal's Ctrl-C would reach it twice otherwise, which ends it at once.
                     process_group=0,
                 )
-                for _ in range(stops.early):
-                    process.send_signal(signal.SIGINT)
+                stops.to(process)
                 status = process.wait()
             said, complained = _content(out), _content(err)
         return Ended(status, said, complained, _events(log), stops.times)
-
-
-class _Stops:
-    """Hands Ctrl-C and SIGTERM on to the engine, so that it ends in order, and never runs on alone."""
-
-    def __init__(self) -> None:
-        self.process: subprocess.Popen[bytes] | None = None
-        self.times = 0
-        self.early = 0
-        """How many came before there was an engine."""
-
-    def hand_on(self, number: int, frame: FrameType | None) -> None:
-        self.times += 1
-        if self.process is None:
-            self.early += 1
-        else:
-            self.process.send_signal(signal.SIGINT)
 
 
 def _environment() -> dict[str, str]:

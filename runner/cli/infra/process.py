@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any
 
 import click
@@ -15,9 +13,8 @@ from runner.cli.options import FOLDER, Invocation, together
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError, UnreachableError
 from runner.infrastructure import program_command, require_program
 from runner.json_text import parsed
-from runner.local_processes import kept_back, signals
+from runner.local_processes import STOPS, HandedOn, kept_back, signals
 
-_STOPS = (signal.SIGINT, signal.SIGTERM)
 _ERRORS = {"engine_missing": EngineMissingError, "unreachable": UnreachableError}
 
 
@@ -102,27 +99,19 @@ def _run(invocation: Invocation, arguments: list[str], variables: dict[str, str]
     that keeps the state. What the engine says goes to this process's standard error without a detour.
     """
     errors = subprocess.DEVNULL if invocation.quiet else None
-    stops = 0
-    early: list[int] = []
-    process: subprocess.Popen[str] | None = None
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stops
-        stops += 1
-        if process is None:
-            early.append(number)
-        else:
-            process.send_signal(number)
+    def told(times: int) -> None:
         invocation.output.note(
             "stopping: operations that have started finish first. Press Ctrl-C again to end at once; resources that "
             "are being created may then be missing from the state"
-            if stops == 1
+            if times == 1
             else "ending at once: the next `up` looks for resources that were being created"
         )
 
-    with signals(_STOPS, stop):
-        with kept_back(_STOPS):  # the program unblocks them when it can end in order
-            started = subprocess.Popen(
+    stops = HandedOn(told=told)
+    with signals(STOPS, stops.stop):
+        with kept_back(STOPS):  # the program unblocks them when it can end in order
+            process = subprocess.Popen(
                 arguments,
                 env=variables,
                 stdin=subprocess.DEVNULL,
@@ -131,11 +120,9 @@ def _run(invocation: Invocation, arguments: list[str], variables: dict[str, str]
                 text=True,
                 process_group=0,
             )
-        process = started
-        for number in early:
-            process.send_signal(number)
+        stops.to(process)
         said, _ = process.communicate()
-    if stops and not said:
+    if stops.times and not said:
         raise _error(
             {
                 "code": "interrupted",
