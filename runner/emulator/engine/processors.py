@@ -22,8 +22,12 @@ def multiplies_faster_in_bfloat16() -> bool:
     With a matrix unit (AMX) they are, and with AMD's AVX-512 BF16. Intel's AVX-512 BF16 alone reaches half the rate of
     its float32; bfloat16 then saves memory only.
     """
-    features = _features()
-    return "amx_bf16" in features or ("avx512_bf16" in features and "GenuineIntel" not in features)
+    return has_matrix_unit() or ("avx512_bf16" in _features() and "GenuineIntel" not in _features())
+
+
+def has_matrix_unit() -> bool:
+    """Tell whether the CPU multiplies bfloat16 tiles (AMX), for few rows as for many."""
+    return "amx_bf16" in _features()
 
 
 @functools.cache

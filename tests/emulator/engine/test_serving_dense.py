@@ -13,7 +13,7 @@ import torch
 
 from runner.datasets.reading import native
 from runner.emulator.engine.loading import LoadedModel, load
-from runner.emulator.engine.processors import multiplies_faster_in_bfloat16
+from runner.emulator.engine.processors import has_matrix_unit
 from runner.emulator.engine.protocol import ModelSource
 from runner.emulator.engine.serving.compiled import CompiledDecoder
 from runner.emulator.engine.serving.dense import DenseDecoder, entries_place
@@ -201,7 +201,7 @@ def test_weights_that_are_no_numbers_show(model_cache: Path, name: str) -> None:
 def test_a_package_of_another_version_is_left_alone(model_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = ModelSource(kind="tiny", family="llama3")
     model = load(source, cache_directory=str(model_cache), threads=1, dtype=torch.bfloat16).model
-    assert CompiledDecoder.supports(model) != multiplies_faster_in_bfloat16()
+    assert CompiledDecoder.supports(model) != has_matrix_unit()
     monkeypatch.setattr(native, "PROTOCOL", native.PROTOCOL + 1)
     native.module.cache_clear()
     try:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from runner.datasets.reading import native
-from runner.emulator.engine.processors import multiplies_faster_in_bfloat16
+from runner.emulator.engine.processors import has_matrix_unit
 from runner.emulator.engine.serving.dense import Attention, DenseDecoder, is_small
 
 
@@ -58,7 +58,7 @@ class CompiledDecoder(DenseDecoder):
         decoder = _compiled()
         if decoder is None or not DenseDecoder.supports(model) or model.dtype != torch.bfloat16:
             return False
-        if not is_small(model) or multiplies_faster_in_bfloat16():
+        if not is_small(model) or has_matrix_unit():
             return False
         config = model.config
         size = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
