@@ -1,15 +1,15 @@
-"""All goals against all peers, by one command.
+"""Measure all goals and compare this project with its peers.
 
-    python -m benchmarks                      everything, and a table (about ten minutes on two quiet cores)
-    python -m benchmarks --size short         a smaller form, for every night
-    python -m benchmarks --size tiny          shows that everything runs; the figures mean nothing
-    python -m benchmarks --only serving       one subject
-    python -m benchmarks --write              and keep the record; docs/performance.md is made of it. With --only the
-                                              other subjects' figures stay, with their date
+    python -m benchmarks                      measures everything (about ten minutes on two quiet cores)
+    python -m benchmarks --size short         uses smaller inputs and one round, for nightly runs
+    python -m benchmarks --size tiny          only tests that everything runs; the figures are meaningless
+    python -m benchmarks --only serving       measures one subject
+    python -m benchmarks --write              also stores the record and updates docs/performance.md; with --only, the
+                                              figures of other subjects are kept with their dates
 
-What is compared runs by turns. Peers are the real programs, from the package index, each in an environment that this
-command makes in the user's cache. The command looks whether the machine is quiet and says so when it is not. Exit code
-0: all goals met; 1: some missed; 2: the machine was not quiet, so nobody can tell.
+This project and its peers run alternately. Peers are the published programs from the package index; this command
+installs each into its own environment in the user's cache. The exit code is 0 if all goals are met, 1 if some are
+missed, and 2 if the machine was not idle, so that the figures are not reliable.
 """
 
 from __future__ import annotations
@@ -40,12 +40,17 @@ SUBJECTS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print and, if asked, write."""
+    """Measure, print the summary and, with `--write`, store the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=("full", "short", "tiny"), default="full", help="rounds and inputs")
-    parser.add_argument("--only", choices=SUBJECTS, action="append", help="only this subject; may be given again")
-    parser.add_argument("--rounds", type=int, help="of each comparison [default: 3; 1 unless full]")
-    parser.add_argument("--write", action="store_true", help="keep the record and make the document's section of it")
+    parser.add_argument(
+        "--size",
+        choices=("full", "short", "tiny"),
+        default="full",
+        help="size of the inputs and number of rounds [default: full]",
+    )
+    parser.add_argument("--only", choices=SUBJECTS, action="append", help="measure only this subject; repeatable")
+    parser.add_argument("--rounds", type=int, help="rounds of each comparison [default: 3 for full, otherwise 1]")
+    parser.add_argument("--write", action="store_true", help="store the record and update docs/performance.md")
     parser.add_argument("--output", type=Path, help="write the record to this file")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers end with this process
@@ -64,7 +69,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Run the subjects and return the record."""
     started = time.monotonic()
     looks, failed = [machine.look()], []
-    print(f"the machine: {looks[0]}{'' if looks[0].quiet else ' - NOT QUIET'}", flush=True)
+    print(f"the machine: {looks[0]}{'' if looks[0].quiet else ' - NOT IDLE'}", flush=True)
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         run = Run(options.rounds or (3 if options.size == "full" else 1), options.size, Path(folder))
         for name in options.only or SUBJECTS:
@@ -75,7 +80,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             except Exception as error:
                 traceback.print_exc()
                 failed.append(name)
-                run.note(f"This subject ended before its time: {type(error).__name__}: {error}".splitlines()[0])
+                run.note(f"This subject ended early with an error: {type(error).__name__}: {error}".splitlines()[0])
             looks.append(machine.look())
             quiet = looks[-1].quiet and looks[-2].quiet
             run.figures[first:] = [replace(figure, quiet=quiet) for figure in run.figures[first:]]
@@ -109,14 +114,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def summary(record: dict[str, Any]) -> str:
-    """Return the table's end: what is met, missed and in doubt."""
+    """Return the summary: goals that are met and missed, and whether the figures are reliable."""
     goals = [figure for figure in record["figures"] if figure["goal"]]
     missed = [figure for figure in goals if not figure["met"]]
     lines = [f"{len(goals) - len(missed)} of {len(goals)} goals met, in {number(record['minutes'])} minutes"]
     lines += [f"missed: {figure['subject']}: {figure['name']} ({figure['peer'] or 'value'})" for figure in missed]
     lines += [f"failed: {name}" for name in record["failed"]]
     if not all(look["quiet"] for look in record["looks"]):
-        lines.append("THE MACHINE WAS NOT QUIET: the figures say little. Run again when nothing else runs.")
+        lines.append(
+            "WARNING: the machine was not idle, so the figures are not reliable. Run the command again when it is."
+        )
     return "\n".join(lines)
 
 

@@ -1,1 +1,1 @@
-"""What `python -m benchmarks` measures: one module a subject, each with `measure(run)`."""
+"""The subjects of `python -m benchmarks`: one module for each, with a function `measure(run)`."""

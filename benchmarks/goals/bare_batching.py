@@ -1,4 +1,4 @@
-"""Continuous batching by transformers alone, in one process: `python bare_batching.py MODEL WORK DEVICE`."""
+"""Continuous batching with only transformers, in one process: `python bare_batching.py MODEL WORK DEVICE`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, ContinuousBatching
 
 
 def main() -> None:
-    """Generate and print tokens a second of each round."""
+    """Generate, and print the tokens per second of each round."""
     directory, file, device = sys.argv[1:]
     work = json.loads(Path(file).read_text())
     tokenizer: Any = AutoTokenizer.from_pretrained(directory)
     model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.bfloat16, attn_implementation="sdpa")
     model.to(device).eval()
-    # On the CPU it would take all memory for its cache.
+    # On a CPU, its cache would otherwise use all memory.
     small = {"page_size": 32, "num_blocks": 512, "max_batch_tokens": 512} if device == "cpu" else {}
     batching = ContinuousBatchingConfig(**small)
     settings = GenerationConfig(max_new_tokens=work["tokens"], do_sample=False, eos_token_id=-1, pad_token_id=0)

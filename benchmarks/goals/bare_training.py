@@ -1,11 +1,11 @@
-"""Training without this project: TRL's SFTTrainer, or a plain loop of PyTorch with PEFT. Runs in any environment.
+"""Training without this project: TRL's SFTTrainer, or a plain PyTorch loop with PEFT. Runs in any environment.
 
     python bare_training.py KIND MODEL WORK
 
-KIND is `trl` or `plain`. WORK is a JSON file: batches of examples (tokens, labels), the rate of each step, mode, rank,
-seed, dtype, threads and device. Prints a JSON object: the loss and the seconds of each step, and memory. The arithmetic
-is what the project's training process does too: AdamW without decay, gradients clipped to 1, the loss a mean over the
-learned tokens of a batch.
+KIND is `trl` or `plain`. WORK is a JSON file with batches of examples (tokens, labels), the learning rate of each
+step, mode, rank, seed, dtype, threads and device. The program prints a JSON object with the loss and the seconds of
+each step, and the peak memory. It computes the same as the project's training process: AdamW without decay, gradients
+clipped to 1, and a loss that is the mean over the learned tokens of a batch.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ IGNORED = -100
 
 
 def load(directory: str, work: dict[str, Any]) -> Any:
-    """Return the model, with the same adapters as the project makes of this seed."""
+    """Return the model with the same adapters as the project creates from this seed."""
     from transformers import AutoModelForCausalLM
 
-    # With autocast weights that train stay float32; frozen ones are kept in the type that is computed in.
+    # With autocast, trained weights stay float32; frozen weights have the type of the computation.
     full = work["mode"] == "FULL"
     dtype = torch.float32 if full else getattr(torch, work["dtype"])
     model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype).to(work["device"])
@@ -57,7 +57,7 @@ def collate(examples: list[dict[str, list[int]]], padding: int) -> dict[str, tor
 
 
 def plain(model: Any, work: dict[str, Any]) -> tuple[list[float], list[float]]:
-    """Train with a loop that anybody would write."""
+    """Train with a straightforward loop."""
     device = torch.device(work["device"])
     trained = [one for one in model.parameters() if one.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1.0, weight_decay=0.0, fused=True)

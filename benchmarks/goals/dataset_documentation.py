@@ -1,7 +1,7 @@
-"""A dataset of real text that every machine has: the documentation of the packages that are installed.
+"""A dataset of real text that every machine has: the documentation of the installed packages.
 
-Readmes, licences, metadata and docstrings, cut at paragraphs and otherwise as they are. The same packages and the same
-seed give the same file.
+It contains readmes, licenses, metadata and docstrings, split at paragraphs and otherwise unchanged. The same packages
+and seed produce the same file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NO_ADDRESS = "Write to jane.doe at example.com for it."
 
 
 def documents() -> list[str]:
-    """Return the texts of installed packages: files of documentation, then docstrings."""
+    """Return the texts of the installed packages: documentation files, then docstrings."""
     files: list[Path] = []
     modules: list[Path] = []
     for path in sorted(Path(sysconfig.get_paths()["purelib"]).rglob("*")):
@@ -45,21 +45,21 @@ def _read(path: Path) -> str:
 
 
 def write(path: Path, size: int, *, addressed: bool | None = None, seed: int = 5) -> None:
-    """Write about `size` bytes of chats; every second line has escapes for all that is not ASCII.
+    """Write about `size` bytes of chats; every second line escapes all non-ASCII characters.
 
     Args:
-        path: JSON Lines, written.
-        size: in bytes.
-        addressed: every third line gets a sentence, with an e-mail address where it is True, without where it is
-            False; None adds nothing.
-        seed: of the choice of texts.
+        path: the JSON Lines file to write.
+        size: the size in bytes.
+        addressed: whether every third line gets a sentence with (True) or without (False) an email address; None adds
+            no sentence.
+        seed: the seed for the choice of texts.
     """
     draw = random.Random(seed)
     texts = documents()
     ends = list(accumulate(map(len, texts)))
 
     def passage() -> str:
-        """Return text from a place that is chosen evenly, in length as messages are."""
+        """Return text from a random place, with the length of a typical message."""
         place = draw.randrange(ends[-1])
         index = bisect.bisect_right(ends, place)
         text = texts[index]

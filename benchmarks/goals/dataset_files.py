@@ -1,4 +1,4 @@
-"""Datasets made from a seed, for measuring."""
+"""Datasets for benchmarks, generated from a seed."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ _FIRST = {
 
 
 def paragraphs(seed: int = 1) -> list[str]:
-    """Return English prose, code and a little of other languages, from the documentation of the standard library.
+    """Return English prose and code from the documentation of the standard library.
 
-    The at signs are taken out: with the authors' e-mail addresses one line in fifteen would have a finding.
+    At signs are removed, because one line in fifteen would otherwise contain an author's email address and cause a
+    finding.
     """
     draw = random.Random(seed)
     found: list[str] = []
@@ -49,7 +50,7 @@ def paragraphs(seed: int = 1) -> list[str]:
 
 
 def jpeg(draw: random.Random, size: int) -> bytes:
-    """Return the structure of a JPEG with about `size` bytes of picture data, which are random."""
+    """Return the structure of a JPEG with about `size` bytes of random image data."""
 
     def segment(marker: int, body: bytes) -> bytes:
         return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body
@@ -61,7 +62,7 @@ def jpeg(draw: random.Random, size: int) -> bytes:
 
 
 def lines(kind: str, *, broken: float = 0.0, seed: int = 2) -> Iterator[bytes]:
-    """Yield examples without end, half of them with escapes for all that is not ASCII."""
+    """Yield examples forever; half of them escape all non-ASCII characters."""
     draw = random.Random(seed)
     texts = paragraphs()
 
@@ -100,7 +101,7 @@ def _body(kind: str, draw: random.Random, text: Any) -> dict[str, Any]:
 
 
 def write(path: Path, size: int, kind: str, *, broken: float = 0.0, seed: int = 2) -> None:
-    """Write about `size` bytes of examples; beyond 48 MB the same ones again, each with a number of its own."""
+    """Write about `size` bytes of examples; after 48 MB, repeat them, each with its own number."""
     written = 0
     made: list[bytes] = []
     with path.open("wb") as target:
@@ -112,7 +113,7 @@ def write(path: Path, size: int, kind: str, *, broken: float = 0.0, seed: int = 
         while written < size:
             for line in made:
                 number += 1
-                # The number goes to the start of the first text, so that no line is another's repeat.
+                # The number goes to the start of the first text, so that no line is a duplicate.
                 head, key, tail = line.partition(_FIRST[kind])
                 written += target.write(b"%b%b%d %b" % (head, key, number, tail))
                 if written >= size:

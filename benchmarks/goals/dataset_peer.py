@@ -1,8 +1,8 @@
-"""The file check of another tuning service's client: `together` from PyPI, in an environment of its own.
+"""The file check of another tuning service's client: `together` from PyPI, in its own environment.
 
-`check_file` runs with its progress callback, as the client's command line calls it: it reads the file as text to see
-that it is UTF-8, and once more, line by line: JSON, an object. No keys, roles, texts, images, repeats or lengths; the
-first mistake ends it.
+`check_file` runs with its progress callback, as the client's command line calls it. It reads the file once to check
+that it is UTF-8, and a second time to check that each line is a JSON object. It does not check keys, roles, texts,
+images, duplicates or lengths, and it stops at the first error.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ for line in sys.stdin:
 
 
 class Peer:
-    """A process that checks one file after the other; use it as a context manager."""
+    """A process that checks files one after another; use it as a context manager."""
 
     def __enter__(self) -> Self:
         """Start it and read its version."""
@@ -47,13 +47,13 @@ class Peer:
         self._process.communicate()
 
     def check(self, path: Path) -> float:
-        """Return the CPU seconds of a check."""
+        """Return the CPU seconds of one check."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{path}\n")
         self._process.stdin.flush()
-        spent, told = self._answer().split()
-        if not int(told):
-            raise RuntimeError("the client told no progress")
+        spent, reports = self._answer().split()
+        if not int(reports):
+            raise RuntimeError("the client did not report progress")
         return float(spent)
 
     def _answer(self) -> str:

@@ -1,9 +1,9 @@
-"""How fast datasets are checked, to the floor of the JSON library and to another service's client.
+"""Compare the speed of dataset checks with that of msgspec's decoder and of another service's client.
 
-Each file is checked, decoded into types line by line (the floor) and checked by the client, by turns. All times are CPU
-seconds of one thread. The file `documentation` is real text, see `dataset_documentation`; in `addresses` a third of its
-lines has an e-mail address, compared with a sentence without one. The others are made up, see `dataset_files`, and
-compared with what 10 % broken lines make of them.
+Each file is checked, decoded into types line by line with msgspec, and checked by the client, alternately. All times
+are CPU seconds of one thread. The file `documentation` contains real text (`dataset_documentation`). In `addresses`, a
+third of the lines has an email address; the comparison file has a sentence without an address there. The other files
+are generated (`dataset_files`), and compared with files in which 10% of the lines are invalid.
 """
 
 from __future__ import annotations
@@ -96,9 +96,11 @@ def spent(run: Callable[[], Any]) -> float:
 
 
 def measure(run: Run) -> None:
-    """Check files of all kinds by turns."""
+    """Check files of all kinds."""
     settings = Settings(ratio=0.25, limit=8192, name="t.jsonl", compiled=True)
-    run.note("The compiled scanner reads." if native.is_installed() else "The exact parser reads: there is no scanner.")
+    compiled = "The compiled scanner reads the files, unless the row says otherwise."
+    exact_only = "The exact parser reads the files, because the compiled scanner is not installed."
+    run.note(compiled if native.is_installed() else exact_only)
     made_up, real = {"full": (24, 60), "short": (12, 24), "tiny": (1, 1)}[run.size]
     with Peer() as peer:
         run.peers["together"] = peer.version.strip()
@@ -107,11 +109,11 @@ def measure(run: Run) -> None:
             if kind in _REAL:
                 dataset_documentation.write(path, real << 20, addressed=kind == "addresses")
                 dataset_documentation.write(other, real << 20, addressed=False)
-                others = {"without addresses": other} if kind == "addresses" else {}
+                others = {"documentation without email addresses": other} if kind == "addresses" else {}
             else:
                 write(path, made_up << 20, kind)
                 write(other, made_up << 20, kind, broken=0.1)
-                others = {"10 % broken lines": other}
+                others = {"10% invalid lines": other}
             _compare(run, kind, path, others, settings, peer)
     for kind in KINDS[:3] if run.size == "full" else ():
         path = run.folder / "t.jsonl"
@@ -121,13 +123,14 @@ def measure(run: Run) -> None:
             size / 1e6 / spent(lambda: totals_of_range(path, 0, size, exact))  # noqa: B023
             for _ in range(run.rounds)
         ]
-        run.value(f"{kind}: without the compiled scanner", rates, unit="MB/CPU s", goal=at_least(100))
+        run.value(f"{kind}: throughput without the compiled scanner", rates, unit="MB/CPU s", goal=at_least(100))
     if run.size == "full":
         _share(run, run.folder / "t.jsonl", 400, settings)
 
 
 def _compare(run: Run, kind: str, path: Path, others: dict[str, Path], settings: Settings, peer: Peer) -> None:
-    """Add what the check of a file takes, to that of others."""
+    """Compare the check of a file with the decoder, the client and the checks of other files."""
+    title = "documentation with email addresses" if kind == "addresses" else kind
 
     def check(path: Path = path) -> Any:
         return totals_of_range(path, 0, path.stat().st_size, settings)
@@ -143,19 +146,24 @@ def _compare(run: Run, kind: str, path: Path, others: dict[str, Path], settings:
     found = [{name: one() for name, one in runs.items()} for _ in range(run.rounds)]
     times = {name: [one[name] for one in found] for name in runs}
     run.compare(
-        f"{kind}: CPU time", times["check"], times["floor"], unit="s", peer="msgspec's decoder", goal=at_most(1.3)
+        f"{title}: CPU time", times["check"], times["floor"], unit="CPU s", peer="msgspec's decoder", goal=at_most(1.3)
     )
     size = path.stat().st_size / 1e6
     rates = {name: [size / one for one in times[name]] for name in ("check", "peer")}
     run.compare(
-        f"{kind}: MB a CPU second", rates["check"], rates["peer"], unit="MB/s", peer="together", goal=at_least(3)
+        f"{title}: throughput",
+        rates["check"],
+        rates["peer"],
+        unit="MB/CPU s",
+        peer="the `together` client",
+        goal=at_least(3),
     )
     for name, other in others.items():
         share = path.stat().st_size / other.stat().st_size
         broken = [one * share for one in times[name]]
         pair = (times["check"], broken) if kind in _REAL else (broken, times["check"])
-        title = f"{kind}: CPU time" if kind in _REAL else f"{kind}: CPU time with {name}"
-        run.compare(title, *pair, unit="s", peer=name if kind in _REAL else "none broken", goal=at_most(1.3))
+        row = f"{title}: CPU time" if kind in _REAL else f"{title} with {name}: CPU time"
+        run.compare(row, *pair, unit="CPU s", peer=name if kind in _REAL else "no invalid lines", goal=at_most(1.3))
 
 
 def _share(run: Run, path: Path, megabytes: int, settings: Settings) -> None:
@@ -169,5 +177,10 @@ def _share(run: Run, path: Path, megabytes: int, settings: Settings) -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         both.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime + own)
     run.compare(
-        f"chat of {megabytes} MB: CPU time of two threads", both, alone, unit="s", peer="one", goal=at_most(1.15)
+        f"chat, {megabytes} MB: CPU time with two threads",
+        both,
+        alone,
+        unit="CPU s",
+        peer="one thread",
+        goal=at_most(1.15),
     )

@@ -1,4 +1,4 @@
-"""Figures: what was measured, of what, against whom, and whether that is the goal."""
+"""Figures: the measured values, the peers that they are compared with, and the goals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Direction = Literal["at least", "at most"]
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Least, median and greatest of some rounds."""
+    """Minimum, median and maximum of some rounds."""
 
     least: float
     median: float
@@ -22,35 +22,35 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Return the spread of values, of which there is at least one."""
+        """Return the spread of one or more values."""
         return cls(min(values), statistics.median(values), max(values), len(values))
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A bound of a figure's ratio, or of its value where there is no peer."""
+    """A bound on a figure's ratio, or on its value if there is no peer."""
 
     direction: Direction
     bound: float
 
     def met(self, spread: Spread) -> bool:
-        """Tell whether the median keeps the bound."""
+        """Return whether the median is within the bound."""
         return spread.median >= self.bound if self.direction == "at least" else spread.median <= self.bound
 
 
 def at_least(bound: float) -> Goal:
-    """Return the goal of reaching a bound."""
+    """Return a goal with a lower bound."""
     return Goal("at least", bound)
 
 
 def at_most(bound: float) -> Goal:
-    """Return the goal of not exceeding a bound."""
+    """Return a goal with an upper bound."""
     return Goal("at most", bound)
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the table."""
+    """One row of the table."""
 
     subject: str
     name: str
@@ -59,15 +59,15 @@ class Figure:
     peer: str = ""
     theirs: Spread | None = None
     ratio: Spread | None = None
-    """Ours to theirs, round by round: what ran one after the other is compared."""
+    """Our value divided by theirs, for each round."""
     goal: Goal | None = None
     met: bool | None = None
     quiet: bool = True
-    """Whether nothing else used the machine just before and just after."""
+    """Whether no other program used the machine immediately before and after."""
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> Figure:
-        """Read what `asdict` wrote."""
+        """Return the figure that `asdict` serialized."""
         spreads = {name: Spread(**body[name]) if body[name] else None for name in ("ours", "theirs", "ratio")}
         goal = Goal(**body["goal"]) if body["goal"] else None
         return cls(**{**body, **spreads, "goal": goal})
@@ -75,18 +75,18 @@ class Figure:
 
 @dataclass(slots=True)
 class Run:
-    """One run of the command: its size, and the figures so far."""
+    """One run of the command, with its size and its figures so far."""
 
     rounds: int
     size: Literal["full", "short", "tiny"]
-    """`tiny` shows that everything runs; its figures mean nothing."""
+    """`tiny` only tests that everything runs; its figures are meaningless."""
     folder: Path
-    """Scratch, deleted at the end."""
+    """A temporary folder that is deleted at the end."""
     figures: list[Figure] = field(default_factory=list)
     peers: dict[str, str] = field(default_factory=dict)
-    """Name to version."""
+    """Maps the names of peers to their versions."""
     notes: dict[str, list[str]] = field(default_factory=dict)
-    """Subject to sentences that the document shows below its table."""
+    """Maps a subject to sentences that the document shows below its table."""
     subject: str = ""
 
     def compare(
@@ -99,18 +99,18 @@ class Run:
         peer: str,
         goal: Goal | None = None,
     ) -> None:
-        """Add a figure that has a peer; the goal is one of the ratio of ours to theirs."""
+        """Add a figure with a peer; the goal applies to the ratio of our value to theirs."""
         ratio = Spread.of([own / other for own, other in zip(ours, theirs, strict=True)])
         met = None if goal is None else goal.met(ratio)
         self._add(Figure(self.subject, name, unit, Spread.of(ours), peer, Spread.of(theirs), ratio, goal, met))
 
     def value(self, name: str, values: Sequence[float], *, unit: str, goal: Goal | None = None) -> None:
-        """Add a figure that stands alone."""
+        """Add a figure without a peer."""
         spread = Spread.of(values)
         self._add(Figure(self.subject, name, unit, spread, goal=goal, met=None if goal is None else goal.met(spread)))
 
     def note(self, sentence: str) -> None:
-        """Add a sentence to the subject."""
+        """Add a sentence to the notes of the current subject."""
         self.notes.setdefault(self.subject, []).append(sentence)
 
     def _add(self, figure: Figure) -> None:
@@ -124,7 +124,7 @@ def line_of(figure: Figure) -> str:
     unit = "x" if figure.ratio else figure.unit
     text = f"{figure.name}: {number(shown.median)} {unit} ({number(shown.least)} to {number(shown.greatest)})"
     if figure.peer:
-        text += f" of {figure.peer}"
+        text += f" compared with {figure.peer}"
     if figure.goal is not None:
         text += f", goal {figure.goal.direction} {number(figure.goal.bound)}: {'met' if figure.met else 'MISSED'}"
     return text

@@ -1,4 +1,4 @@
-"""The weights that the emulator serves, for llama.cpp: the same file that they come from, in other precisions."""
+"""GGUF files for llama.cpp with the weights that the emulator serves, in other precisions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from runner.emulator.engine.smollm2 import CHAT_TEMPLATE, gguf_file
 
 
 def convert(folder: Path, kind: str) -> Path:
-    """Return a GGUF file with all matrices in `kind`, `BF16` or `Q8_0`; made if it is missing."""
+    """Return a GGUF file with all matrices in `kind` (`BF16` or `Q8_0`), which is created if missing."""
     import gguf
     from gguf.quants import dequantize, quantize
 

@@ -1,4 +1,4 @@
-"""Models of a given shape with random weights, and processes that have too little memory."""
+"""Models of a given shape with random weights, and processes with too little memory."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ else:
 sys.exit(zygote.run(role, folder))
 """
 _ROOM = {"training": 400 << 20, "serving": 24 << 20}
-"""Bytes that a process on the CPU may still take."""
+"""Bytes that a process on the CPU can still allocate."""
 
 
 def random_llama(folder: Path, *, tiny: bool) -> Path:
-    """Make a Llama with the shape of Llama 3.2 1B, or a small one, and return its folder."""
+    """Create a Llama model with the shape of Llama 3.2 1B, or a small one, and return its folder."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -52,7 +52,7 @@ def random_llama(folder: Path, *, tiny: bool) -> Path:
     )
     stand_in = prepare_tiny("llama3", folder.parent / "models")
     torch.manual_seed(0)
-    # On the GPU it takes a second, on a CPU a minute.
+    # This takes a second on a GPU, and a minute on a CPU.
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
         model = LlamaForCausalLM(config).to(torch.bfloat16)
     model.save_pretrained(folder)
@@ -66,7 +66,7 @@ def random_llama(folder: Path, *, tiny: bool) -> Path:
 
 
 def serving_spec(weights: Path, folder: Path) -> ServingSpec:
-    """Return the spec of a server of a folder's weights."""
+    """Return the spec of a server for the weights in a folder."""
     return ServingSpec(
         source=ModelSource(kind="custom", directory=str(weights)),
         socket=str(folder / "model.sock"),
@@ -77,7 +77,7 @@ def serving_spec(weights: Path, folder: Path) -> ServingSpec:
 
 
 def starved(device: str, role: str, folder: Path) -> int:
-    """Run a worker that has nearly no memory left, and return its exit code."""
+    """Run a worker with almost no memory left, and return its exit code."""
     code = _STARVED.replace("ROOM", str(_ROOM[role]))
     done = subprocess.run(
         [sys.executable, "-c", code, role, str(folder), device], capture_output=True, text=True, timeout=300

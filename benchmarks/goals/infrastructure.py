@@ -1,14 +1,14 @@
-"""How long the infrastructure program takes to evaluate, next to what Pulumi's own packages take to import.
+"""The CPU time to evaluate the Pulumi program, and to import Pulumi's own packages for comparison.
 
-Fresh interpreters, CPU time, imports included:
+Each measurement starts a new interpreter and includes the imports:
 
-- `import`: `python -c "import pulumi, pulumi_gcp"`, which every Pulumi program in Python pays;
-- `minimal`: the whole program of a minimal stack on Pulumi's test monitor, no requests;
-- `production`: that of two regions with keys, pipelines, alerts and the idle guard;
-- `everywhere`: all parts in all regions of the service, each with a key.
+- `import`: `python -c "import pulumi, pulumi_gcp"`, which every Pulumi program in Python needs
+- `minimal`: the program for a minimal stack on Pulumi's test monitor, without requests
+- `production`: the program for two regions with keys, pipelines, alerts and the idle guard
+- `everywhere`: the program for a stack with every part in every region of the service, and a key for each region
 
-Bytecode is written to a folder of its own first, as Python does where it may. `compute`, the largest part of
-pulumi-gcp, is never loaded.
+A first run writes the bytecode to a temporary folder. The program never loads `compute`, the largest part of
+pulumi-gcp.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ assert evaluate({name}).outputs["environment"]
 assert not [name for name in sys.modules if name.startswith("pulumi_gcp.compute.")]
 """
 GOAL_SECONDS = 2.0
-"""CPU of evaluating a stack, imports included."""
+"""Maximum CPU seconds to evaluate a stack, including imports."""
 
 
 def measure(run: Run) -> None:
-    """Evaluate by turns."""
+    """Evaluate all stacks alternately."""
     programs = {
         "import": IMPORT,
         "minimal": EVALUATE.format(name="MINIMAL"),
@@ -43,18 +43,23 @@ def measure(run: Run) -> None:
     variables["PYTHONPYCACHEPREFIX"] = str(run.folder / "bytecode")
     _cpu_seconds(programs["production"], variables)
     found = [{name: _cpu_seconds(code, variables) for name, code in programs.items()} for _ in range(run.rounds)]
-    for name in ("minimal", "production", "everywhere"):
+    stacks = {
+        "minimal": "minimal stack",
+        "production": "production stack",
+        "everywhere": "stack with every part in every region",
+    }
+    for name, stack in stacks.items():
         run.value(
-            f"evaluating the infrastructure program: {name}",
+            f"evaluating the Pulumi program: {stack}",
             [one[name] for one in found],
             unit="CPU s",
             goal=at_most(GOAL_SECONDS),
         )
-    run.value("importing pulumi and pulumi_gcp alone", [one["import"] for one in found], unit="CPU s")
+    run.value("importing only pulumi and pulumi_gcp", [one["import"] for one in found], unit="CPU s")
 
 
 def _cpu_seconds(code: str, variables: dict[str, str]) -> float:
-    """Return the CPU seconds of a fresh interpreter that runs `code`."""
+    """Return the CPU seconds of a new interpreter that runs `code`."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", code], check=True, env=variables)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

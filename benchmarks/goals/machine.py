@@ -1,4 +1,4 @@
-"""The machine: what it is, and whether anybody else uses it."""
+"""The machine: a description, and whether other programs use it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 QUIET_CORES = 0.15
-"""Cores that others may use: what a system does by itself."""
+"""Cores that other programs may use while the machine counts as quiet; an idle system needs about this much."""
 
 _LOOK_SECONDS = 1.0
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -17,18 +17,18 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the processors did in a second in which the benchmark did nothing."""
+    """The use of the processors during a second in which the benchmark is idle."""
 
     busy_cores: float
     stolen_cores: float
-    """Taken by other machines on the same hardware."""
+    """Cores used by other virtual machines on the same hardware."""
     load: float
     busiest: tuple[str, ...]
-    """Names of the processes that used most."""
+    """Names of the processes that used the most CPU time."""
 
     @property
     def quiet(self) -> bool:
-        """Tell whether figures taken now mean something."""
+        """Return whether the machine is idle enough for reliable figures."""
         return self.busy_cores + self.stolen_cores <= QUIET_CORES
 
     def __str__(self) -> str:
@@ -38,7 +38,7 @@ class Look:
 
 
 def look() -> Look:
-    """Watch for a second."""
+    """Observe the machine for a second."""
     before, processes = _totals(), _processes()
     time.sleep(_LOOK_SECONDS)
     after = _totals()
@@ -49,7 +49,7 @@ def look() -> Look:
 
 
 def description() -> dict[str, str | int]:
-    """Return what the machine is."""
+    """Return a description of the machine."""
     words = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = next((line.partition(":")[2].strip() for line in words.splitlines() if line.startswith("model name")), "")
     flags = next((line for line in words.splitlines() if line.startswith("flags")), "").split()
@@ -64,7 +64,7 @@ def description() -> dict[str, str | int]:
 
 
 def _totals() -> tuple[float, float]:
-    """Return ticks in which a processor worked, and in which it was stolen, since the machine started."""
+    """Return the ticks since boot in which the processors were busy, and in which they were stolen."""
     try:
         fields = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
     except OSError:
@@ -86,6 +86,6 @@ def _processes() -> dict[tuple[str, str], int]:
 
 
 def memory(process: int) -> tuple[float, float]:
-    """Return resident megabytes of a process, now and at most since it started."""
+    """Return the current and the peak resident memory of a process in megabytes."""
     words = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines() if ":" in line)
     return tuple(int(words[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))  # type: ignore[return-value]

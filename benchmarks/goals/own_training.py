@@ -1,4 +1,4 @@
-"""Jobs of the emulator's training process, and the same work for programs that know nothing of it."""
+"""Jobs of the emulator's training process, and the same work for other programs."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from runner.emulator.engine.protocol import TrainingSpec
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a training program did."""
+    """The measurements of a training program."""
 
     losses: list[float]
     seconds: list[float]
-    """Of each step."""
+    """Duration of each step."""
     tokens: list[int]
-    """Of each step, padding not counted."""
+    """Tokens in each step, without padding."""
     peak_megabytes: float
     device_megabytes: float = 0.0
 
     @property
     def rate(self) -> float:
-        """Return tokens a second, the first step left out: it allocates."""
+        """Return tokens per second without the first step, which allocates memory."""
         return sum(self.tokens[1:]) / sum(self.seconds[1:])
 
 
@@ -48,7 +48,7 @@ def make_rows(count: int, answer_words: int) -> list[dict[str, Any]]:
 
 
 def run_job(launcher: Launcher, folder: Path, spec: TrainingSpec, kill_after: int | None = None) -> WorkerProcess:
-    """Train in a folder, to the end or, to kill the process, until so many steps are done.
+    """Train in a folder until the end, or kill the process after `kill_after` steps.
 
     Raises:
         RuntimeError: the process failed.
@@ -76,7 +76,7 @@ def events(folder: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def trained(folder: Path) -> Trained:
-    """Return what the process of a folder did."""
+    """Return the measurements of the process of a folder."""
     steps = events(folder, "step")
     counted = [0, *(one["tokens"] for one in steps)]
     times = [events(folder, "dataset")[0]["time"], *(one["time"] for one in steps)]
@@ -91,7 +91,7 @@ def trained(folder: Path) -> Trained:
 
 
 def write_work(spec: TrainingSpec, directory: str, path: Path, *, device: str, dtype: str) -> list[int]:
-    """Write the same batches and rates as a job has, for `bare_training`; return the tokens of each step."""
+    """Write the batches and learning rates of a job for `bare_training`; return the tokens of each step."""
     from transformers import AutoTokenizer
 
     from runner.emulator.engine.batches import epoch_order
@@ -129,7 +129,7 @@ def write_work(spec: TrainingSpec, directory: str, path: Path, *, device: str, d
 
 
 def read_bare(output: str, tokens: list[int]) -> Trained:
-    """Read what `bare_training` printed last."""
+    """Parse the last line that `bare_training` printed."""
     body = json.loads(output.strip().splitlines()[-1])
     return Trained(body["losses"], body["seconds"], tokens, body["peakMegabytes"], body["deviceMegabytes"])
 

@@ -1,6 +1,6 @@
-"""Environments of the programs that are compared with: made of the package index, apart from this project's own.
+"""Environments for the peers, installed from the package index and separate from this project's environment.
 
-They are kept in the user's cache and made anew when they are a week old, so that peers are at their current version.
+They are kept in the user's cache and created again after a week, so that peers have their current version.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from pathlib import Path
 _KEPT_SECONDS = 7 * 24 * 3600
 
 MODELS = ("transformers[serving]", "trl", "peft", "accelerate", "datasets", "torch", "xllamacpp", "gguf")
-"""Serving and training: several gigabytes with PyTorch."""
+"""Packages for serving and training; several gigabytes with PyTorch."""
 TOGETHER = ("together>=3.1,<4",)
 
 
 def cache() -> Path:
-    """Return the folder of the environments and of converted weights."""
+    """Return the folder for environments and converted weights."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "open-model-tuning-benchmarks"
 
 
 def environment(name: str, requirements: tuple[str, ...]) -> Path:
-    """Return the interpreter of an environment with `requirements`; made if it is missing, incomplete or old."""
+    """Return the interpreter of an environment with `requirements`, which is created if missing, incomplete or old."""
     folder = cache() / name
     python, done = folder / "bin" / "python", folder / "done"
     wanted = json.dumps(requirements)
@@ -53,7 +53,7 @@ def versions(python: Path, names: tuple[str, ...]) -> dict[str, str]:
 
 
 def variables(threads: int) -> dict[str, str]:
-    """Return the environment of a peer's process: so many threads, no network, none of this project's modules."""
+    """Return environment variables for a peer: a number of threads, no network, none of this project's modules."""
     return {
         **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         "OMP_NUM_THREADS": str(threads),

@@ -1,8 +1,8 @@
-"""The emulator's serving process against `transformers serve` and llama.cpp's server, with the same weights.
+"""Compare the emulator's serving process with `transformers serve` and llama.cpp's server, with the same weights.
 
-SmolLM2-135M-Instruct, as the emulator converts it. Each server is a process of its own with a thread for each core, as
-it would be; clients stream over HTTP, so that the time to the first text is theirs; every answer has the same number of
-tokens. No prompt is asked twice: remembered prompts help nobody here.
+The model is SmolLM2-135M-Instruct, as the emulator converts it. Each server runs in its own process with one thread per
+core. Clients stream over HTTP and measure the time to first token. Every answer has the same number of tokens. No
+prompt is sent twice, so that no server can use its prompt cache.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from benchmarks.goals.serving_programs import Program, ask, emulator, llama_cpp,
 from benchmarks.goals.serving_roof import Roof, measure_roof
 
 TOKENS = 16
-"""Of each answer."""
+"""Number of tokens in each answer."""
 LONG_CHARACTERS = 1600
-"""Of each fourth prompt of the mix, about 400 tokens; the others have 20 to 60."""
+"""Length of every fourth prompt of a mixed case, about 400 tokens; the others have 20 to 60 tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """How a server is asked."""
+    """The load on a server."""
 
     clients: int
     mixed: bool = False
-    """Whether each fourth prompt is long."""
+    """Whether every fourth prompt is long."""
     sampled: bool = False
 
     def __str__(self) -> str:
         text = f"{self.clients} client{'s' if self.clients > 1 else ''}"
-        return text + (", short and long" if self.mixed else ", short") + (", sampled" if self.sampled else "")
+        return text + f", short{' and long' if self.mixed else ''} prompts" + (", sampling" if self.sampled else "")
 
 
 CASES = (Case(16), Case(16, mixed=True), Case(16, sampled=True), Case(1), Case(4), Case(64))
 GOALS = {Case(16), Case(16, mixed=True)}
-"""Where the goals hold; the other cases show what happens around them."""
+"""The cases that have goals."""
 
 
 class Prompts:
-    """Makes prompts that were never asked before."""
+    """Makes prompts that were not sent before."""
 
     def __init__(self) -> None:
         self._draw = random.Random(5)
@@ -70,7 +70,7 @@ class Prompts:
 
 
 def measure(run: Run) -> None:
-    """Compare, case by case, all servers by turns."""
+    """Measure all servers alternately in each case."""
     threads = 1 if run.size == "tiny" else len(os.sched_getaffinity(0))
     python = peers.environment("models", peers.MODELS)
     run.peers |= peers.versions(python, ("transformers", "torch", "xllamacpp"))
@@ -92,7 +92,7 @@ def measure(run: Run) -> None:
                     firsts[program.name].append(statistics.median(waits))
             _report(run, case, rates, firsts)
             if case == Case(16):
-                _tell_limit(run, roof, statistics.median(rates["this emulator"]), questions)
+                _report_limit(run, roof, statistics.median(rates["the emulator"]), questions)
 
 
 @contextlib.contextmanager
@@ -109,11 +109,11 @@ def _running(run: Run, python: Any, threads: int) -> Iterator[list[Program]]:
         run.peers.update({name: text for program in programs for name, text in program.facts.items()})
         yield programs
         for program in programs:
-            run.value(f"memory after all cases: {program.name}", [program.peak_megabytes()], unit="MB")
+            run.value(f"peak memory: {program.name}", [program.peak_megabytes()], unit="MB")
 
 
 def _ask_all(program: Program, questions: list[Any], case: Case) -> tuple[float, list[float]]:
-    """Return tokens a second of all questions at once, and the seconds to each first text."""
+    """Send all questions at once; return tokens per second, and the seconds to each first token."""
     start = time.perf_counter()
     with ThreadPoolExecutor(len(questions)) as pool:
         firsts = list(pool.map(lambda one: ask(program, one, TOKENS, case.sampled), questions))
@@ -121,19 +121,19 @@ def _ask_all(program: Program, questions: list[Any], case: Case) -> tuple[float,
 
 
 def _report(run: Run, case: Case, rates: dict[str, list[float]], firsts: dict[str, list[float]]) -> None:
-    for peer in [name for name in rates if name != "this emulator"]:
+    for peer in [name for name in rates if name != "the emulator"]:
         goals = case in GOALS and peer.startswith("transformers")
         run.compare(
-            f"tokens a second, {case}",
-            rates["this emulator"],
+            f"throughput, {case}",
+            rates["the emulator"],
             rates[peer],
-            unit="/s",
+            unit="tokens/s",
             peer=peer,
             goal=at_least(2) if goals else None,
         )
         run.compare(
-            f"time to the first text, {case}",
-            firsts["this emulator"],
+            f"time to first token, {case}",
+            firsts["the emulator"],
             firsts[peer],
             unit="s",
             peer=peer,
@@ -141,9 +141,9 @@ def _report(run: Run, case: Case, rates: dict[str, list[float]], firsts: dict[st
         )
 
 
-def _tell_limit(run: Run, roof: Roof, rate: float, questions: list[Any]) -> None:
-    """Say how near the rate is to what the processor could do."""
+def _report_limit(run: Run, roof: Roof, rate: float, questions: list[Any]) -> None:
+    """Compare the rate with the maximum of the processor."""
     prompt = statistics.mean(len(one[0]["content"]) for one in questions) / 3.6 + 8
     bound = roof.tokens_a_second(len(questions), TOKENS, prompt)
-    run.value("share of the processor's limit, 16 clients, short", [100 * rate / bound], unit="%")
+    run.value("share of the processor's maximum throughput, 16 clients, short prompts", [100 * rate / bound], unit="%")
     run.note(roof.explain(len(questions), TOKENS, prompt, bound))

@@ -1,4 +1,4 @@
-"""Servers under measurement, and the client that asks them."""
+"""The servers that are measured, and their client."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class Program:
 
     name: str
     address: str
-    """Path of a Unix socket, or a port of this machine."""
+    """Path of a Unix socket, or a port on this machine."""
     path: str
     process: int
     more: dict[str, Any]
-    """Further fields of a request that fix the length of an answer."""
+    """Additional request fields that fix the length of the answer."""
     sampled: dict[str, Any]
-    """Further fields of a request that is sampled."""
+    """Additional fields of requests with sampling."""
     weights: Path = Path()
     facts: dict[str, str] = field(default_factory=dict)
 
     def connect(self) -> http.client.HTTPConnection:
-        """Return a connection of its own."""
+        """Return a new connection."""
         if not self.address.startswith("/"):
             return http.client.HTTPConnection("127.0.0.1", int(self.address), timeout=600)
         connection = http.client.HTTPConnection("model", timeout=600)
@@ -49,19 +49,19 @@ class Program:
         return connection
 
     def peak_megabytes(self) -> float:
-        """Return the most memory that it had."""
+        """Return the peak memory of the process in megabytes."""
         return machine.memory(self.process)[1]
 
 
 def ask(program: Program, messages: list[dict[str, str]], tokens: int, sampled: bool, text: bool = True) -> float:
-    """Read one streamed answer; return the seconds to its first text.
+    """Read one streamed answer and return the seconds to its first token.
 
     Args:
-        program: to ask.
-        messages: of the chat.
-        tokens: of the answer.
-        sampled: whether it is drawn.
-        text: whether tokens make text; those of a model with random weights may not.
+        program: the server.
+        messages: the messages of the chat.
+        tokens: the length of the answer.
+        sampled: whether the server samples tokens.
+        text: whether to check that the answer has text; tokens of a model with random weights may have none.
     """
     body = {"messages": messages, "max_tokens": tokens, "temperature": 0, "stream": True, **program.more}
     body |= program.sampled if sampled else {}
@@ -101,7 +101,7 @@ def emulator(folder: Path, threads: int) -> Iterator[Program]:
 
 @contextlib.contextmanager
 def serving(spec: ServingSpec, directory: Path) -> Iterator[Program]:
-    """Start a serving process of the emulator as a spec says."""
+    """Start a serving process of the emulator from a spec."""
     launcher, path = Launcher(training_threads=spec.threads), Path(spec.socket)
     directory.mkdir(parents=True, exist_ok=True)
     spec.write(directory / "serving.json")
@@ -114,7 +114,7 @@ def serving(spec: ServingSpec, directory: Path) -> Iterator[Program]:
         assert worker.pid is not None
         sampled = {"temperature": 0.8, "top_p": 0.95}
         exact = {"ignore_eos": True}
-        yield Program("this emulator", str(path), "/chat/completions", worker.pid, exact, sampled)
+        yield Program("the emulator", str(path), "/chat/completions", worker.pid, exact, sampled)
     finally:
         launcher.close()
 
@@ -124,7 +124,7 @@ def transformers(python: Path, weights: Path, threads: int) -> Iterator[Program]
     """Start `transformers serve --continuous-batching`."""
     port = _free_port()
     command = [str(python.with_name("transformers")), "serve", str(weights), "--host", "127.0.0.1", "--port", port]
-    # By itself it takes nine tenths of the memory for its cache; these are as many positions as the others have.
+    # By default, its cache uses nine tenths of the memory; these options give it as many positions as the others have.
     command += ["--device", "cpu", "--continuous-batching", "--cb-block-size", "32", "--cb-num-blocks", "1024"]
     command += ["--cb-max-batch-tokens", "1024"]
 
@@ -171,7 +171,7 @@ def llama_cpp(python: Path, weights: Path, threads: int, kind: str) -> Iterator[
 
 @contextlib.contextmanager
 def _process(command: list[str], threads: int, port: str, health: str) -> Iterator[int]:
-    """Run a server until the end of the block; it answers `health` before the block begins."""
+    """Run a server during the block, which begins when the server answers `health`."""
     process = subprocess.Popen(
         command,
         env=peers.variables(threads),

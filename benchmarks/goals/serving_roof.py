@@ -1,4 +1,4 @@
-"""What the processor could do at most: operations and bytes a second, measured, and what a token takes of them."""
+"""The maximum rates of the processor, measured, and the operations and bytes that a token needs."""
 
 from __future__ import annotations
 
@@ -10,42 +10,44 @@ from typing import Any
 
 PARAMETERS = 134_515_008
 EMBEDDING = 49_152 * 576
-"""Of SmolLM2-135M; the output layer is the same weights."""
+"""Parameters of the embedding of SmolLM2-135M; the output layer uses the same weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class Roof:
-    """Rates of this machine."""
+    """The maximum rates of this machine."""
 
     threads: int
     operations: float
-    """A second, in the better of float32 and bfloat16, in a large product."""
+    """Operations per second in a large matrix product, in float32 or bfloat16, whichever is faster."""
     bytes: float
-    """A second, read from memory."""
+    """Bytes per second, read from memory."""
 
     def tokens_a_second(self, clients: int, tokens: int, prompt: float) -> float:
-        """Return the bound for so many clients at once, each with a prompt and an answer of so many tokens."""
+        """Return the maximum rate for concurrent clients whose answers and prompts have the given numbers of tokens."""
         body = 2 * (PARAMETERS - EMBEDDING)
         reading = prompt * body / self.operations
         step = max(2 * PARAMETERS * clients / self.operations, 2 * PARAMETERS / self.bytes)
         return clients * tokens / (clients * reading + tokens * step)
 
     def explain(self, clients: int, tokens: int, prompt: float, bound: float) -> str:
-        """Return the calculation as a sentence."""
+        """Return the calculation in words."""
         operations, size = 2 * PARAMETERS / 1e9, 2 * PARAMETERS / 1e6
         body = 2 * (PARAMETERS - EMBEDDING) / 1e9
         return (
-            f"The limit: {self.threads} threads reach {self.operations / 1e9:.0f} billion operations and read "
-            f"{self.bytes / 1e9:.0f} GB a second here. A token takes {operations:.2f} billion operations (a prompt's, "
-            f"without the output layer, {body:.2f}), and a step reads {size:.0f} MB of weights for any number of "
-            f"clients. With {clients} clients, prompts of {prompt:.0f} tokens and answers of {tokens} that is "
-            f"{bound:.0f} tokens a second, if all products ran at the rate of large ones; with one client reading "
-            f"the weights is the limit, {self.bytes / (2 * PARAMETERS):.0f} tokens a second."
+            f"The processor's maximum throughput: with {self.threads} threads, this machine computes "
+            f"{self.operations / 1e9:.0f} billion operations per second and reads {self.bytes / 1e9:.0f} GB per second "
+            f"from memory. A generated token needs {operations:.2f} billion operations; a prompt token needs "
+            f"{body:.2f} billion, because it skips the output layer. Each step reads {size:.0f} MB of weights, "
+            f"regardless of the number of clients. {clients} clients with prompts of {prompt:.0f} tokens and answers "
+            f"of {tokens} tokens could get {bound:.0f} tokens per second if all matrix products ran at the rate of "
+            f"large ones. For one client, reading the weights limits the rate to "
+            f"{self.bytes / (2 * PARAMETERS):.0f} tokens per second."
         )
 
 
 def measure_roof(threads: int) -> Roof:
-    """Measure, in this process."""
+    """Measure the rates in this process."""
     import torch
 
     before = torch.get_num_threads()

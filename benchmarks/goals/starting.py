@@ -1,4 +1,4 @@
-"""How long things take to start, and what they hold: the emulator, its processes, the quickstart, the command line."""
+"""Start times and memory of the emulator, its processes, the quickstart and the command line."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def _start_emulator(run: Run) -> None:
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
-    run.value("emulator: start to first answer", seconds, unit="s")
-    run.value("emulator: memory, idle", idle, unit="MB")
-    run.value("emulator: most memory, after 500 requests", busy, unit="MB")
+    run.value("emulator: time from start to first answer", seconds, unit="s")
+    run.value("emulator: idle memory", idle, unit="MB")
+    run.value("emulator: peak memory after 500 requests", busy, unit="MB")
 
 
 def _get(url: str, path: str) -> None:
@@ -64,7 +64,7 @@ def _get(url: str, path: str) -> None:
 
 
 def _run_engine(run: Run) -> None:
-    """Measure the processes that train and serve, with the stand-in of 0.7 million parameters."""
+    """Measure the processes that train and serve the stand-in with 0.7 million parameters."""
     models = str(run.folder / "models")
     file = run.folder / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in make_rows(32, answer_words=4)))
@@ -82,9 +82,10 @@ def _run_engine(run: Run) -> None:
         )
         start = time.perf_counter()
         run_job(launcher, run.folder / "first-job", spec)
-        run.value("first training job of a fresh emulator, to its end", [time.perf_counter() - start], unit="s")
+        seconds = time.perf_counter() - start
+        run.value("first training job: time to completion, including the start of its fork server", [seconds], unit="s")
         facts = json.loads((run.folder / "first-job" / "output" / "final" / "run.json").read_text())
-        run.value("training process: most memory", [facts["peakMemoryMegabytes"]], unit="MB")
+        run.value("training process: peak memory", [facts["peakMemoryMegabytes"]], unit="MB")
     finally:
         launcher.close()
     folder = run.folder / "idle-serving"
@@ -93,11 +94,12 @@ def _run_engine(run: Run) -> None:
     )
     start = time.perf_counter()
     with serving(serving_spec, folder) as program:
-        run.value("serving process: start of its fork server to ready", [time.perf_counter() - start], unit="s")
-        run.value("serving process: memory, idle", [machine.memory(program.process)[0]], unit="MB")
+        seconds = time.perf_counter() - start
+        run.value("serving process: time until ready, including the start of its fork server", [seconds], unit="s")
+        run.value("serving process: idle memory", [machine.memory(program.process)[0]], unit="MB")
         for number in range(8):
             ask(program, [{"role": "user", "content": f"{number}. Hello"}], 16, sampled=False, text=False)
-        run.value("serving process: most memory, after 8 answers", [program.peak_megabytes()], unit="MB")
+        run.value("serving process: peak memory after 8 answers", [program.peak_megabytes()], unit="MB")
 
 
 def _quickstart(run: Run) -> None:
@@ -106,21 +108,22 @@ def _quickstart(run: Run) -> None:
     if done.returncode:
         raise RuntimeError(f"runner quickstart: {done.stderr.strip()[-600:]}")
     for name, seconds in json.loads(done.stdout)["seconds"].items():
-        run.value(f"runner quickstart --fast: {name}", [seconds], unit="s")
+        run.value(f"`runner quickstart --fast`: {name}", [seconds], unit="s")
 
 
 def _own(folder: Path) -> dict[str, str]:
-    """Return variables under which commands know nothing of this user's contexts."""
+    """Return environment variables that hide this user's contexts from commands."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RUNNER_", "GOOGLE_"))}
     return {**kept, "XDG_CONFIG_HOME": str(folder / "config"), "XDG_STATE_HOME": str(folder / "state")}
 
 
 def _commands(run: Run) -> None:
     looked = cli_start.look(run.rounds)
-    titles = {"emulator": ("emulator", cli_start.LOOKING_RATIO_LIMIT)}
-    titles["googleCredentials"] = ("key of a service account", cli_start.GOOGLE_RATIO_LIMIT)
+    titles = {"emulator": ("against the emulator", cli_start.LOOKING_RATIO_LIMIT)}
+    titles["googleCredentials"] = ("with a service account key", cli_start.GOOGLE_RATIO_LIMIT)
     for key, (title, limit) in titles.items():
         ratios = looked[key]
         assert isinstance(ratios, dict)
         for line, ratio in ratios.items():
-            run.value(f"runner {line}: CPU to `python -c pass`, {title}", [ratio], unit="x", goal=at_most(limit))
+            name = f"`runner {line}` {title}: CPU time relative to `python -c pass`"
+            run.value(name, [ratio], unit="x", goal=at_most(limit))

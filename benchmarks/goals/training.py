@@ -1,8 +1,8 @@
-"""The emulator's training process against TRL's SFTTrainer and a plain loop with PEFT, on the same batches.
+"""Compare the emulator's training process with TRL's SFTTrainer and a plain PyTorch loop with PEFT on the same batches.
 
-SmolLM2-135M-Instruct, LoRA, short answers, eight examples a batch. All start from the same adapters, take the same
-batches in the same order at the same rates, and have as many threads as the machine has cores. The programs run by
-turns, each in a process of its own; the first step is left out of the rates.
+They train SmolLM2-135M-Instruct with LoRA on short answers, with eight examples per batch. All programs start from the
+same adapters, use the same batches in the same order with the same learning rates, and have one thread per core. They
+run alternately, each in its own process. The rates omit the first step.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _STEPS = {"full": 8, "short": 4, "tiny": 2}
 
 
 def measure(run: Run) -> None:
-    """Train by turns."""
+    """Train with all programs alternately."""
     python = peers.environment("models", peers.MODELS)
     run.peers |= peers.versions(python, ("transformers", "trl", "peft", "torch"))
     models = peers.cache() / "weights"
@@ -54,7 +54,7 @@ def measure(run: Run) -> None:
     dtype = "bfloat16" if multiplies_faster_in_bfloat16() else "float32"
     work = run.folder / "work.json"
     tokens = write_work(spec, str(weights), work, device="cpu", dtype=dtype)
-    names = {"trl": "TRL's SFTTrainer", "plain": "a plain loop with PEFT"}
+    names = {"trl": "TRL's SFTTrainer", "plain": "a plain PyTorch loop with PEFT"}
     if run.size == "tiny":
         del names["plain"]
     found: dict[str, list[Trained]] = {name: [] for name in ("ours", *names)}
@@ -77,16 +77,19 @@ def measure(run: Run) -> None:
         launcher.close()
     for kind, name in names.items():
         _report(run, name, found["ours"], found[kind])
-    run.note(f"All compute in {dtype}. TRL runs without gradient checkpointing, its default, which takes longer.")
+    run.note(
+        f"All programs compute in {dtype}. Gradient checkpointing, the default of TRL, is turned off, because it takes "
+        "longer."
+    )
 
 
 def _report(run: Run, name: str, ours: list[Trained], theirs: list[Trained]) -> None:
     rate = at_least(1.3) if name.startswith("TRL") else at_least(1.0)
     run.compare(
-        "tokens a second, LoRA, short answers",
+        "throughput, LoRA, short answers",
         [one.rate for one in ours],
         [one.rate for one in theirs],
-        unit="/s",
+        unit="tokens/s",
         peer=name,
         goal=rate,
     )
@@ -94,7 +97,7 @@ def _report(run: Run, name: str, ours: list[Trained], theirs: list[Trained]) -> 
         max(abs(own - other) for own, other in zip(one.losses, peer.losses, strict=True))
         for one, peer in zip(ours, theirs, strict=True)
     ]
-    run.value(f"largest difference of a step's loss to {name}", apart, unit="nats", goal=at_most(1e-4))
+    run.value(f"largest difference in the loss of a step from {name}", apart, unit="nats", goal=at_most(1e-4))
     run.compare(
         "peak memory",
         [one.peak_megabytes for one in ours],
@@ -106,7 +109,7 @@ def _report(run: Run, name: str, ours: list[Trained], theirs: list[Trained]) -> 
 
 
 def _second_job(run: Run, launcher: Launcher, spec: TrainingSpec) -> None:
-    """Measure from the request to the first step of a job when another one has run before."""
+    """Measure the time from the request to the first step of a job that follows another job."""
     tiny = dataclasses.replace(spec, source=ModelSource(kind="tiny"), threads=1, epochs=1)
     run_job(launcher, run.folder / "first", tiny)
     seconds = []
@@ -116,5 +119,8 @@ def _second_job(run: Run, launcher: Launcher, spec: TrainingSpec) -> None:
         run_job(launcher, folder, tiny)
         seconds.append(events(folder, "step")[0]["time"] - start)
     run.value(
-        "second job, request to first step (stand-in of 0.7 million parameters)", seconds, unit="s", goal=at_most(1)
+        "second job: time from request to first step (stand-in with 0.7 million parameters)",
+        seconds,
+        unit="s",
+        goal=at_most(1),
     )

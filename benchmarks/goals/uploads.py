@@ -1,8 +1,8 @@
-"""CPU of uploading many small files and of reading a large one, as ratios to Google's own client.
+"""Compare the CPU time for uploading many small files and reading a large object with that of Google's own client.
 
-A plain server on this machine takes the objects, so that what is measured is the client: CPU time of its process for
-each object, by turns, imports left out. Every upload waits some milliseconds for its answer,
-as it does in a network.
+A simple server on this machine receives the objects, so that only the client is measured: the CPU time of its process
+per object, alternately, without imports. The server delays the answer to each upload by some milliseconds, as a network
+does.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from benchmarks.goals.figures import Run, at_least, at_most
 
 _BUCKET = "upload-rate"
 _LARGE_BYTES = 256 << 20
-"""Of the object that is read."""
+"""Size of the object that is read."""
 
 
 def serve(port_file: Path, latency: float) -> None:
-    """Answer uploads with what the API would say of them. One thread a connection."""
+    """Answer uploads as the API does, with one thread per connection."""
     server = socket.create_server(("127.0.0.1", 0), backlog=256)
     port_file.write_text(str(server.getsockname()[1]))
     while True:
@@ -88,7 +88,7 @@ def _answer(connection: socket.socket, latency: float) -> None:
 
 
 def _content(connection: socket.socket, line: bytes, span: bytes) -> None:
-    """Answer with a large object of zeros, or with what is to be said of it."""
+    """Answer with a large object of zeros, or with its metadata."""
     if b"alt=media" not in line:
         described = {"name": "large", "bucket": _BUCKET, "size": str(_LARGE_BYTES), "generation": "1"}
         described["crc32c"] = _checksum_of_zeros()
@@ -116,7 +116,7 @@ def _checksum_of_zeros() -> str:
 
 
 def make(folder: Path, count: int, size: int) -> list[Path]:
-    """Write files of about a size."""
+    """Write files of about `size` bytes."""
     draw = random.Random(5)
     paths = []
     for number in range(count):
@@ -127,7 +127,7 @@ def make(folder: Path, count: int, size: int) -> list[Path]:
 
 
 def ours(url: str, paths: list[Path], threads: int) -> Callable[[], None]:
-    """Return a run with this package's uploader."""
+    """Return a function that uploads with this package."""
     from runner.environment import Environment
     from runner.gcp.bulk_uploads import Item, upload_many
     from runner.gcp.session import Session
@@ -142,7 +142,7 @@ def ours(url: str, paths: list[Path], threads: int) -> Callable[[], None]:
 
 
 def googles(url: str, paths: list[Path], threads: int) -> Callable[[], None]:
-    """Return a run with Google's transfer manager, which checks the content too."""
+    """Return a function that uploads with Google's transfer manager, which also verifies the content."""
     from google.auth.credentials import AnonymousCredentials
     from google.cloud.storage import Client, transfer_manager
 
@@ -166,7 +166,7 @@ def googles(url: str, paths: list[Path], threads: int) -> Callable[[], None]:
 
 
 def readers(url: str) -> dict[str, Callable[[], None]]:
-    """Return runs that read the large object, in pieces of 1 MiB."""
+    """Return functions that read the large object in pieces of 1 MiB."""
     from google.auth.credentials import AnonymousCredentials
     from google.cloud.storage import Client
 
@@ -196,7 +196,7 @@ def _cpu() -> float:
 
 
 def measure(run: Run) -> None:
-    """Upload and read by turns."""
+    """Upload and read with both clients alternately."""
     count, repeats = {"full": (300, 3), "short": (150, 1), "tiny": (10, 1)}[run.size]
     threads, latency = 32, 30
     run.peers |= {"google-cloud-storage": version("google-cloud-storage")}
@@ -224,15 +224,28 @@ def measure(run: Run) -> None:
         server.wait()
     objects = {name: [cpu / count * 1000 for cpu, _ in found[name]] for name in ("ours", "google")}
     peer = "Google's transfer manager"
-    run.value("CPU of an uploaded object", objects["ours"], unit="ms", goal=at_most(0.5))
+    run.value("uploading small objects: CPU time per object", objects["ours"], unit="CPU ms", goal=at_most(0.5))
     speeds = {name: [1000 / one for one in objects[name]] for name in objects}
-    run.compare("objects a CPU second", speeds["ours"], speeds["google"], unit="/s", peer=peer, goal=at_least(4))
+    run.compare(
+        "uploading small objects: throughput",
+        speeds["ours"],
+        speeds["google"],
+        unit="objects/CPU s",
+        peer=peer,
+        goal=at_least(4),
+    )
     bound = threads / (latency / 1000)
     shares = [100 * count / wall / bound for _, wall in found["ours"]]
-    run.value(f"share of what {threads} threads and {latency} ms allow", shares, unit="%", goal=at_least(70))
+    name = f"uploading small objects: share of the maximum rate of {threads} threads at {latency} ms per request"
+    run.value(name, shares, unit="%", goal=at_least(70))
     rates = {name: [_LARGE_BYTES / cpu / 1e6 for cpu, _ in found[f"read, {name}"]] for name in ("ours", "blob.open")}
     run.compare(
-        "reading an object", rates["ours"], rates["blob.open"], unit="MB/CPU s", peer="blob.open", goal=at_least(3)
+        "reading a large object: throughput",
+        rates["ours"],
+        rates["blob.open"],
+        unit="MB/CPU s",
+        peer="`blob.open` of google-cloud-storage",
+        goal=at_least(3),
     )
 
 
