@@ -53,7 +53,7 @@ def make_tokenizer(folder: Path, vocabulary: int = 32_000) -> None:
 
 
 def tiktoken_counter(folder: Path) -> Callable[[str], int] | None:
-    """Return a counter of `tiktoken` with the vocabulary of a folder made here; None where it is not installed."""
+    """Return a counter of `tiktoken` with the vocabulary of a folder made here; None if it is not installed."""
     if util.find_spec("tiktoken") is None:
         return None
     import tiktoken

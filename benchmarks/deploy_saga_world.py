@@ -44,7 +44,7 @@ class HealthyProcess:
         self._process = subprocess.Popen([sys.executable, "-S", "-E", "-c", _SERVER, path])
 
     def is_alive(self) -> bool:
-        """Tell whether it runs."""
+        """Return whether it runs."""
         return self._process.poll() is None
 
     def kill(self) -> None:

@@ -193,7 +193,7 @@ class Simulation:
         return [record for _, record in self.parsed.values()]
 
     def _all_wait(self) -> bool:
-        """Tell whether every team has several jobs that wait."""
+        """Return whether every team has several jobs that wait."""
         waiting = Counter(record.run.labels["team"] for record in self._records() if record.run.phase == "queued")
         return all(waiting[team] > 4 for team in TEAMS)
 

@@ -47,7 +47,7 @@ class Outcome:
     gets: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     cpu: float | None = None
-    """CPU seconds of the server while they ran; None where the system does not tell (it needs /proc)."""
+    """CPU seconds of the server while they ran; None if the system does not tell (it needs /proc)."""
 
 
 def _client(port: int, name: str, size: int, until: float, outcome: Outcome) -> None:

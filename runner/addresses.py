@@ -26,7 +26,7 @@ def problem(url: str, *, named_here: bool, settings: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host, in lower case, is this machine."""
+    """Return whether a host, in lower case, is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -34,7 +34,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_safe(address: str) -> bool:
-    """Tell whether nobody on the way to an address reads what is sent there: by TLS, or on this machine."""
+    """Return whether nobody on the way to an address reads what is sent there: by TLS, or on this machine."""
     try:
         parts = urlsplit(address)
         host = (parts.hostname or "").lower()
@@ -44,12 +44,12 @@ def is_safe(address: str) -> bool:
 
 
 def is_googles(scheme: str, authority: str) -> bool:
-    """Tell whether a scheme with HOST:PORT is one of Google's APIs, by TLS and at its usual port."""
+    """Return whether a scheme with HOST:PORT is one of Google's APIs, by TLS and at its usual port."""
     return scheme == "https" and _GOOGLES.fullmatch(authority) is not None
 
 
 def is_of_endpoint(scheme: str, authority: str, *, of: str) -> bool:
-    """Tell whether a scheme with HOST:PORT may be that of a dedicated endpoint.
+    """Return whether a scheme with HOST:PORT may be that of a dedicated endpoint.
 
     Args:
         scheme: only `https` is.

@@ -15,7 +15,7 @@
       LockedError                   exit 75  another process of this machine holds what the command needs
       UnreachableError              exit 69  nothing answers at the address
       JobFailedError                exit 5   a tuning job ended in failure or was cancelled
-      WaitTimeoutError              exit 6   gave up waiting; the job goes on
+      WaitTimeoutError              exit 6   gave up waiting; the job continues
       CostRefusedError              exit 7   the price is unknown, above the limit or not confirmed
       AmbiguousSubmissionError      exit 8   a create may or may not have happened: nothing was repeated
       EngineMissingError            exit 9   an extra that the command needs is not installed
@@ -24,7 +24,7 @@
       CanaryFailedError             exit 12  a canary did worse than allowed and lost its traffic
       DiskError                     exit 74  a local file could not be written: disk full, read-only or broken
 
-Exit 130 means interrupted (Ctrl-C); whatever was running on the service goes on.
+Exit 130 means interrupted (Ctrl-C); whatever was running on the service continues.
 Add an error here only when a caller can act differently on it: give it a stable `code`, an exit status of its own if
 scripts should branch on it, and a line in docs/errors.md (a test compares the two).
 """
@@ -75,7 +75,7 @@ class ConfigurationError(RunnerError):
 
 
 def require_sound(problems: list[str], *, hint: str | None = None) -> None:
-    """Do nothing if there are no problems. Raises ConfigurationError with all of them; its message has the first."""
+    """Return normally if there are no problems. Raises ConfigurationError with all of them; its message has the first."""
     if problems:
         more = f"; and {len(problems) - _SAID} more" if len(problems) > _SAID else ""
         raise ConfigurationError("; ".join(problems[:_SAID]) + more, problems=problems, hint=hint)
@@ -222,7 +222,7 @@ class JobFailedError(RunnerError):
 
 
 class WaitTimeoutError(RunnerError):
-    """The wait ended before the job did. The job goes on."""
+    """The wait ended before the job did. The job continues."""
 
     code = "wait_timeout"
     usual_hint = "run the same command again to continue waiting"
@@ -230,7 +230,7 @@ class WaitTimeoutError(RunnerError):
 
 
 class JobStalledError(WaitTimeoutError):
-    """The wait ended because the job has made no progress for as long as it was given. It may still go on."""
+    """The wait ended because the job has made no progress for as long as it was given. It may still continue."""
 
     code = "job_stalled"
     usual_hint = "`runner jobs why JOB` explains what the job waits for"

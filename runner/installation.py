@@ -15,7 +15,7 @@ NAME = "open-model-tuning"
 
 
 def require(what: str, extra: str, **packages: str) -> None:
-    """Do nothing if the packages of an extra are here.
+    """Return normally if the packages of an extra are here.
 
     Args:
         what: what needs them, as `reading Parquet`.
@@ -63,7 +63,7 @@ def install_command(*extras: str) -> list[str]:
 
 
 def _direct_url() -> dict[str, Any] | None:
-    """Return what the installer says of where the package came from, None where it was an index."""
+    """Return what the installer says of where the package came from, None if it was an index."""
     from importlib import metadata
 
     try:

@@ -49,7 +49,7 @@ def expanded(text: str) -> Path:
 
 
 def missing(path: Path) -> str:
-    """Say why nothing can be read at a path, "" where there is something: pipes and devices are read as files are."""
+    """Say why nothing can be read at a path, "" if there is something: pipes and devices are read as files are."""
     try:
         found = path.stat()
     except (OSError, ValueError) as error:

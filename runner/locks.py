@@ -1,4 +1,4 @@
-"""Locks on files that say who holds them and since when, and that nobody waits for without a word or for ever.
+"""Locks on files that say who holds them and since when, and that nobody waits for without a word or forever.
 
 The system releases a lock when its process ends, however that ends. Who holds it stands beside the file, for people:
 nothing is decided by it.

@@ -187,7 +187,7 @@ def _check_entry(folder: Path, path: Path) -> None:
 
 
 def _stays(folder: Path, path: Path) -> bool:
-    """Tell whether a link stays in the folder, or leads to the blobs of the hub's cache that it is a snapshot of."""
+    """Return whether a link stays in the folder, or leads to the blobs of the hub's cache that it is a snapshot of."""
     root = folder.resolve()
     try:
         target = path.resolve(strict=True)

@@ -16,7 +16,7 @@ class Price:
     what: str
     """What is paid for: `tuning meta/…`."""
     usd: float | None
-    """The high end, which a limit is compared with; None where no price is published."""
+    """The high end, which a limit is compared with; None if no price is published."""
     expected: float | None = None
     """The estimate itself, where it differs."""
     per: str = ""

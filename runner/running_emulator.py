@@ -51,7 +51,7 @@ def find(directory: Path) -> ServerInfo | None:
 
 
 def is_server(pid: int, directory: Path) -> bool:
-    """Tell whether a process is the server of a state directory."""
+    """Return whether a process is the server of a state directory."""
     if not isinstance(pid, int) or pid <= 1:
         return False
     try:
@@ -74,7 +74,7 @@ def is_server(pid: int, directory: Path) -> bool:
 
 
 def _is_locked(directory: Path) -> bool:
-    """Tell whether a server holds a state directory."""
+    """Return whether a server holds a state directory."""
     try:
         with (directory / "lock").open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -29,7 +29,7 @@ def emulator_document() -> Path:
 
 
 def emulator_runs() -> bool:
-    """Tell whether this user's emulator runs, by its process alone: what looks closer is slow to import."""
+    """Return whether this user's emulator runs, by its process alone: what looks closer is slow to import."""
     try:
         pid = parsed((emulator_directory() / "server.json").read_bytes()).get("pid")
     except (OSError, ValueError, AttributeError):

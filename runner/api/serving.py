@@ -233,7 +233,7 @@ def deploy(
         CostRefusedError: the price is unknown, too high, or nobody agreed. Nothing was changed.
         ConfigurationError, NotFoundError: there are no such weights, or what is asked for does not go together.
         GateFailedError: the check failed; the model is deployed without traffic.
-        WaitTimeoutError: not ready yet; the deployment goes on.
+        WaitTimeoutError: not ready yet; the deployment continues.
         GoogleApiError, UnreachableError: the service refuses, or cannot be reached.
     """
     connection = current(session)

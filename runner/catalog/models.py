@@ -36,7 +36,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModeLimits:
-    """What one tuning mode of one model allows and costs. None where the service publishes nothing."""
+    """What one tuning mode of one model allows and costs. None if the service publishes nothing."""
 
     max_sequence_length: int
     """Tokens of one example, chat template included (specification)."""

@@ -219,7 +219,7 @@ def _expanded(argument: str) -> Path:
 
 
 def _is_of_state(error: OSError) -> bool:
-    """Tell whether the directory that this tool was given for its state cannot be used: a file is in the way, or so."""
+    """Return whether the directory that this tool was given for its state cannot be used: a file is in the way, or so."""
     from runner.environment import state_directory
 
     wrong = error.errno in (errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)

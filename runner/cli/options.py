@@ -47,7 +47,7 @@ class Invocation:
     """Limit in US dollars that the command line agrees to; see `cost_options`."""
     accept_unknown_cost: bool = False
     interrupted: str = ""
-    """What to say after Ctrl-C: what goes on by itself and how to come back."""
+    """What to say after Ctrl-C: what continues by itself and how to come back."""
     command: str = ""
     """The command that runs, such as `runner jobs ls`."""
     announces: bool = False

@@ -52,7 +52,7 @@ class Output:
 
     @property
     def is_json(self) -> bool:
-        """Tell whether programs read the output."""
+        """Return whether programs read the output."""
         return self.format == "json"
 
     def document(self, body: Any, *, lines: bool = False) -> None:

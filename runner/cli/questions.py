@@ -11,12 +11,12 @@ from runner.cli.options import Invocation
 
 
 def at_terminal() -> bool:
-    """Tell whether a person can read a question and answer it."""
+    """Return whether a person can read a question and answer it."""
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def may_ask(invocation: Invocation) -> bool:
-    """Tell whether a command asks for what no option says."""
+    """Return whether a command asks for what no option says."""
     return not invocation.yes and not invocation.output.is_json and at_terminal()
 
 

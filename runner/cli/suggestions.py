@@ -47,7 +47,7 @@ _SHOWN = 3
 
 
 def suggested(name: str, here: Mapping[str, tuple[str, str]], path: str, root: Mapping[str, tuple[str, str]]) -> str:
-    """Return `did you mean …?`, "" where nothing is near.
+    """Return `did you mean …?`, "" if nothing is near.
 
     Args:
         name: what was typed.

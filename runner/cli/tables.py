@@ -56,7 +56,7 @@ class Table:
 
 
 def fitted(table: Table, columns: float, *, ids: Collection[int], droppable: Sequence[str]) -> Table | None:
-    """Return a table that is no wider than a terminal, None where only blocks are.
+    """Return a table that is no wider than a terminal, None if only blocks are.
 
     Args:
         table: as wide as it is.

@@ -72,12 +72,12 @@ _PLAIN_CHARACTERS = {
 
 
 def speaks_unicode(stream: TextIO | None) -> bool:
-    """Tell whether what reads a stream shows all characters."""
+    """Return whether what reads a stream shows all characters."""
     return (getattr(stream, "encoding", None) or "").lower().replace("-", "") in {"utf8", "utf8sig"}
 
 
 def of_few_characters(variables: Mapping[str, str]) -> bool:
-    """Tell whether somebody says that the terminal has the characters of `C` only; Python writes UTF-8 all the same."""
+    """Return whether somebody says that the terminal has the characters of `C` only; Python writes UTF-8 all the same."""
     names = ["LC_ALL", "LC_CTYPE", "LANG"]
     if variables.get("LC_CTYPE") == "C.UTF-8":  # what Python itself puts there where the locale is `C`
         names.remove("LC_CTYPE")

@@ -59,7 +59,7 @@ class Line:
 
 
 def line(points: Sequence[Point], width: float, height: float, within: Sequence[Point] = ()) -> Line | None:
-    """Return points scaled into a picture; None where fewer than two are finite.
+    """Return points scaled into a picture; None if fewer than two are finite.
 
     Args:
         points: to be drawn.

@@ -137,7 +137,7 @@ def _results(console: Console, job: TuningJob) -> Callable[[], Results]:
 
 
 def spark(console: Console, job: TuningJob) -> Line | None:
-    """Return the small picture of a job's training loss, None where there is none yet."""
+    """Return the small picture of a job's training loss, None if there is none yet."""
     # Only such jobs have losses that can be read; the others are not asked for in vain.
     readable = job.start_time is not None and (job.emulator or job.raw.get("gcsMetricsUri"))
     results = measured(console, job) if readable else None
@@ -174,7 +174,7 @@ def endpoint_named(console: Console, identifier: str) -> Endpoint:
 
 
 def base_of(console: Console, endpoint: Endpoint) -> str:
-    """Return the base model that the first model of an endpoint was tuned from; "" where nothing says."""
+    """Return the base model that the first model of an endpoint was tuned from; "" if nothing says."""
 
     def load() -> str:
         origin = origin_of(console.session, endpoint)
@@ -196,7 +196,7 @@ def model_labels(console: Console) -> dict[str, dict[str, str]]:
 
 
 def last_asked(console: Console) -> dict[tuple[str, str], float] | None:
-    """Return when deployed models were last asked, by endpoint and deployed model; None where nothing tells."""
+    """Return when deployed models were last asked, by endpoint and deployed model; None if nothing tells."""
 
     def load() -> dict[tuple[str, str], float] | None:
         return usage.last_requests(console.session, console.session.now() - 7 * 86400)
@@ -245,7 +245,7 @@ def bill(console: Console, *, whole: bool = False, billed: Billed | None = None)
 
 
 def spent(console: Console) -> dict[str, float | None]:
-    """Return what each endpoint's models have cost this month, by its id; None where a price is not published."""
+    """Return what each endpoint's models have cost this month, by its id; None if a price is not published."""
     found: dict[str, float | None] = {}
     for item in bill(console).lines:
         if item.kind == "serving":

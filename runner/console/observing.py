@@ -133,7 +133,7 @@ class Observer:
             return value
 
     def known(self, key: Hashable) -> Any:
-        """Return what was read last; None where nothing was."""
+        """Return what was read last; None if nothing was."""
         entry = self._entry(key)
         with entry.lock:
             return entry.reading.value if entry.reading else None
@@ -146,7 +146,7 @@ class Observer:
             return found
 
     def forget(self) -> None:
-        """Let everything be read anew: something was changed."""
+        """Let everything be read again: something was changed."""
         with self._lock:
             for entry in self._entries.values():
                 entry.due = min(entry.due, time.monotonic())

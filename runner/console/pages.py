@@ -137,7 +137,7 @@ class Pages:
             template: of the whole page, which shows the part with `live(part, …)`.
             status: HTTP status.
             part: template of what changes by itself.
-            context: for both; `over` says that nothing changes by itself any more: a page that asks is loaded anew.
+            context: for both; `over` says that nothing changes by itself any more: a page that asks is loaded again.
         """
         context |= {"request": request, "path": request.url.path, "here": _here(request)}
         if part and request.headers.get("hx-request") == "true":

@@ -63,7 +63,7 @@ class Access:
         return session
 
     def knows(self, headers: Headers) -> bool:
-        """Tell whether a request has a session."""
+        """Return whether a request has a session."""
         given = cookie_parser(headers.get("cookie", "")).get(self.cookie, "")
         return bool(given) and _digest(given) in self._sessions
 

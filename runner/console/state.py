@@ -65,7 +65,7 @@ class Uploads:
         raise ConfigurationError(message, hint="upload it again")
 
     def sent(self, form: FormData, name: str) -> str:
-        """Keep the file of a form's field, and return what it is called; "" where none was chosen."""
+        """Keep the file of a form's field, and return what it is called; "" if none was chosen."""
         sent = form.get(name)
         return self.keep(sent.filename, sent.file) if isinstance(sent, UploadFile) and sent.filename else ""
 
@@ -207,7 +207,7 @@ def given(values: Any, names: Sequence[str]) -> dict[str, str]:
 
 
 def text(form: FormData, name: str) -> str:
-    """Return a text field, "" where there is none."""
+    """Return a text field, "" if there is none."""
     value = form.get(name)
     return value.strip() if isinstance(value, str) else ""
 

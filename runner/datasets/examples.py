@@ -27,7 +27,7 @@ class ImagePart(Struct, frozen=True, gc=False):
 
     uri: str
     mime_type: str | None = None
-    """As declared; None where the format does not declare it."""
+    """As declared; None if the format does not declare it."""
     detail: str | None = None
 
 

@@ -260,7 +260,7 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     @property
     def _awaits_client(self) -> bool:
-        """Tell whether it is the client's turn: to begin a request, or to go on with a body."""
+        """Return whether it is the client's turn: to begin a request, or to continue with a body."""
         return not self._unanswered or (self.cycle.more_body and not self.flow.read_paused)
 
     def _make_way(self) -> bool:

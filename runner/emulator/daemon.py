@@ -188,7 +188,7 @@ def withdraw(directory: Path) -> None:
 
 
 def check_installed() -> None:
-    """Do nothing if the server's libraries are here. Raises EngineMissingError."""
+    """Return normally if the server's libraries are here. Raises EngineMissingError."""
     from importlib.util import find_spec
 
     missing = [name for name in ("starlette", "uvicorn", "httptools", "google_crc32c") if find_spec(name) is None]

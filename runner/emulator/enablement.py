@@ -23,7 +23,7 @@ ON_BY_DEFAULT = frozenset(
 
 
 def is_enabled(connection: sqlite3.Connection, project: Project | str, service: str) -> bool:
-    """Tell whether an API is on in a project. Raises ApiError for an unknown project number."""
+    """Return whether an API is on in a project. Raises ApiError for an unknown project number."""
     if isinstance(project, str):
         project = projects.resolve(connection, project)
     document = store.find(connection, KIND, f"{project.id}/{service}")

@@ -73,7 +73,7 @@ class Faults:
 
     @property
     def armed(self) -> bool:
-        """Tell whether there is any fault."""
+        """Return whether there is any fault."""
         return bool(self._faults)
 
     def of_test(self, test: str) -> list[Fault]:

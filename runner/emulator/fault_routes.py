@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 def of_retry_test(request: ApiRequest) -> bool:
-    """Tell whether a request belongs to a retry test.
+    """Return whether a request belongs to a retry test.
 
     The suites ask what the service refuses, and expect the testbench's answer: in such a request it is let through.
     """

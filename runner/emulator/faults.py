@@ -180,7 +180,7 @@ class Fault:
 
     @property
     def spent(self) -> bool:
-        """Tell whether it has befallen all it was meant for."""
+        """Return whether it has befallen all it was meant for."""
         return self.times is not None and self.hits >= self.times
 
     def to_json(self) -> dict[str, Any]:
@@ -341,7 +341,7 @@ def _number(name: str, value: str, *, whole: bool = False) -> float:
 
 
 def names(pattern: str, method: str) -> bool:
-    """Tell whether a pattern names a method: whole, as its end after a dot, or with wildcards."""
+    """Return whether a pattern names a method: whole, as its end after a dot, or with wildcards."""
     return any(_glob(either).match(method) for either in (pattern, f"*.{pattern}"))
 
 
@@ -352,5 +352,5 @@ def _glob(pattern: str) -> re.Pattern[str]:
 
 
 def unknown_method(pattern: str, known: Callable[[], list[str]]) -> bool:
-    """Tell whether a pattern names no method at all."""
+    """Return whether a pattern names no method at all."""
     return pattern not in KINDS and not any(names(pattern, method) for method in known())

@@ -41,7 +41,7 @@ class UnknownPeerError(Exception):
 
 
 def is_foreign(peer: Address, here: Address) -> bool:
-    """Tell whether the other end of a connection belongs to another user of this machine than this process, or root.
+    """Return whether the other end of a connection belongs to another user of this machine than this process, or root.
 
     A peer that has closed its socket already belongs to nobody, and is foreign. Where the system does not tell, each is
     while somebody else is here who could be it.
@@ -58,7 +58,7 @@ def is_foreign(peer: Address, here: Address) -> bool:
 
 
 def somebody_else() -> bool:
-    """Tell whether a person other than this process's user has processes on this machine; yes where `ps` fails.
+    """Return whether a person other than this process's user has processes on this machine; yes where `ps` fails.
 
     What it says counts for a few seconds. System services, which have small numbers, are trusted like root.
     """

@@ -74,7 +74,7 @@ def ensure(connection: sqlite3.Connection, project_id: str) -> Project:
 
 
 def known(connection: sqlite3.Connection, number: str) -> bool:
-    """Tell whether `ensure` has recorded a project of this number."""
+    """Return whether `ensure` has recorded a project of this number."""
     return store.find(connection, NUMBER_KIND, number) is not None
 
 

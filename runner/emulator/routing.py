@@ -37,7 +37,7 @@ _FIELD = re.compile(r"\{(\w+)(?::(path|segment))?(?:=([^}]+))?\}")
 
 
 def is_packed(headers: Mapping[str, str]) -> bool:
-    """Tell whether the body that comes with these headers is packed with gzip."""
+    """Return whether the body that comes with these headers is packed with gzip."""
     return headers.get("content-encoding", "").strip().lower() == "gzip"
 
 

@@ -155,7 +155,7 @@ class Store:
                     outcomes.append((future, result, None))
             connection.execute("COMMIT")
         except Exception as error:
-            # Disk full or an I/O error: nothing of this batch is acknowledged. The writer goes on whatever happens.
+            # Disk full or an I/O error: nothing of this batch is acknowledged. The writer continues whatever happens.
             with contextlib.suppress(sqlite3.Error):
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")

@@ -33,7 +33,7 @@ class Setting:
 
     field: str
     flag: str
-    """Option of the command line, "" where it has none."""
+    """Option of the command line, "" if it has none."""
     variable: str
     document: tuple[str, ...] = ()
     """Path in the environment document; () for what is never written there."""
@@ -99,9 +99,9 @@ class Environment:
     token: str | None = field(default=None, repr=False)
     """Bearer token; None means Application Default Credentials."""
     idle_guard_minutes: int = 0
-    """Minutes between two passes of the function that ends leases here; 0 where none is known to."""
+    """Minutes between two passes of the function that ends leases here; 0 if none is known to."""
     context: str = ""
-    """Name of the context in use; "" where nobody has chosen one."""
+    """Name of the context in use; "" if nobody has chosen one."""
     sources: dict[str, str] = field(default_factory=dict)
     """Where each set field came from, in words: `--project`, `RUNNER_PROJECT`, a file, `default`."""
 
@@ -153,7 +153,7 @@ class Environment:
         return Target.at(self.vertex_url, project=self.project, location=self.location, placeholder=placeholder)
 
     def require(self, *names: str) -> None:
-        """Do nothing if every named field is set.
+        """Return normally if every named field is set.
 
         Raises:
             ConfigurationError: names all that are missing, each with the flag and the variable that set it.

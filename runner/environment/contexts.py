@@ -48,7 +48,7 @@ class Contexts:
     """What `contexts.json` says."""
 
     current: str = ""
-    """The one in use; "" where nobody has chosen."""
+    """The one in use; "" if nobody has chosen."""
     saved: tuple[Context, ...] = ()
 
     def find(self, name: str, *, said_by: str = "") -> Context:
@@ -141,7 +141,7 @@ def chosen(flag: str | None) -> tuple[Context, str] | None:
 
 
 def emulator_place(*, chosen: bool) -> str | None:
-    """Return the environment document of the emulator, None where there is no emulator and none was chosen.
+    """Return the environment document of the emulator, None if there is no emulator and none was chosen.
 
     An emulator that has stopped is an error, not a reason to switch to Google Cloud.
 

@@ -45,7 +45,7 @@ class Place:
     """Where a document is."""
 
     uri: str = ""
-    """A file or a `gs://` object; "" where there is none."""
+    """A file or a `gs://` object; "" if there is none."""
     said_by: str = ""
     """What named it: a flag, a variable, a context, or the running emulator."""
     context: Context | None = None
@@ -135,7 +135,7 @@ def problems_of(document: Mapping[str, Any], origin: str) -> list[str]:
 
 
 def guard_minutes(document: Mapping[str, Any], project: str, location: str) -> int:
-    """Return the minutes between two passes of the idle guard in a location; 0 where the stack's guard does not look.
+    """Return the minutes between two passes of the idle guard in a location; 0 if the stack's guard does not look.
 
     It looks after the regions of its own stack, and after no other project.
     """

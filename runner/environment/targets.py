@@ -45,7 +45,7 @@ class Target:
 
     @property
     def free(self) -> bool:
-        """Tell whether nothing is charged there."""
+        """Return whether nothing is charged there."""
         return self.service == EMULATOR
 
     def __str__(self) -> str:

@@ -29,7 +29,7 @@ class BatchJob(HasState):
     """`gs://` folder of its results, once there are some."""
     error_message: str = ""
     replica_hours: float | None = None
-    """What is billed; None where the service does not say."""
+    """What is billed; None if the service does not say."""
     create_time: datetime.datetime | None = None
 
     @property

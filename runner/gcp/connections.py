@@ -28,7 +28,7 @@ _MALFORMED = "the head of the answer is malformed, or too long"
 
 
 class Answer(http.client.HTTPResponse):
-    """Keeps its headers in a dictionary: the e-mail parser takes a third of a small request's CPU.
+    """Keeps its headers in a dictionary: the email parser takes a third of a small request's CPU.
 
     And ends: a service that sends byte after byte is not silent, and never done.
     """
@@ -259,7 +259,7 @@ class TlsConnection(Connection, http.client.HTTPSConnection):
 
 
 def readable(connection: http.client.HTTPConnection) -> bool:
-    """Tell whether there is something to read on an idle connection: its end, mostly."""
+    """Return whether there is something to read on an idle connection: its end, mostly."""
     if not hasattr(select, "poll"):
         return bool(select.select([connection.sock], [], [], 0)[0])
     poll = select.poll()  # `select` fails with many open files

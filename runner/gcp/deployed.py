@@ -45,7 +45,7 @@ def model_of(document: Mapping[str, Any]) -> ModelResource:
 
 
 def endpoint_there(session: Session, name: str) -> Endpoint | None:
-    """Return an endpoint, None where neither its name nor the list shows it: a 404 alone proves nothing.
+    """Return an endpoint, None if neither its name nor the list shows it: a 404 alone proves nothing.
 
     What is taken for gone costs money unseen, so whoever forgets something asks here.
     """
@@ -57,7 +57,7 @@ def endpoint_there(session: Session, name: str) -> Endpoint | None:
 
 
 def model_there(session: Session, name: str) -> ModelResource | None:
-    """Return a model, None where neither its name nor the list shows it; see `endpoint_there`."""
+    """Return a model, None if neither its name nor the list shows it; see `endpoint_there`."""
     try:
         return model_of(endpoints.get_model(session, name))
     except NotFoundError:

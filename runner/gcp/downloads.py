@@ -40,7 +40,7 @@ def read_bytes(session: Session, uri: str) -> bytes:
 def open_object(session: Session, uri: str) -> tuple[ObjectInfo, io.BufferedReader]:
     """Return an object and a stream of its bytes, to be closed.
 
-    The stream reads one version of the object whatever happens to it, goes on where it was when the connection breaks,
+    The stream reads one version of the object whatever happens to it, continues where it was when the connection breaks,
     and compares the CRC32C at the end.
 
     Raises:
@@ -238,7 +238,7 @@ class _ObjectStream(io.RawIOBase):
             self._waited += time.monotonic() - began
 
     def _is_slow(self) -> bool:
-        """Tell whether too little has come of the present answer, for too long."""
+        """Return whether too little has come of the present answer, for too long."""
         came = self._left_then - (self._info.size - self._position)
         return self._waited > 2 * rest.TIMEOUT_SECONDS and came < self._waited * _SLOWEST_BYTES
 

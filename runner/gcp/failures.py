@@ -33,7 +33,7 @@ REPEAT_SECONDS = 100.0
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 32.0
 LISTED = "the service lists it, but answers that it does not exist"
-"""Said when a removal is answered with 404, which proves nothing: what is forgotten goes on costing money."""
+"""Said when a removal is answered with 404, which proves nothing: what is forgotten continues costing money."""
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses of failures that pass by themselves."""
 
@@ -167,7 +167,7 @@ def data_loss(resource: str, problem: str, *, method: str) -> GoogleApiError:
 
 
 def maybe_sent(error: Exception) -> bool:
-    """Tell whether the request behind `error` may have taken effect though no answer says so."""
+    """Return whether the request behind `error` may have taken effect though no answer says so."""
     if isinstance(error, GoogleApiError):
         # A redirect is nobody's refusal: something on the way has answered, and perhaps not before the service.
         return error.http < 400 or (error.http >= 500 and error.http != 501) or error.http == 408
@@ -175,7 +175,7 @@ def maybe_sent(error: Exception) -> bool:
 
 
 def is_certain(error: Exception) -> bool:
-    """Tell whether a refusal proves that nothing was made: it is of the request, the caller or its permissions.
+    """Return whether a refusal proves that nothing was made: it is of the request, the caller or its permissions.
 
     These the service looks at before it makes anything. That a quota is used up (429) or that something changed
     meanwhile (409) may also come from a later stage, whose first attempt has made it.
@@ -184,7 +184,7 @@ def is_certain(error: Exception) -> bool:
 
 
 def may_pass(error: Exception) -> bool:
-    """Tell whether a failure may pass by itself, for whoever waits longer than `call` does."""
+    """Return whether a failure may pass by itself, for whoever waits longer than `call` does."""
     if isinstance(error, GoogleApiError):
         return error.http in (408, 429) or (error.http >= 500 and error.http != 501)
     return isinstance(error, UnreachableError)

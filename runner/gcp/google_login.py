@@ -47,7 +47,7 @@ class DefaultLogin:
 
     @property
     def valid(self) -> bool:
-        """Tell whether the token can still be used."""
+        """Return whether the token can still be used."""
         return bool(self._credentials.valid)
 
     def refresh(self) -> None:

@@ -23,15 +23,15 @@ class HasState:
 
     @property
     def ended(self) -> bool:
-        """Tell whether the job is over."""
+        """Return whether the job is over."""
         return self.state in ENDED
 
     @property
     def succeeded(self) -> bool:
-        """Tell whether the job left what it was to make: a tuned model, predictions."""
+        """Return whether the job left what it was to make: a tuned model, predictions."""
         return self.state in SUCCEEDED
 
     @property
     def alive(self) -> bool:
-        """Tell whether it goes on or has succeeded: another job like it would be paid for twice."""
+        """Return whether it continues or has succeeded: another job like it would be paid for twice."""
         return self.succeeded or not self.ended

@@ -53,7 +53,7 @@ class Login(Protocol):
 
 
 def key_given() -> ServiceAccountKey | None:
-    """Return the key of a service account that the environment names; None where google-auth finds another login."""
+    """Return the key of a service account that the environment names; None if google-auth finds another login."""
     path = os.environ.get(VARIABLE)
     return _key_in(Path(path)) if path else None
 
@@ -98,7 +98,7 @@ class ServiceAccountKey:
 
     @property
     def valid(self) -> bool:
-        """Tell whether the token can still be used."""
+        """Return whether the token can still be used."""
         return self.token is not None and elapsed() < self._until
 
     def refresh(self) -> None:
@@ -145,7 +145,7 @@ class ServiceAccountKey:
 
 
 def _key_in(path: Path) -> ServiceAccountKey | None:
-    """Return the key of a file; None where google-auth is to read it, or to say what is wrong."""
+    """Return the key of a file; None if google-auth is to read it, or to say what is wrong."""
     try:
         from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
         from cryptography.hazmat.primitives.serialization import load_pem_private_key

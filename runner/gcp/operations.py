@@ -17,7 +17,7 @@ _METHOD = "operation"
 
 
 def ended_badly(error: Exception) -> bool:
-    """Tell whether an error is the end of an operation, after which the service does nothing more."""
+    """Return whether an error is the end of an operation, after which the service does nothing more."""
     return isinstance(error, GoogleApiError) and error.method == _METHOD
 
 
@@ -42,11 +42,11 @@ def wait(
         timeout: seconds.
         poll: longest pause between two looks, in seconds; the first pauses are shorter.
         progress: called after every look with the seconds waited and the stage of a deployment, `PREPARING_MODEL`, or
-            "" where the service tells none.
+            "" if the service tells none.
 
     Raises:
         GoogleApiError: the operation ended in an error.
-        WaitTimeoutError: it has not ended; it goes on.
+        WaitTimeoutError: it has not ended; it continues.
     """
     for waited in looks(0.2, poll, factor=1.5, within=timeout, what=f"the operation {name.rsplit('/', 1)[-1]}"):
         try:

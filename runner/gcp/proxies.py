@@ -36,7 +36,7 @@ def _trusting(file: str, directory: str) -> ssl.SSLContext:
 
 
 def proxy_for(address: SplitResult) -> SplitResult | None:
-    """Return the address of the proxy for a host, None where there is none. Raises ValueError for an unknown kind.
+    """Return the address of the proxy for a host, None if there is none. Raises ValueError for an unknown kind.
 
     This machine itself is never behind one, also where NO_PROXY does not say so: a proxy would look on its own.
     """

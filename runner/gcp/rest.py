@@ -66,7 +66,7 @@ class Response:
 
     @property
     def is_success(self) -> bool:
-        """Tell whether the status is 2xx."""
+        """Return whether the status is 2xx."""
         return 200 <= self.status_code < 300
 
     @property

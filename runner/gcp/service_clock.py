@@ -39,7 +39,7 @@ def elapsed() -> float:
 
 
 def moment_of(headers: Mapping[str, str]) -> float | None:
-    """Return when an answer was made, in seconds since 1970 by the service's clock; None where it does not say."""
+    """Return when an answer was made, in seconds since 1970 by the service's clock; None if it does not say."""
     try:
         made = email.utils.parsedate_to_datetime(headers["date"])
         age = headers.get("age", "")
@@ -51,7 +51,7 @@ def moment_of(headers: Mapping[str, str]) -> float | None:
 
 
 def off(ahead: float | None) -> str:
-    """Return in words by how many seconds this machine's clock is ahead of the service's; "" where it hardly is."""
+    """Return in words by how many seconds this machine's clock is ahead of the service's; "" if it hardly is."""
     if ahead is None or abs(ahead) <= _OFF_SECONDS:
         return ""
     which = "ahead of" if ahead > 0 else "behind"
@@ -92,7 +92,7 @@ class ServiceClock:
                     self._start = median
 
     def now(self) -> float | None:
-        """Return seconds since 1970 by the service's clock; None where no answer has told it."""
+        """Return seconds since 1970 by the service's clock; None if no answer has told it."""
         start = self._start
         return None if start is None else start + elapsed()
 
@@ -121,7 +121,7 @@ class ServiceClock:
     def ahead(self) -> float | None:
         """Return by how many seconds this machine's clock is ahead of the service's.
 
-        None where that is unknown, and where the service is an emulator whose clock runs faster.
+        None if that is unknown, and where the service is an emulator whose clock runs faster.
         """
         now = self.now()
         return None if now is None or self._scaled else time.time() - now

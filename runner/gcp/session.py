@@ -82,7 +82,7 @@ class Session:
         return found
 
     def renew(self) -> None:
-        """Forget the credentials and the connections made with them: the next request logs in anew."""
+        """Forget the credentials and the connections made with them: the next request logs in again."""
         with self._lock:
             self.close()
             self.__dict__.pop("credentials", None)
@@ -115,7 +115,7 @@ class Session:
         )
 
     def _trusts(self, scheme: str, authority: str) -> bool:
-        """Tell whether the token may go to a host: to Google's APIs, a dedicated endpoint, or what the user named."""
+        """Return whether the token may go to a host: to Google's APIs, a dedicated endpoint, or what the user named."""
         here = self.environment
         own = {place(here.vertex_base)[0], place(here.storage_base)[0]}
         return (

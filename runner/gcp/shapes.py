@@ -18,7 +18,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_whole(value: Any) -> bool:
-    """Tell whether it is an integer, which JSON of protocol buffers writes as a string if it has 64 bits."""
+    """Return whether it is an integer, which JSON of protocol buffers writes as a string if it has 64 bits."""
     if isinstance(value, str):
         return _WHOLE.fullmatch(value) is not None
     return isinstance(value, int) and not isinstance(value, bool)

@@ -182,7 +182,7 @@ def existing(session: Session, uri: str) -> ObjectInfo:
 
 
 def exists(session: Session, uri: str) -> bool:
-    """Tell whether an object has this name. Raises PermissionDeniedError when it cannot be told."""
+    """Return whether an object has this name. Raises PermissionDeniedError when it cannot be told."""
     return stat(session, uri) is not None
 
 
@@ -216,7 +216,7 @@ def list_objects(session: Session, prefix_uri: str, *, limit: int | None = None)
 
 
 def object_versions(session: Session, uris: Iterable[str]) -> dict[str, ObjectInfo | None]:
-    """Return what is stored under each address, in few requests; None where nothing is.
+    """Return what is stored under each address, in few requests; None if nothing is.
 
     Raises:
         ConfigurationError: an address is malformed.

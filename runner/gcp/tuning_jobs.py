@@ -82,7 +82,7 @@ class TuningJob(HasState):
 
     @property
     def waits(self) -> bool:
-        """Tell whether it waits for quota or a machine, which is not charged."""
+        """Return whether it waits for quota or a machine, which is not charged."""
         return not self.ended and "WAITING" in self.detail_state
 
     @property
@@ -97,7 +97,7 @@ class TuningJob(HasState):
 
     @property
     def counted_by_stand_in(self) -> bool:
-        """Tell whether its tokens are those of a stand-in's tokenizer, of which the real model's count differs."""
+        """Return whether its tokens are those of a stand-in's tokenizer, of which the real model's count differs."""
         return bool(self.stand_in) and not self.emulator.get("ownTokenizer")
 
     @property

@@ -1,4 +1,4 @@
-"""Verified uploads: small files in one request, large ones in pieces that go on where they were interrupted.
+"""Verified uploads: small files in one request, large ones in pieces that continue where they were interrupted.
 
 What is there already is not sent again. Another content under the name is an error, unless it is to be replaced.
 """
@@ -73,7 +73,7 @@ def upload_file(
     """Upload a file, unless the object is there already with the same content.
 
     Its metadata says that this tool put it there (`STAGED`), so that it can be found again when nobody wants it. The
-    upload of a large file goes on where another process was interrupted.
+    upload of a large file continues where another process was interrupted.
 
     Args:
         session: where.
@@ -231,7 +231,7 @@ class _Upload:
 
 
 class _Pieces:
-    """A large file: its upload's address is kept in the state directory, so that another process can go on."""
+    """A large file: its upload's address is kept in the state directory, so that another process can continue."""
 
     def __init__(self, upload: _Upload, path: Path, size: int, key: str) -> None:
         self.upload = upload

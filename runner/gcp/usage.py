@@ -24,11 +24,11 @@ class ServingFigures:
     requests: int = 0
     errors: int = 0
     seconds: float | None = None
-    """Mean time to an answer; None where nothing was measured."""
+    """Mean time to an answer; None if nothing was measured."""
 
     @property
     def error_rate(self) -> float:
-        """Return errors per request, 0 where there was none."""
+        """Return errors per request, 0 if there was none."""
         return self.errors / self.requests if self.requests else 0.0
 
 
@@ -43,7 +43,7 @@ def last_requests(session: Session, since: float) -> dict[tuple[str, str], float
         since: seconds since 1970.
 
     Returns:
-        None where the service cannot tell: it is switched off, or may not be read.
+        None if the service cannot tell: it is switched off, or may not be read.
     """
     where = f'resource.labels.location = "{session.environment.location}"'
     try:

@@ -39,12 +39,12 @@ def root() -> Path:
 
 
 def is_present() -> bool:
-    """Tell whether the program is there: an installation may have left it out."""
+    """Return whether the program is there: an installation may have left it out."""
     return (root() / "infra" / "__main__.py").is_file()
 
 
 def require_program(what: str) -> None:
-    """Do nothing if the program can run here. Raises EngineMissingError: `what` needs what is not installed."""
+    """Return normally if the program can run here. Raises EngineMissingError: `what` needs what is not installed."""
     missing = [name for name in ("pulumi", "pulumi_gcp") if util.find_spec(name) is None]
     missing += [] if is_present() else ["the Pulumi program"]
     if missing:

@@ -1,1 +1,1 @@
-"""Tuning jobs from specification to weights: check, price, submit once, watch, fetch."""
+"""Tuning jobs, from the specification to the weights: check, price, submit once, watch, download."""

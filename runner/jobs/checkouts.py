@@ -1,4 +1,4 @@
-"""What Git says of a folder: its commit, and where its files are in which repository, the same in every checkout."""
+"""Information from Git about a folder: its commit, and positions of files that are equal in all checkouts."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*://(?:[^/@]*@)?|[^/:@]+@|(?=[^/:]+:[
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a file or a folder is."""
+    """The position of a file or a folder."""
 
     repository: str
-    """Host and path of the remote repository, `github.com/acme/models`, without any secret; "" where there is none."""
+    """Host and path of the remote repository, `github.com/acme/models`, without any secret; "" if there is none."""
     path: str
-    """In the repository; absolute where there is none."""
+    """Path in the repository; absolute outside of a repository with a remote."""
 
     def holds(self, other: Origin) -> bool:
-        """Tell whether something is this, or below it."""
+        """Return whether another position is the same as this one, or below it."""
         return self.repository == other.repository and PurePosixPath(other.path).is_relative_to(self.path)
 
 
 def origin_of(path: Path) -> Origin:
-    """Return where a file or a folder is, which need not exist any more."""
+    """Return the position of a file or a folder, which need not exist."""
     folder = path.resolve() if path.is_dir() else path.parent.resolve()
     place = folder if path.is_dir() else folder / path.name
     root = _root_of(folder)
@@ -39,7 +39,7 @@ def origin_of(path: Path) -> Origin:
 
 
 def commit_of(folder: Path) -> dict[str, Any] | None:
-    """Return commit and whether there are uncommitted changes, of the checkout around a folder; None outside of Git."""
+    """Return the commit of the checkout around a folder, and whether files have changed; None outside of Git."""
     root = _root_of(folder.resolve())
     commit = _git(root, "rev-parse", "HEAD") if root else ""
     if root is None or not commit:
@@ -61,7 +61,7 @@ def _repository_of(root: Path) -> str:
 
 
 def named(address: str) -> str:
-    """Return one name for all the addresses that a repository has: by HTTPS and SSH, with and without a login."""
+    """Return one name for all addresses of a repository: by HTTPS and SSH, with and without a login."""
     found = _ADDRESS.fullmatch(address.strip())
     name = f"{found[1].lower()}/{found[2]}" if found else address.strip()
     return name.rstrip("/").removesuffix(".git")
@@ -70,7 +70,7 @@ def named(address: str) -> str:
 def _git(root: Path, *arguments: str) -> str:
     import subprocess  # here, so that looking starts fast
 
-    # A repository that somebody else made may name programs in its configuration; `status` would run these.
+    # The configuration of a repository from somebody else can name programs, which `status` would run.
     command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(

@@ -1,11 +1,11 @@
-"""What a tuning job will cost, before it is started.
+"""The price of a tuning job, before it is started.
 
     USD = billed tokens x epochs x price of a million tokens / 1,000,000
 
-Tokens are those that `runner data check` names for the training file: counted where the model's tokenizer is at hand.
-Otherwise they are characters times the ratio that Google publishes for model and mode, and the estimate has a range:
-from the lowest to the highest ratio published for any model, since how far one dataset is from the ratio is not
-published.
+The tokens are those that `runner data check` reports for the training file. If the model's tokenizer is on this
+machine, they are counted. Otherwise, they are the number of characters times the ratio that Google publishes for the
+model and mode, and the estimate has a range: from the lowest to the highest ratio published for any model, because
+Google does not publish how much the ratio differs between datasets.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from runner.wording import counted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetStatistics:
-    """What the estimate needs to know of the training file. The validation file is not billed."""
+    """The properties of the training file that the estimate needs. The validation file is not billed."""
 
     tokens: int
-    """Tokens of the examples that are trained on, with chat template and images, for the model and mode of the job."""
+    """Tokens of the training examples, with chat template and images, for the model and mode of the job."""
     counted: bool = False
-    """Whether they were counted with the model's tokenizer; else they are estimated."""
+    """Whether the tokens were counted with the model's tokenizer; otherwise they are estimated."""
     images: int = 0
     """Number of images in these examples."""
 
 
 def statistics_of(report: Report) -> DatasetStatistics:
-    """Return what the estimate needs from a report of a check with the job's model and mode."""
+    """Return the statistics from the report of a check with the job's model and mode."""
     file = report.training
     return DatasetStatistics(tokens=file.tokens.total, counted=report.tokens_exact, images=file.images)
 
@@ -43,7 +43,7 @@ class CostEstimate:
     """A price in US dollars, or its absence."""
 
     low: float | None
-    """None, like the other two, when no price is published."""
+    """None, like the other two prices, if no price is published."""
     expected: float | None
     high: float | None
     tokens: int
@@ -53,15 +53,15 @@ class CostEstimate:
     price_date: str
     """Day on which the price table was read."""
     reasons: tuple[str, ...]
-    """What the numbers rest on, and what they leave out."""
+    """The sources of the numbers, and what the numbers do not include."""
 
     @property
     def known(self) -> bool:
-        """Tell whether there is a price."""
+        """Return whether the price is known."""
         return self.expected is not None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the stable JSON form; dollars rounded to a hundredth of a cent."""
+        """Return the stable JSON form, with dollars rounded to a hundredth of a cent."""
 
         def dollars(value: float | None) -> float | None:
             return None if value is None else round(value, 4)
@@ -124,7 +124,7 @@ def estimate(spec: TuningJobSpec, statistics: DatasetStatistics) -> CostEstimate
 
 
 def _range(statistics: DatasetStatistics, ratio: float, published: bool, reasons: list[str]) -> tuple[int, int]:
-    """Return the lowest and the highest tokens of one epoch of which `statistics` has the expected ones."""
+    """Return the lowest and the highest number of tokens of one epoch; `statistics` has the expected number."""
     if published:
         reasons.append(f"{ratio} tokens a character is the ratio published for this model and mode")
     else:

@@ -1,4 +1,4 @@
-"""Labels by which a tuning job is known again, and the digests that stand in them."""
+"""Labels that identify tuning jobs, and the digests that they contain."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _JOB_NAME = re.compile(r"projects/[^/]+/locations/[^/]+/(?:tuningJobs|batchPredi
 
 
 def managed(labels: Mapping[str, str]) -> bool:
-    """Tell whether labels are of something that this tool made."""
+    """Return whether labels are those of a resource that this tool created."""
     return labels.get(MANAGED_LABEL) == MANAGED_VALUE
 
 
@@ -34,12 +34,12 @@ def digest(inputs: Mapping[str, Any]) -> str:
 
 
 def jobs_of(session: Session, fingerprint: str) -> list[TuningJob]:
-    """Return the jobs that carry a fingerprint, newest first."""
+    """Return the jobs with a fingerprint, newest first."""
     found = tuning_jobs.list_jobs(session, filter=f'labels.{FINGERPRINT_LABEL}="{fingerprint}"')
-    # A service that ignores the filter must not hand over jobs of other specifications.
+    # A service that ignores the filter must not return jobs of other specifications.
     return [job for job in found if job.labels.get(FINGERPRINT_LABEL) == fingerprint]
 
 
 def is_job_name(name: str) -> bool:
-    """Tell whether a text is the full name of a tuning job, or of a batch prediction job."""
+    """Return whether a text is the full name of a tuning job, or of a batch prediction job."""
     return _JOB_NAME.fullmatch(name) is not None

@@ -1,4 +1,4 @@
-"""Jobs by the names that people give them."""
+"""Find jobs by the names that people use for them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from runner.gcp.tuning_jobs import TuningJob
 
 LATEST = "latest"
 _WHOLE_ID = 15
-"""Digits of an id that is taken for a whole one, without a look at the list."""
+"""Number of digits from which an ID counts as complete, without a look at the list."""
 _SHORTEST = 4
 _LOOKED_AT = 1000
-"""Jobs, newest first, among which a name or the beginning of an id is looked for."""
+"""Number of jobs, newest first, in which a name or the beginning of an ID is searched."""
 
 
 def job_name(session: Session, text: str) -> str:
-    """Return what names a job for the library.
+    """Return the ID or name of a job for the library.
 
     Args:
-        session: where.
-        text: an id or its unique beginning, a display name, a full name, or `latest`. Addresses (`gs://…`) stay.
+        session: the project and location.
+        text: an ID or its unique beginning, a display name, a full name, or `latest`. Addresses (`gs://…`) are returned
+            unchanged.
 
     Raises:
-        NotFoundError: there is none.
-        ConfigurationError: several have that name, or that beginning.
+        NotFoundError: the job does not exist.
+        ConfigurationError: several jobs have this name, or this beginning.
     """
     if text.startswith(("projects/", "gs://")) or (text.isdigit() and len(text) >= _WHOLE_ID):
         return text

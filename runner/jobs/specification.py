@@ -1,4 +1,4 @@
-"""What a tuning job is to do, checked against the catalog before anything is sent."""
+"""The specification of a tuning job, checked against the catalog before anything is sent."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ ADAPTER_SIZES = (1, 4, 8, 16, 32)
 MAX_EPOCHS = 100
 """The service refuses more."""
 DEFAULT_EPOCHS = 3
-"""As in the specification's example and in Google's published starting points."""
+"""Defaults from the specification's example and Google's published starting points."""
 NAMING = frozenset({"display_name", "description", "labels"})
-"""Fields that say what a job is called. A change of one is not another job."""
+"""Fields that only name a job. A change of these does not make it another job."""
 DATASETS = frozenset({"training_dataset", "validation_dataset"})
-"""Fields whose content decides, not only their address."""
+"""Fields whose contents count, not only their addresses."""
 _MAX_DISPLAY_NAME = 128
 _MAX_LABELS = 60  # 64 in all; this tool adds some of its own
 _LABEL_KEY = re.compile(r"[^\W_][\w-]{0,62}")
 _LABEL_VALUE = re.compile(r"[\w-]{0,63}")
-"""Letters may be of any script, as Google takes them; upper case is refused apart."""
+"""Letters of any script are allowed, as at Google; uppercase letters are refused separately."""
 _RESERVED_PREFIX = "runner-"
 _SERVICE_ACCOUNT = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _KMS_KEY = re.compile(r"projects/[^/]+/locations/([^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+")
 
 
 _WORDS = {"output_uri": "output", "kms_key": "KMS key"}
-"""Fields that messages call otherwise than by their name."""
+"""Fields that have another name in messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpecProblem:
-    """Something wrong with one field of a specification, or with the project or location that it is for."""
+    """An error in one field of a specification, or in its project or location."""
 
     field: str
     """A field of `TuningJobSpec`, `project`, `location` or `outputs_bucket`."""
     message: str
     key: str = ""
-    """Which label."""
+    """The label."""
 
     def __str__(self) -> str:
         name = f"label {self.key!r}" if self.key else _WORDS.get(self.field, self.field.replace("_", " "))
@@ -57,35 +57,35 @@ class SpecProblem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuningJobSpec:
-    """One supervised tuning job. None leaves a value to the catalog or the service."""
+    """One supervised tuning job. For a value of None, the catalog or the service chooses."""
 
     base_model: str
-    """Id, alias or long form of the catalog."""
+    """ID, alias or long form from the catalog."""
     training_dataset: str
     """`gs://…/train.jsonl`."""
     mode: TuningMode | None = None
-    """None is PEFT_ADAPTER where the model has it, else FULL."""
+    """None selects PEFT_ADAPTER if the model supports it, otherwise FULL."""
     validation_dataset: str | None = None
     output_uri: str | None = None
-    """`gs://` folder; None makes one in the outputs bucket, named after the job's fingerprint."""
+    """`gs://` folder; None selects one in the outputs bucket, named after the job's fingerprint."""
     epochs: int | None = None
     learning_rate: float | None = None
-    """None is the catalog's starting point for model and mode."""
+    """None selects the catalog's starting point for the model and mode."""
     adapter_size: int | None = None
-    """LoRA rank, PEFT_ADAPTER only; None is the catalog's."""
+    """LoRA rank, only for PEFT_ADAPTER; None selects the catalog's."""
     batch_size: int | None = None
-    """Examples per step; None leaves it to the service."""
+    """Examples per step; for None, the service chooses."""
     display_name: str = ""
     description: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     custom_base_model: str | None = None
-    """`gs://` folder of weights with the base model's architecture, to tune on from."""
+    """`gs://` folder of weights with the base model's architecture, from which the job continues."""
     export_last_checkpoint_only: bool = False
     service_account: str | None = None
     kms_key: str | None = None
 
     def resolved(self) -> TuningJobSpec:
-        """Return the specification with the model's own id and every default of the catalog filled in.
+        """Return the specification with the model's canonical ID and every default of the catalog.
 
         Raises:
             UnknownModelError: the base model is not in the catalog.
@@ -109,7 +109,7 @@ class TuningJobSpec:
         )
 
     def validate(self, environment: Environment) -> list[SpecProblem]:
-        """Return everything wrong with it, [] if nothing is. Never raises."""
+        """Return all errors; [] if there are none. Never raises."""
         problems: list[SpecProblem] = []
         try:
             model = find_model(self.base_model)
@@ -125,7 +125,7 @@ class TuningJobSpec:
         return problems
 
     def given(self) -> dict[str, Any]:
-        """Return every field that is set, by its name: what `tuning_jobs.create` takes."""
+        """Return every field that is set by its name, as arguments of `tuning_jobs.create`."""
         body = dataclasses.asdict(self)
         return {key: value for key, value in body.items() if value not in (None, "", {}, False)}
 
@@ -134,10 +134,10 @@ class TuningJobSpec:
         return {camel(key): value for key, value in self.given().items()}
 
     def work(self) -> dict[str, Any]:
-        """Return every field that decides what the job does, set or not, in the API's spelling of names.
+        """Return every field that determines what the job does, set or not, with the API's names.
 
-        Every field belongs here that is not in `NAMING` or `DATASETS`. A job is billed once for each different
-        outcome, so a field that is missing here makes two different jobs count as one.
+        This must contain every field that is not in `NAMING` or `DATASETS`. A job is billed once for each different
+        outcome; if a field is missing here, two different jobs count as one.
         """
         work = {
             camel(name): value
@@ -149,19 +149,19 @@ class TuningJobSpec:
 
 
 def labels_of(pairs: Iterable[str]) -> dict[str, str]:
-    """Return the labels in `KEY=VALUE` texts. Raises ConfigurationError with all that are none."""
+    """Return the labels in `KEY=VALUE` texts. Raises ConfigurationError with all invalid texts."""
     given = list(pairs)
     require_sound([f"label {pair!r} is not KEY=VALUE" for pair in given if "=" not in pair])
     return dict(pair.split("=", 1) for pair in given)
 
 
 def check(spec: TuningJobSpec, environment: Environment) -> None:
-    """Do nothing for a sound specification. Raises ConfigurationError with all problems."""
+    """Return normally for a valid specification. Raises ConfigurationError with all errors."""
     require_sound([str(problem) for problem in spec.validate(environment)])
 
 
 def default_mode(model: Model) -> TuningMode:
-    """Return PEFT_ADAPTER where the model has it, being the cheaper one, else FULL."""
+    """Return PEFT_ADAPTER, which is cheaper, if the model supports it, otherwise FULL."""
     return "PEFT_ADAPTER" if "PEFT_ADAPTER" in model.modes else "FULL"
 
 

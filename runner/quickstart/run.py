@@ -78,7 +78,7 @@ class Answer:
     base: str
     tuned: str
     completed: str | None = None
-    """What the tuned model writes after the bare question, `endpoints.predict`; None where it was not asked so."""
+    """What the tuned model writes after the bare question, `endpoints.predict`; None if it was not asked so."""
 
 
 @dataclass(slots=True, kw_only=True)

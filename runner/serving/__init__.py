@@ -1,1 +1,1 @@
-"""Deployed models: plan, deploy, list, ask, take down."""
+"""Deployed models: plan, deploy, list, ask, undeploy."""

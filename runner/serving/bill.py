@@ -1,4 +1,4 @@
-"""A bill: its lines, their sums, and the forms in which it is given out."""
+"""A bill: its lines, its sums, and its output formats."""
 
 from __future__ import annotations
 
@@ -24,43 +24,43 @@ KINDS = ("tuning", "serving", "storage")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """What one job or one deployed model costs."""
+    """The cost of one job, deployed model or bucket."""
 
     kind: Literal["tuning", "serving", "storage"]
     name: str
     id: str
-    """Id of the job or endpoint, or name of the bucket."""
+    """ID of the job or endpoint, or name of the bucket."""
     quantity: float
     unit: str
     """`tokens`, `hours` of all replicas, or `GiB`."""
     usd: float | None
-    """So far; None where no price is published, or the service has not counted yet."""
+    """Cost so far; None if no price is published, or the service has not counted yet."""
     usd_per_hour: float | None = 0.0
-    """While it serves or is stored; 0 for tuning."""
+    """Hourly cost while it serves or is stored; 0 for tuning."""
     committed_usd: float | None = 0.0
-    """What comes still if nothing is done: the rest of the training, or the time until the lease ends.
+    """Future cost without any action: the rest of the training, or the time until the lease ends.
 
-    None where nothing ends it, no price is published, or the service has not counted yet.
+    None if nothing ends it, no price is published, or the service has not counted yet.
     """
     start: float | None = None
     """Seconds since 1970."""
     end: float | None = None
-    """None while it runs."""
+    """None while it is running."""
     no_longer_used: str = ""
-    """Why it is one of the leaks; "" for what is in use."""
+    """Why it is a leak; "" for resources in use."""
     stand_in: bool = False
-    """Whether its tokens are a stand-in's, of which the real model's count differs."""
+    """Whether a stand-in's tokenizer counted the tokens, so that the real model's count differs."""
     by_day: dict[str, float] = field(default_factory=dict, compare=False)
-    """Day in UTC to US dollars; together they are `usd`."""
+    """Maps days in UTC to US dollars; the values add up to `usd`."""
 
     @property
     def running(self) -> bool:
-        """Tell whether it costs more by itself."""
+        """Return whether its cost increases without any action."""
         return self.end is None
 
     @property
     def rest(self) -> str:
-        """Return what comes still, in words; "" for what costs nothing more."""
+        """Describe the future cost; "" if there is none."""
         if not self.running:
             return ""
         if self.committed_usd is not None:
@@ -88,7 +88,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
-    """All of it, over a stretch of time."""
+    """All costs in a period."""
 
     lines: tuple[Line, ...]
     start: float
@@ -96,15 +96,15 @@ class Bill:
     price_date: str
     hourly_price_date: str
     leaks: tuple[Leak, ...] = ()
-    """What costs and is no longer used."""
+    """Resources that cost money and are no longer used."""
     billed: Billed | None = None
-    """What Google says it has billed; None where nobody gave it."""
+    """The amounts that Google has billed; None if they are unknown."""
     unread: tuple[str, ...] = ()
-    """Buckets that could not be read, with the reason."""
+    """Buckets that could not be read, with the reasons."""
 
     @property
     def days(self) -> dict[str, float]:
-        """Return US dollars by day in UTC; a job counts on the day on which it ended, or today."""
+        """Return US dollars by day in UTC; a job counts on the day when it ended, or today."""
         found: dict[str, float] = defaultdict(float)
         for line in self.lines:
             for day, usd in line.by_day.items():
@@ -118,32 +118,32 @@ class Bill:
 
     @property
     def leaks_usd_per_day(self) -> float:
-        """Return what the leaks cost by the day, as far as their prices are known."""
+        """Return the daily cost of the leaks, as far as their prices are known."""
         return round(sum(leak.usd_per_day or 0.0 for leak in self.leaks), 4)
 
     @property
     def usd(self) -> float:
-        """Return what is spent."""
+        """Return the cost so far."""
         return round(sum(line.usd or 0.0 for line in self.lines), 4)
 
     @property
     def usd_per_hour(self) -> float:
-        """Return what is being spent."""
+        """Return the current hourly cost."""
         return round(sum(line.usd_per_hour or 0.0 for line in self.lines), 4)
 
     @property
     def committed_usd(self) -> float:
-        """Return what comes still where something ends it."""
+        """Return the future cost of resources that end."""
         return round(sum(line.committed_usd or 0.0 for line in self.lines), 4)
 
     @property
     def unknown(self) -> int:
-        """Return how many lines have no amount."""
+        """Return the number of lines without an amount."""
         return sum(line.usd is None for line in self.lines)
 
     @property
     def month_end_usd(self) -> float:
-        """Return what is spent by the end of the month if serving goes on as it is."""
+        """Return the cost until the end of the month if serving continues unchanged."""
         return round(self.usd + self.usd_per_hour * (_month_end(self.now) - self.now) / HOUR, 4)
 
     def to_json(self) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class Bill:
         }
 
     def to_csv(self) -> str:
-        """Return the lines, with a heading."""
+        """Return the lines with a header."""
         import csv  # here, so that looking starts fast
 
         text = io.StringIO()
@@ -179,14 +179,14 @@ class Bill:
 
 
 def _cell(value: object) -> object:
-    """Return a value for a table of somebody's spreadsheet: a name that begins as a formula does is a text there."""
+    """Return a value for a spreadsheet: a name that starts like a formula becomes a text."""
     if not isinstance(value, str):
         return value
     return f"'{visible(value)}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else visible(value)
 
 
 def month_start(now: float) -> float:
-    """Return when the month of a moment began, in UTC."""
+    """Return the start of the month of a time, in UTC."""
     moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
     return moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
 

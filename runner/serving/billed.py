@@ -1,7 +1,7 @@
-"""What Google has billed: rows of the billing export, beside the list prices of a bill.
+"""Rows of Google's billing export, to compare them with the list prices of a bill.
 
-The export goes to BigQuery; `query` returns what takes a project's rows out of it. A row has `day`, `service`, `sku`,
-`cost` (credits are taken off) and `currency`, in a JSON array, in JSON Lines or in CSV.
+The export is in BigQuery; `query` returns the command that selects the rows of a project. A row has `day`, `service`,
+`sku`, `cost` (with credits subtracted) and `currency`. The rows are a JSON array, JSON Lines or CSV.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _MOST_BYTES = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Billed:
-    """Sums of what was billed."""
+    """Sums of the billed amounts."""
 
     kinds: dict[str, float]
-    """By what it was for; `other` is what this tool starts nothing of."""
+    """Amounts by purpose; `other` contains services that this tool does not use."""
     days: dict[str, float]
-    """By day, without `other`."""
+    """Amounts by day, without `other`."""
 
     @property
     def usd(self) -> float:
-        """Return all of it but `other`."""
+        """Return the sum without `other`."""
         return round(sum(usd for kind, usd in self.kinds.items() if kind != "other"), 4)
 
     def to_json(self) -> dict[str, Any]:
@@ -47,7 +47,7 @@ class Billed:
 
 def query(project: str, since: str) -> str:
     """Return the command that writes the rows of a project since a day to `billed.json`."""
-    # A project id and a date hold no quotes, and people read the command before they run it.
+    # A project ID and a date contain no quotes, and people read the command before they run it.
     text = (
         "SELECT DATE(usage_start_time) AS day, service.description AS service, sku.description AS sku, currency, "  # noqa: S608
         "SUM(cost + IFNULL((SELECT SUM(amount) FROM UNNEST(credits)), 0)) AS cost "
@@ -58,10 +58,10 @@ def query(project: str, since: str) -> str:
 
 
 def read(path: Path, *, since: str, until: str) -> Billed:
-    """Return what a file says was billed from one day to another, both included.
+    """Return the amounts in a file from one day to another, including both.
 
     Raises:
-        ConfigurationError: it cannot be read; all mistakes are listed.
+        ConfigurationError: the file cannot be read; all errors are listed.
     """
     try:
         if path.stat().st_size > _MOST_BYTES:

@@ -1,11 +1,11 @@
-"""What jobs and deployments have cost, cost now and will cost, at list price: from the service's own documents.
+"""The past, current and future cost of jobs and deployments at list price, from the service's own documents.
 
-    tuning      billed tokens that were trained x price of a million tokens
+    tuning      billed tokens of the completed training x price of a million tokens
     serving     hours since the deployment x replicas x price of the machine
-    storage     what the buckets hold, since it was written x price of its class
+    storage     contents of the buckets, since they were written x price of their class
 
-What was taken down or deleted already has left no document and is not in it, nor are network and other services.
-Amounts are rounded to a hundredth of a cent; the sums of lines, of kinds and of days are the same sum.
+Resources that were already undeployed or deleted have no document and are not included. Network and other services are
+not included either. Amounts are rounded to a hundredth of a cent; the sums by line, kind and day are equal.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def current_bill(session: Session, *, start: float | None = None, billed: Path |
     """Return the bill until now; see `bill_of`. Changes nothing.
 
     Args:
-        session: where.
+        session: the project and location.
         start: see `bill_of`.
         billed: a file for `billed.read`.
 
     Raises:
         ConfigurationError: `billed` cannot be read.
-        GoogleApiError, UnreachableError: the service cannot be asked.
+        GoogleApiError, UnreachableError: the service cannot be read.
     """
     labels = {bare_name(item.name): item.labels for item in deployed.list_models(session)}
     buckets, unread = buckets_of(session)
@@ -78,15 +78,15 @@ def bill_of(
     """Return the bill.
 
     Args:
-        jobs: of the location.
-        serving: endpoints of the location, with their deployed models.
+        jobs: the jobs of the location.
+        serving: the endpoints of the location, with their deployed models.
         now: seconds since 1970.
-        start: from when; None is the beginning of the month, in UTC.
-        model_labels: labels of Model resources by `bare_name`, where leases stand.
-        buckets: of the environment, with what they hold.
-        unread: buckets that could not be read, with the reason.
-        leaks: what is no longer used.
-        billed: what Google has billed in the same days.
+        start: start of the period; None is the beginning of the month, in UTC.
+        model_labels: labels of Model resources by `bare_name`, which contain leases.
+        buckets: the buckets of the environment, with their contents.
+        unread: buckets that could not be read, with the reasons.
+        leaks: unused resources.
+        billed: the amounts that Google has billed in the same period.
     """
     since = month_start(now) if start is None else start
     catalog = load_catalog()
@@ -176,7 +176,7 @@ def _of_bucket(found: Stored) -> list[Line]:
 
 
 def _shares(begin: float, now: float) -> dict[str, float]:
-    """Return the seconds of each day between two moments."""
+    """Return the seconds of each day between two times."""
     found: dict[str, float] = {}
     while begin < now:
         until = min(now, begin - begin % DAY + DAY)
@@ -186,7 +186,7 @@ def _shares(begin: float, now: float) -> dict[str, float]:
 
 
 def _apportioned(usd: float | None, shares: Mapping[str, float]) -> dict[str, float]:
-    """Share out an amount in whole hundredths of a cent, so that the shares are together the amount."""
+    """Divide an amount into whole hundredths of a cent, so that the sum of the shares equals the amount."""
     whole, weight = round((usd or 0.0) * 10_000), sum(shares.values())
     if not whole or not weight:
         return {}

@@ -1,4 +1,4 @@
-"""Compare a tuned model with its base: who is asked what, at which price, and whether a gate opens."""
+"""Compare a tuned model with its base: select the models, show the price, and evaluate the gate."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _OPEN: dict[str, frozenset[str]] = {
     "not-worse": frozenset({"better", "no difference"}),
 }
 _CHARACTERS_A_TOKEN = 3.5
-"""For English text; overestimates the price for most tokenizers."""
+"""Characters per token of English text; overestimates the price for most tokenizers."""
 _FRAME_TOKENS = 150
-"""The instructions and tags of one request."""
+"""Tokens of the instructions and tags in one request."""
 
 
 def compare(
@@ -53,36 +53,36 @@ def compare(
     tell: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Ask a tuned model and its base every question of a dataset that neither has seen, and compare their answers.
+    """Send every held-out question of a dataset to a tuned model and its base, and compare their answers.
 
     Args:
-        session: where.
-        dataset: examples that end in an answer.
-        endpoint: the tuned model's; see `resolve_endpoint`.
-        model: instead, a model that Google manages.
-        base_endpoint: whom to compare with, or
-        base_model: a model that Google manages.
-        limit: only the first examples.
-        metric: what decides; one of `evaluation.DECIDERS`.
-        slice_by: key of the examples whose values are compared too.
-        concurrency: questions asked at once.
+        session: the project and location.
+        dataset: examples that end with an answer.
+        endpoint: the endpoint of the tuned model; see `resolve_endpoint`.
+        model: a model that Google manages, instead of an endpoint.
+        base_endpoint: an endpoint to compare with, or
+        base_model: a model to compare with that Google manages.
+        limit: use only the first examples.
+        metric: the deciding metric; one of `evaluation.DECIDERS`.
+        slice_by: key of the examples by which results are also grouped.
+        concurrency: number of concurrent questions.
         sampling: see `evaluate`.
-        judge: an endpoint, or `PUBLISHER/MODEL` that Google manages, which compares the answers too.
+        judge: an endpoint, or `PUBLISHER/MODEL` that Google manages, which also compares the answers.
         judge_price: US dollars for a million tokens of a managed judge.
-        engine: `vertex` has batch prediction jobs answer; endpoints may then be tuning jobs and models too, see
+        engine: with `vertex`, batch prediction jobs answer; endpoints can then also be tuning jobs and models, see
             `batches.predictors.predictor`.
         replicas: machines of each batch job.
-        rate: tokens a second of one of them, where it was measured.
-        machine_type: of batch jobs; None is each model's.
-        terms: what a managed judge, and all batch jobs together, may cost; None agrees to nothing.
-        tell: gets a line for each thing worth knowing before the questions are asked.
+        rate: measured tokens per second of one machine.
+        machine_type: machine type of batch jobs; None selects that of each model.
+        terms: determines the approval for a managed judge and for all batch jobs together; None approves nothing.
+        tell: called with each notice before the questions are sent.
         progress: see `evaluate`.
 
     Raises:
-        ConfigurationError: what is asked for does not go together, or cannot be measured.
+        ConfigurationError: the arguments contradict each other, or the metric cannot be measured.
         DatasetError: the dataset has errors.
-        NotFoundError: no such endpoint.
-        CostRefusedError: the judge's price is not agreed to; nobody was asked.
+        NotFoundError: the endpoint does not exist.
+        CostRefusedError: the judge's price was not approved; no question was sent.
         GoogleApiError, UnreachableError: a model does not answer.
     """
     problems = []
@@ -141,7 +141,7 @@ def compare(
 
 
 def hold_gate(found: Evaluation, gate: Gate | None, *, hint: str | None = None) -> None:
-    """Do nothing if the tuned model is what the gate asks for. Raises GateFailedError."""
+    """Return normally if the tuned model meets the gate. Raises GateFailedError."""
     if gate is not None and found.outcome not in _OPEN[gate]:
         figures, count = found.decisive, counted(len(found.pairs), "question")
         said = f" on {count} is {figures.tuned:.4g}, the base's {figures.base:.4g}" if figures else ""
@@ -149,7 +149,7 @@ def hold_gate(found: Evaluation, gate: Gate | None, *, hint: str | None = None) 
 
 
 def find_judge(session: Session, name: str) -> Respondent:
-    """Return the judge of that name. Raises NotFoundError, ConfigurationError."""
+    """Return the judge with this name. Raises NotFoundError, ConfigurationError."""
     managed = "/" in name and not name.startswith("projects/")
     return respondent(session, name, name if managed else None)
 
@@ -162,7 +162,7 @@ def agree_to_judge(
     terms: Terms,
     tell: Callable[[str], None],
 ) -> None:
-    """Tell what the judge will be asked and cost. Raises CostRefusedError."""
+    """Report the number of questions and the price of the judge. Raises CostRefusedError."""
     requests = 2 * len(questions)
     if judge.endpoint is not None:
         hourly = describe(judge.endpoint).usd_per_hour
@@ -182,9 +182,9 @@ def agree_to_judge(
 
 
 def estimate_tokens(questions: Sequence[Question]) -> int:
-    """Return about how many tokens a judge reads and writes: answers as long as the references, replies at their most.
+    """Return the approximate number of tokens that a judge reads and writes, with answers as long as the references.
 
-    Pictures are not shown to it.
+    The judge gets no images. Its replies count with their maximum length.
     """
     characters = sum(len(one.text) + 3 * len(one.reference) for one in questions)
     return round(2 * (characters / _CHARACTERS_A_TOKEN + len(questions) * (_FRAME_TOKENS + REPLY_TOKENS)))

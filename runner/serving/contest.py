@@ -1,4 +1,4 @@
-"""Asking a tuned model and its base the same held-out questions."""
+"""Send the same held-out questions to a tuned model and its base."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from runner.serving.respondents import Respondent
 from runner.serving.scores import METRICS
 
 ANSWER_TOKENS = 1024
-"""Maximum length of an answer by default: an untuned base may never stop, which costs time and money."""
+"""Default maximum length of an answer: an untuned base may never stop, which costs time and money."""
 
 Answer = tuple[str, float, bool]
-"""The text, the seconds until it was whole, and whether it reached the limit of tokens."""
+"""The text, the seconds until it was complete, and whether it reached the token limit."""
 
 
 def evaluate(
@@ -38,24 +38,27 @@ def evaluate(
     answered: tuple[Sequence[Answer], Sequence[Answer]] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Ask both every question, and compare.
+    """Send every question to both models, and compare.
 
     Args:
-        session: where.
+        session: the project and location.
         questions: held-out examples, with references.
-        base: whom to compare with.
-        tuned: who is to be better.
-        primary: one of `DECIDERS`: which decides.
-        concurrency: questions asked at once; both models answer a question one after the other, in alternating order,
-            so that neither profits from a quiet machine.
-        sampling: as for chat; temperature is 0 and the longest answer `ANSWER_TOKENS` unless given.
-        seed: of the bootstrap.
-        judge: who compares the answers too; None for nobody.
-        answered: the answers of both, of the base first, where batch prediction jobs gave them: nobody is asked then.
-        progress: called with questions done, and all; first of the answers, then of the losses.
+        base: the model to compare with.
+        tuned: the tuned model.
+        primary: the deciding metric, one of `DECIDERS`.
+        concurrency: number of concurrent questions. Both models answer a question one after the other, in alternating
+            order, so that neither has the advantage of an idle machine.
+        sampling: as for chat; by default, temperature is 0 and the maximum length of an answer is `ANSWER_TOKENS`.
+        seed: seed of the bootstrap.
+        judge: a model that also compares the answers, or None.
+        answered: the answers of both models, first those of the base, if batch prediction jobs created them; then no
+            questions are sent.
+        progress: called with the number of finished questions and of all questions, first for the answers, then for the
+            losses.
 
     Raises:
-        ConfigurationError: no questions, no such metric, or one that decides and cannot be measured.
+        ConfigurationError: there are no questions, the metric does not exist, or the deciding metric cannot be
+            measured.
         GoogleApiError, UnreachableError: a model does not answer.
     """
     missing = "batch prediction jobs report no log probabilities" if answered is not None else ""
@@ -105,13 +108,13 @@ def evaluate(
 
 
 def with_defaults(sampling: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return how models are asked: without chance, and for an answer that ends."""
+    """Return the default sampling: deterministic, and with a maximum length."""
     given = {key: value for key, value in (sampling or {}).items() if value is not None}
     return {"temperature": 0.0, "max_tokens": ANSWER_TOKENS, **given}
 
 
 def _problem(questions: Sequence[Question], primary: str, judge: Respondent | None, missing: str) -> str:
-    """Return why nothing can be decided, or ""."""
+    """Return why the deciding metric cannot be measured, or ""."""
     if not questions:
         return "there are no questions with a reference answer"
     if primary not in DECIDERS:
@@ -124,7 +127,7 @@ def _problem(questions: Sequence[Question], primary: str, judge: Respondent | No
 
 
 def _not_offered(session: Session, questions: Sequence[Question], base: Respondent, tuned: Respondent) -> str:
-    """Return why the loss cannot be measured, or "": the first question is tried."""
+    """Return why the loss cannot be measured, or "". Tries the first question."""
     for who in (base, tuned):
         if who.deployed_model:
             return f"{who.name} is asked only for answers before it gets traffic"

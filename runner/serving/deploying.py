@@ -1,4 +1,4 @@
-"""Deploy at an agreed price: tidy up, hold the limits, ask, deploy, look at the model before it has traffic."""
+"""Deploy at an approved price: clean up, check the limits, get approval, deploy, check the model, add traffic."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from runner.serving.spending import check_hourly_limit
 from runner.waiting import silent
 
 GOLDEN = 12
-"""Examples that a check asks: enough to tell, soon done."""
+"""Number of examples in a check: enough for a result, and fast."""
 _OUTCOMES = {
     "removed": "removed what it left on endpoint {}",
     "finished": "completed it: endpoint {} serves",
@@ -31,14 +31,14 @@ _OUTCOMES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParityCheck:
-    """What a model is asked before it gets traffic."""
+    """The check of a model before it gets traffic."""
 
     file: Path
-    """Dataset that it was trained on."""
+    """The dataset that it was trained on."""
     base: str | None = None
-    """Its base as Google manages it, to compare with."""
+    """Its base as a model that Google manages, to compare with."""
     findings: list[ParityFinding] = field(default_factory=list)
-    """Filled by the check, also by one that fails."""
+    """The check adds its results here, also if it fails."""
 
 
 def deploy(
@@ -53,21 +53,21 @@ def deploy(
     tell: Callable[[str], None] | None = None,
     agreed: Callable[[], None] | None = None,
 ) -> Endpoint:
-    """Deploy at an agreed price and return the endpoint.
+    """Deploy at an approved price and return the endpoint.
 
     Args:
-        session: where.
-        plan: what.
-        terms: what it may cost per hour.
-        max_hourly_cost: limit of all endpoints of the location together, in US dollars per hour.
-        check: look at the model before it has traffic.
+        session: the project and location.
+        plan: the plan.
+        terms: determines the approval of the hourly price.
+        max_hourly_cost: limit for all endpoints of the location together, in US dollars per hour.
+        check: the check of the model before it gets traffic.
         wait: wait until the model answers.
         timeout: seconds.
         tell: called with a line for each step.
-        agreed: called once the price is agreed to, before anything is made.
+        agreed: called when the price is approved, before anything is created.
 
     Raises:
-        CostRefusedError: the price is not agreed to, or all endpoints together cost too much; nothing was changed.
+        CostRefusedError: the price was not approved, or all endpoints together cost too much; nothing was changed.
         GateFailedError: the check failed; the model is deployed without traffic.
         GoogleApiError, WaitTimeoutError, ConfigurationError, DiskError: see `deployment.deploy`.
     """
@@ -82,14 +82,14 @@ def deploy(
 
 
 def price_of(plan: DeploymentPlan) -> Price:
-    """Return what a plan costs by the hour."""
+    """Return the hourly price of a plan."""
     machine = plan.machine.machine_type if plan.machine else "a machine type that the service chooses"
     what = f"serving {plan.display_name} on {machine}"
     return Price(what=what, usd=plan.usd_per_hour, expected=plan.least_usd_per_hour, per="hour")
 
 
 def settle(session: Session, tell: Callable[[str], None]) -> None:
-    """Finish or remove what an interrupted or killed deployment left, before anything else is changed."""
+    """Complete or remove interrupted deployments before anything else is changed."""
     for result in recover(session, progress=tell):
         tell(_OUTCOMES[result.outcome].format(result.record.endpoint.rsplit("/", 1)[-1]))
 

@@ -1,8 +1,8 @@
-"""Put tuned weights behind an endpoint, and take them down again.
+"""Deploy tuned weights to an endpoint, and undeploy them.
 
-A deployed model costs money by the hour until it is undeployed, whoever asks it. So a plan has a price before anything
-starts, every resource is named in the journal before it is asked for, a failed deployment is undone, and only what
-carries this tool's label is ever taken down.
+A deployed model costs money by the hour until it is undeployed, even without requests. Therefore, a plan has a price
+before anything starts, the journal names every resource before it is requested, a failed deployment is undone, and only
+resources with this tool's label are ever undeployed.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from runner.waiting import silent
 DEPLOY_TIMEOUT_SECONDS = 3600.0
 """Deployments take 15 to 30 minutes on the service."""
 LOOKUP_SECONDS = 10.0
-"""How long the endpoint of a lost answer is looked for."""
+"""How long to look for the endpoint after a lost response."""
 UNDO_SECONDS = 120.0
-"""How long a failed deployment waits for its own removal; what is left then is removed by the next command."""
+"""How long a failed deployment waits for its own removal; the next command removes what is left."""
 
 
 def deploy(
@@ -48,19 +48,20 @@ def deploy(
     """Deploy and return the endpoint.
 
     Args:
-        session: where.
-        plan: what.
-        wait: wait until the model answers; else return once the service has accepted.
+        session: the project and location.
+        plan: the plan.
+        wait: wait until the model answers; otherwise return when the service has accepted the request.
         timeout: seconds.
-        poll: longest pause between two looks, in seconds.
+        poll: maximum pause between two polls, in seconds.
         progress: called with a line for each step.
-        check: looks at the new model while it has no traffic; needs `wait`.
+        check: checks the new model while it has no traffic; requires `wait`.
 
     Raises:
-        GoogleApiError: refused or failed; what was made is removed again.
-        WaitTimeoutError: not ready yet; the deployment goes on and is billed once it is.
-        ConfigurationError, DiskError: the journal cannot be written; nothing was sent, or what was made is removed.
-        RunnerError: `check` raised it: the model is deployed, without traffic.
+        GoogleApiError: refused or failed; the created resources are removed again.
+        WaitTimeoutError: not ready yet; the deployment continues and is billed when it is ready.
+        ConfigurationError, DiskError: the journal cannot be written; nothing was sent, or the created resources are
+        removed.
+        RunnerError: `check` raised it; the model is deployed without traffic.
     """
     if check and not wait:
         raise ValueError("a check needs to wait")
@@ -80,7 +81,7 @@ def deploy(
         try:
             entry.mark("handed over")
         except RunnerError as error:
-            # The next command would take it for one that nobody wants.
+            # The next command would consider it abandoned.
             saga.undo(error)
             raise
         raise
@@ -102,22 +103,22 @@ def undeploy(
     timeout: float = 900.0,
     progress: Callable[[str], None] | None = None,
 ) -> list[str]:
-    """Take this tool's models off an endpoint, which ends their billing, and delete them.
+    """Undeploy this tool's models from an endpoint, which ends their billing, and delete them.
 
     Args:
-        session: where.
-        endpoint: id, full name or endpoint.
-        delete: delete the endpoint too, if this tool made it.
-        only: id of the one deployed model to take off; None takes all of this tool's.
+        session: the project and location.
+        endpoint: ID, full name or endpoint.
+        delete: also delete the endpoint if this tool created it.
+        only: ID of the only deployed model to undeploy; None selects all models of this tool.
         timeout: seconds for each step.
         progress: called with a line for each step.
 
     Returns:
-        The full names of what was removed.
+        The full names of the removed resources.
 
     Raises:
-        NotFoundError: no such endpoint.
-        ConfigurationError: nothing on it was deployed by this tool, or `delete` and this tool did not make it.
+        NotFoundError: the endpoint does not exist.
+        ConfigurationError: this tool deployed nothing to it, or did not create the endpoint that `delete` would delete.
     """
     tell = progress or silent
     found = endpoint if isinstance(endpoint, Endpoint) else endpoints.get_endpoint(session, endpoint)
@@ -141,10 +142,10 @@ def undeploy(
 def removable(
     session: Session, found: Endpoint, *, delete: bool = False, only: str | None = None
 ) -> list[DeployedModel]:
-    """Return the models that `undeploy` would take off an endpoint. Changes nothing, so that it can be asked first.
+    """Return the models that `undeploy` would undeploy from an endpoint, for a confirmation. Changes nothing.
 
     Raises:
-        ConfigurationError: `undeploy` would refuse; the message says what goes on costing.
+        ConfigurationError: `undeploy` would refuse; the message says what continues to cost money.
     """
     own = [item for item in found.deployed_models if only in (None, item.id) and is_ours(session, found, item)]
     ours = made_here(found)
@@ -176,7 +177,10 @@ def removable(
 def _record(
     session: Session, plan: DeploymentPlan, labels: dict[str, str], now: float, *, checked: bool
 ) -> DeploymentRecord:
-    """Return what the deployment will make, every id chosen here, so that it can be found though answers are lost."""
+    """Return what the deployment will create.
+
+    All IDs are chosen here, so that resources can be found after lost responses.
+    """
     own = new_id()
     parent = session.environment.parent
     before = endpoints.get_endpoint(session, plan.endpoint) if plan.endpoint else None
@@ -203,7 +207,7 @@ def _record(
 
 
 def _seen(session: Session, record: DeploymentRecord, plan: DeploymentPlan) -> Endpoint:
-    """Return an endpoint that the service may not show yet."""
+    """Return an endpoint that the service may not list yet."""
     try:
         return endpoints.get_endpoint(session, record.endpoint)
     except NotFoundError:

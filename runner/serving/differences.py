@@ -1,4 +1,4 @@
-"""Differences of two paired samples, with intervals that say whether they are any."""
+"""Differences of two paired samples, with intervals that show whether a difference is significant."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any, Literal
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 FEWEST = 5
-"""Questions below which nothing is claimed: a resample of two says little about a third."""
+"""Minimum number of questions for a verdict: resamples of two questions say little about a third."""
 
 Outcome = Literal["better", "worse", "no difference", "undecided"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Tuned minus base, in the mean, with its interval."""
+    """The mean of tuned minus base, with its interval."""
 
     base: float
     tuned: float
@@ -28,7 +28,7 @@ class Difference:
     questions: int
     lower_is_better: bool = False
     noise: float = 0.0
-    """Difference up to which the measurement itself varies: the same model, asked twice, may differ so much."""
+    """Difference that the measurement itself can cause, when the same model is asked twice."""
 
     @property
     def mean(self) -> float:
@@ -37,7 +37,10 @@ class Difference:
 
     @property
     def outcome(self) -> Outcome:
-        """Return `no difference` unless the interval excludes zero and noise; `undecided` below `FEWEST` questions."""
+        """Return `no difference` unless the interval excludes zero and noise.
+
+        `undecided` for less than `FEWEST` questions.
+        """
         if self.questions < FEWEST:
             return "undecided"
         if self.low <= self.noise and self.high >= -self.noise:
@@ -74,15 +77,15 @@ def bootstrap(
 
 
 def interval(statistics: Sequence[float], questions: int) -> tuple[float, float]:
-    """Return the interval of a statistic, from what it was in each resample.
+    """Return the interval of a statistic from its value in each resample.
 
-    The expanded percentile interval of Hesterberg, "What Teachers Should Know About the Bootstrap", The American
-    Statistician 69 (2015), section 5.3: percentiles further out than 2.5 and 97.5, as Student's t is wider than the
-    normal distribution, since resamples of few questions vary less than the questions do.
+    This is the expanded percentile interval of Hesterberg, "What Teachers Should Know About the Bootstrap", The
+    American Statistician 69 (2015), section 5.3: the percentiles are further out than 2.5 and 97.5, as Student's t is
+    wider than the normal distribution, because resamples of few questions vary less than the questions do.
 
     Args:
-        statistics: one for each resample.
-        questions: how many were resampled.
+        statistics: one value for each resample.
+        questions: number of questions that were resampled.
     """
     normal = NormalDist()
     freedom = max(1, questions - 1)
@@ -94,9 +97,9 @@ def interval(statistics: Sequence[float], questions: int) -> tuple[float, float]
 
 
 def _student(z: float, freedom: int) -> float:
-    """Return the quantile of Student's t where the normal distribution has `z`; within 0.01 from 4 degrees on.
+    """Return the quantile of Student's t for which the normal distribution has `z`; within 0.01 from 4 degrees on.
 
-    The Cornish-Fisher expansion: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5.
+    This is the Cornish-Fisher expansion: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5.
     """
     terms = (
         (z**3 + z) / 4,

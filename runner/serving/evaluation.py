@@ -1,6 +1,6 @@
-"""A tuned model against its base on held-out questions, with intervals that say whether a difference is one.
+"""Compare a tuned model with its base on held-out questions, with intervals that show significant differences.
 
-Both answer the same questions, so the differences are paired: the bootstrap draws questions, not answers (Koehn,
+Both answer the same questions, so the differences are paired: the bootstrap resamples questions, not answers (Koehn,
 "Statistical Significance Tests for Machine Translation Evaluation", EMNLP 2004).
 """
 
@@ -21,7 +21,7 @@ from runner.wording import counted
 
 LOSS, JUDGE = "loss", "judge"
 DECIDERS = (*METRICS, LOSS, JUDGE)
-"""What may decide."""
+"""The metrics that can decide."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class Question:
     messages: tuple[Mapping[str, Any], ...]
     reference: str
     label: str = ""
-    """Slice that it belongs to; "" for none."""
+    """The slice that it belongs to; "" for none."""
 
     @property
     def text(self) -> str:
@@ -55,38 +55,38 @@ class Pair:
     tuned_loss: AnswerLoss | None = None
     """Loss of the reference; None if it was not measured."""
     base_cut: bool = False
-    """Whether the answer reached the limit of tokens."""
+    """Whether the answer reached the token limit."""
     tuned_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """The whole comparison."""
+    """The complete comparison."""
 
     base: str
     tuned: str
     pairs: tuple[Pair, ...]
     metrics: dict[str, Difference]
     latency: Difference
-    """Seconds to a whole answer; lower is better."""
+    """Seconds until an answer is complete; lower is better."""
     slices: dict[str, dict[str, Difference]]
     primary: str
     usd_per_1000: float | None = None
     """Price of the tuned model's answers at its hourly price and the rate of this run; None if it is unknown."""
     likelihood: Likelihood | None = None
-    """Losses of the references; None if they could not be measured, and `likelihood_missing` says why."""
+    """Losses of the references; None if they could not be measured, with the reason in `likelihood_missing`."""
     likelihood_missing: str = ""
     slice_losses: dict[str, Difference] = field(default_factory=dict)
     judgement: Judgement | None = None
     notes: tuple[str, ...] = field(default=())
     settings: dict[str, float] = field(default_factory=dict)
-    """How the models were asked: `temperature`, `max_tokens`, …"""
+    """The request settings of the models: `temperature`, `max_tokens`, …"""
     made: float = field(default_factory=time.time, compare=False)
-    """When, in seconds since 1970."""
+    """Time of the evaluation, in seconds since 1970."""
 
     @property
     def outcome(self) -> Outcome:
-        """Return what decides says: `undecided` if it could not be measured."""
+        """Return the verdict of the deciding metric; `undecided` if it could not be measured."""
         if self.primary == JUDGE:
             return self.judgement.outcome if self.judgement else "undecided"
         decisive = self.decisive
@@ -94,7 +94,7 @@ class Evaluation:
 
     @property
     def decisive(self) -> Difference | None:
-        """Return the difference that decides, if it could be measured."""
+        """Return the deciding difference, if it could be measured."""
         if self.primary == JUDGE:
             return self.judgement.win_rate if self.judgement else None
         if self.primary == LOSS:
@@ -160,7 +160,7 @@ def compare(
     likelihood_missing: str = "",
     judgement: Judgement | None = None,
 ) -> Evaluation:
-    """Return the comparison of answers that are there."""
+    """Return the comparison of existing answers."""
     labels = sorted({pair.question.label for pair in pairs} - {""})
     groups = {label: [pair for pair in pairs if pair.question.label == label] for label in labels}
     small = [label for label, group in groups.items() if len(group) < FEWEST]
@@ -204,7 +204,7 @@ def compare(
 
 
 def _likelihood(pairs: Sequence[Pair], seed: int) -> tuple[Likelihood | None, str]:
-    """Return the comparison of the references' losses, or why there is none."""
+    """Return the comparison of the references' losses, or the reason why there is none."""
     measured = [(pair.base_loss, pair.tuned_loss) for pair in pairs if pair.base_loss and pair.tuned_loss]
     base = [old for old, _ in measured if old]
     tuned = [new for _, new in measured if new]

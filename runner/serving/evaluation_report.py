@@ -1,4 +1,4 @@
-"""An evaluation as a page: a file of its own, or a part of another page."""
+"""An evaluation as a page: a separate file, or a part of another page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runner.serving.likelihood import Likelihood
 from runner.wording import counted
 
 KINDS = {"better": "good", "worse": "bad", "no difference": "over", "undecided": "waiting"}
-"""What a verdict is shown as."""
+"""The text for each verdict."""
 _BOXES = {"better": "good", "worse": "bad", "no difference": "", "undecided": "warn"}
 _HEADINGS = ("Metric", "Verdict", "Base", "Tuned", "Difference", f"{CONFIDENCE:.0%} interval", "")
 _WIDTH, _HEIGHT = 220, 18
@@ -25,7 +25,7 @@ def to_html(evaluation: Evaluation) -> str:
 
 
 def sections(evaluation: Evaluation) -> Html:
-    """Return everything below the title: verdict, metrics, answers side by side."""
+    """Return the contents below the title: verdict, metrics, answers side by side."""
     asked = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in evaluation.settings.items())
     parts = [
         _verdict(evaluation),
@@ -132,7 +132,7 @@ def _table(metrics: dict[str, Difference], *, digits: int = 1) -> Html:
 
 
 def _interval(item: Difference, widest: float) -> Html:
-    """Draw the interval on a line whose middle is zero; its numbers stand beside it."""
+    """Draw the interval on a line with zero in the middle; the numbers are beside it."""
 
     def place(value: float) -> float:
         return round(_WIDTH / 2 + value / widest * (_WIDTH / 2 - 6), 1)
@@ -167,7 +167,7 @@ def _answers(evaluation: Evaluation) -> Html:
 
 
 _OPEN = 50
-"""So many answers are open; the others are folded."""
+"""Number of answers that are expanded; the others are collapsed."""
 
 
 def _pair(pair: Pair, metric: str, verdict: Verdict | None, limit: float | None) -> Html:

@@ -1,6 +1,6 @@
-"""Weights for other homes: checked, with instructions that can be copied.
+"""Export weights to other systems: check them, and add instructions.
 
-Nothing is converted: what a job leaves is in the form of Hugging Face's `transformers`, which all of these read.
+Nothing is converted: a job writes the format of Hugging Face's `transformers`, which all of these systems read.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _UNSAFE = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".py")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """What a folder of weights holds."""
+    """The contents of a folder of weights."""
 
     architecture: str
     model_type: str
     tensors: int
     parameters: int
     images: bool
-    """Whether it takes pictures."""
+    """Whether the model accepts images."""
     adapter: bool
-    """Whether the adapter lies beside the merged weights."""
+    """Whether the adapter is beside the merged weights."""
     stand_in: StandIn | None = None
     """The small model that stood in for the base model; None for real weights."""
 
@@ -41,10 +41,10 @@ class Weights:
 
 
 def inspect(directory: Path) -> Weights:
-    """Return what a folder holds, its files checked: safetensors only, every tensor within its file.
+    """Return the contents of a folder after a check of its files: safetensors only, with every tensor inside its file.
 
     Raises:
-        ConfigurationError: a file is missing, torn, or of a kind that runs code when it is loaded.
+        ConfigurationError: a file is missing, truncated, or of a type that runs code when it is loaded.
     """
     problems = [
         f"{path.name} can run code when it is loaded" for path in _files(directory) if path.suffix.lower() in _UNSAFE
@@ -79,7 +79,7 @@ def inspect(directory: Path) -> Weights:
 
 
 def require_claim(weights: Weights, base_model: str) -> None:
-    """Do nothing if weights are what their card says. Raises ConfigurationError."""
+    """Return normally if weights match their card. Raises ConfigurationError."""
     wrong = mismatch(base_model, weights.stand_in, model_type=weights.model_type, parameters=weights.parameters)
     if wrong:
         message = f"the weights are not what their card says: {wrong}"
@@ -87,14 +87,14 @@ def require_claim(weights: Weights, base_model: str) -> None:
 
 
 def write_instructions(directory: Path, weights: Weights, *, base_model: str, job: str) -> Path:
-    """Write how to run the weights of a folder elsewhere, beside them, and return the file."""
+    """Write instructions for other systems beside the weights in a folder, and return the file."""
     path = directory / INSTRUCTIONS
     path.write_text(instructions(weights, base_model=base_model, job=job), "utf-8")
     return path
 
 
 def instructions(weights: Weights, *, base_model: str, job: str) -> str:
-    """Return the instructions as Markdown. Every command is to be run in the folder of the weights."""
+    """Return the instructions as Markdown. Every command runs in the folder of the weights."""
     kind = "AutoModelForImageTextToText" if weights.images else "AutoModelForCausalLM"
     loader = "AutoProcessor" if weights.images else "AutoTokenizer"
     content = '[{"type": "text", "text": "What is a car?"}]' if weights.images else '"What is a car?"'
@@ -110,7 +110,7 @@ def instructions(weights: Weights, *, base_model: str, job: str) -> str:
             f"**These are not weights of `{base_model}`.** They were tuned from {weights.stand_in}, which stood in for "
             f"it in the local emulator,"
         )
-    # 5.24's Llama4ForConditionalGeneration reads `image_outputs` of an output that has no such field.
+    # Llama4ForConditionalGeneration of 5.24 reads `image_outputs` from an output that has no such field.
     transformers = '"transformers!=5.24.*"' if weights.model_type == "llama4" else "transformers"
     return f"""# Running these weights
 

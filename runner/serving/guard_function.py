@@ -1,4 +1,4 @@
-"""Entry point of the function, which the scheduler calls. Its archive is this file and parts of `runner`."""
+"""Entry point of the function that the scheduler calls. Its archive contains this file and parts of `runner`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def main(request: Any) -> tuple[str, int]:
-    """Make one pass over the regions that `RUNNER_REGIONS` names, and over the jobs of `global`.
+    """Run once for the regions in `RUNNER_REGIONS`, and for the jobs of `global`.
 
-    What it finds and does is a line of JSON each on standard output, which Cloud Logging reads. A pass that failed is
-    answered as a failure, so that the scheduler's own log shows it too.
+    Findings and actions are lines of JSON on standard output, which Cloud Logging reads. A failed run gets an error
+    response, so that the scheduler's own log also shows it.
     """
     from runner.serving import idle_guard
 

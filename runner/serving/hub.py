@@ -1,8 +1,8 @@
-"""Weights to a model hub that speaks Hugging Face's API, by its own client.
+"""Push weights to a model hub with Hugging Face's API, with its own client.
 
-Nothing there is overwritten: a repository that holds anything else is refused, and the one commit names what it was
-made upon, so that the hub refuses it if somebody was faster. A push that broke off is taken up by the same command:
-the client sends only what the hub does not have.
+Nothing is overwritten: a repository with other contents is refused. The single commit names its parent commit, so that
+the hub refuses it if another client was faster. After an interruption, the same command continues: the client sends
+only what the hub does not have.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from runner.installation import install_hint
 from runner.serving.export import INSTRUCTIONS
 
 _OURS_TO_IGNORE = {".gitattributes"}
-"""What the hub itself puts into a new repository."""
+"""Files that the hub itself adds to a new repository."""
 _NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
-"""The client knows more rules; this one finds what is none before a gigabyte is downloaded."""
+"""The client knows more rules; this one finds invalid names before a gigabyte is downloaded."""
 _PAGE = "README.md"
-"""What the hub shows of a repository: the instructions become it."""
+"""The file that the hub shows for a repository, which contains the instructions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushPlan:
-    """What will be pushed where."""
+    """The plan of a push."""
 
     repository: str
     """`NAMESPACE/NAME`."""
     url: str
     private: bool
     files: dict[str, Path]
-    """By name in the repository."""
+    """Files by name in the repository."""
     size: int
     """Bytes of all files."""
     state: Literal["new", "empty", "done"]
-    """Whether the repository is still to be made, is there without files, or holds these files already."""
+    """Whether the repository does not exist yet, has no files, or has these files already."""
     head: str | None = None
-    """Commit that the push is made upon."""
+    """Parent commit of the push."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form."""
@@ -61,16 +61,16 @@ class PushPlan:
 
 
 def plan_push(directory: Path, repository: str, *, private: bool) -> PushPlan:
-    """Look at a folder of checked weights and at the hub; change nothing.
+    """Compare a folder of checked weights with the hub. Changes nothing.
 
     Args:
-        directory: what `export.inspect` let pass.
+        directory: a folder that `export.inspect` accepted.
         repository: `NAMESPACE/NAME`.
-        private: whether only its owner is to see it.
+        private: whether only its owner can see it.
 
     Raises:
-        ConfigurationError: the name is none, the repository holds other files or has another visibility, or the login
-            is not accepted.
+        ConfigurationError: the name is invalid, the repository has other files or another visibility, or the login is
+            not accepted.
         EngineMissingError: the hub's client is not installed.
         UnreachableError: the hub does not answer.
     """
@@ -96,7 +96,7 @@ def plan_push(directory: Path, repository: str, *, private: bool) -> PushPlan:
 
 
 def check_name(repository: str) -> None:
-    """Refuse what is no `NAMESPACE/NAME`. Raises ConfigurationError, EngineMissingError."""
+    """Refuse a name that is not `NAMESPACE/NAME`. Raises ConfigurationError, EngineMissingError."""
     if util.find_spec("huggingface_hub") is None:
         raise EngineMissingError("pushing to a hub needs its client, huggingface_hub", hint=install_hint("hub"))
     if not _NAME.fullmatch(repository):
@@ -106,10 +106,10 @@ def check_name(repository: str) -> None:
 
 
 def push(plan: PushPlan) -> str:
-    """Push, and return the address of the commit, or of the repository if everything was there.
+    """Push, and return the address of the commit, or of the repository if all files were already there.
 
     Raises:
-        ConfigurationError: the hub refuses; UnreachableError: it does not answer. The same command goes on.
+        ConfigurationError: the hub refuses; UnreachableError: it does not answer. The same command continues.
     """
     if plan.state == "done":
         return plan.url
@@ -117,7 +117,7 @@ def push(plan: PushPlan) -> str:
     from huggingface_hub import CommitOperationAdd
 
     with _failures(plan.repository), warnings.catch_warnings():
-        # Such as one about a page without metadata, which says nothing to whoever pushes.
+        # For example a warning about a page without metadata, which does not help the user.
         warnings.simplefilter("ignore", UserWarning)
         if plan.state == "new":
             api.create_repo(plan.repository, private=plan.private)
@@ -138,7 +138,7 @@ def _client() -> Any:
 
 
 def _files(directory: Path) -> dict[str, Path]:
-    """Return the files to push by their name there; links and hidden files stay."""
+    """Return the files to push by their name in the repository; links and hidden files are omitted."""
     found = {}
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory)
@@ -148,7 +148,7 @@ def _files(directory: Path) -> dict[str, Path]:
 
 
 def _upon(plan: PushPlan, info: Any) -> PushPlan:
-    """Return the plan for a repository that is there. Raises ConfigurationError if anything would be overwritten."""
+    """Return the plan for an existing repository. Raises ConfigurationError if anything would be overwritten."""
     if bool(info.private) is not plan.private:
         now, wanted = ("private", "public") if info.private else ("public", "private")
         raise ConfigurationError(
@@ -167,7 +167,7 @@ def _upon(plan: PushPlan, info: Any) -> PushPlan:
 
 
 def _same(path: Path, there: Any) -> bool:
-    """Tell whether a file is what the hub has: by SHA-256 for large files, by git's blob id for small ones."""
+    """Return whether a file equals the hub's, by SHA-256 for large files and by Git's blob ID for small ones."""
     if there.lfs is not None:
         digest = hashlib.sha256()
         wanted = str(there.lfs.sha256)
@@ -180,7 +180,7 @@ def _same(path: Path, there: Any) -> bool:
 
 @contextmanager
 def _failures(repository: str) -> Iterator[None]:
-    """Say in this tool's words what the hub's client raises."""
+    """Convert an error of the hub's client into an error of this tool."""
     from huggingface_hub.errors import (
         HfHubHTTPError,
         HFValidationError,
@@ -188,7 +188,7 @@ def _failures(repository: str) -> Iterator[None]:
         OfflineModeIsEnabled,
     )
 
-    # Whichever HTTP library the client is built on, its errors have a base in common with HfHubHTTPError.
+    # The errors of every HTTP library that the client can use have a base class in common with HfHubHTTPError.
     bases = [base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)]
     network: tuple[type[Exception], ...] = (OSError, RuntimeError, *bases)
     login = "`hf auth login`, or HF_TOKEN: a token that may write"

@@ -1,16 +1,16 @@
-"""Remove what is no longer used, and name the jobs that need attention, without an operator.
+"""Remove unused deployments, and report jobs that need attention, without an operator.
 
     python -m runner.serving.idle_guard --project P --location L [--dry-run] [--jobs-ended-minutes 30]
 
-For a scheduled job. Ends what this tool deployed and whose lease has ended or that was not asked for longer than its
-idle limit, and deletes the empty endpoints and orphaned models that deployments left. The time of the last request
-comes from Cloud Monitoring; where that cannot be read, only leases count, which is said.
+Run this as a scheduled job. It undeploys models that this tool deployed, if their lease has ended or they had no
+requests for longer than their idle limit. It also deletes the empty endpoints and orphaned models of deployments. Cloud
+Monitoring provides the time of the last request; if it cannot be read, only leases count, and the output says so.
 
-With --jobs-ended-minutes it also names the tuning jobs that failed in the last so many minutes, and those that were
-created --jobs-waiting-hours ago and have not started. Jobs are only looked at.
+With --jobs-ended-minutes, it also reports the tuning jobs that failed during this time, and those that were created
+--jobs-waiting-hours ago and have not started. It never changes jobs.
 
-A line of JSON for each thing found and for each removed goes to standard output, with the `severity` that Cloud Logging
-reads. Exit codes: 0 done, 1 something could not be removed or the service failed, 2 the command line is wrong.
+Each finding and each removal is a line of JSON on standard output, with the `severity` that Cloud Logging reads. Exit
+codes: 0 for success, 1 if something could not be removed or the service failed, 2 for an incorrect command line.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from runner.gcp.session import Session
 from runner.serving.leaks import clean, find_leaks
 
 _NEWEST = 500
-"""Jobs of a location that are looked at, newest first: what failed lately and what waits is among them."""
+"""Number of jobs of a location that are read, newest first; they include recent failures and waiting jobs."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flags = {"project": given.project, "location": location, "environment": given.environment}
         try:
             with Session(open_environment(flags)) as session:
-                # First, and whatever becomes of the deployments: it changes nothing.
+                # This runs first, independently of the deployments, because it changes nothing.
                 if given.jobs_ended_minutes is not None:
                     report_jobs(session, ended=given.jobs_ended_minutes * 60, waiting=given.jobs_waiting_hours * 3600)
                 if not given.only_jobs:
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def guard(session: Session, *, dry_run: bool) -> int:
-    """Look at the deployments of one location; return the exit code."""
+    """Process the deployments of one location; return the exit code."""
     location = session.environment.location
     if usage.last_requests(session, session.now() - 60) is None:
         message = "only leases count: requests cannot be read"
@@ -82,7 +82,7 @@ def guard(session: Session, *, dry_run: bool) -> int:
 
 
 def report_jobs(session: Session, *, ended: float, waiting: float) -> None:
-    """Name the jobs of one location that failed within `ended` seconds, and those not started after `waiting`."""
+    """Report the jobs of a location that failed within `ended` seconds, or have not started after `waiting`."""
     location, jobs = session.environment.location, tuning_jobs.list_jobs(session, limit=_NEWEST)
     now = session.now()
     for job in jobs:

@@ -1,8 +1,9 @@
-"""Deployments under way, on disk before anything is sent.
+"""The journal of deployments in progress, on disk before anything is sent.
 
-A file each, below `deployments/` of the state directory: lines of JSON, appended and fsynced, the first naming every
-resource that will be made. The process that deploys holds a lock on it; the system releases the lock when the process
-ends, however it ends. A file without a lock is a deployment whose process is gone: `recovery` finishes or undoes it.
+Each deployment has a file in `deployments/` of the state directory, with lines of JSON that are appended and fsynced.
+The first line names every resource that will be created. The deploying process holds a lock on the file, which the
+operating system releases when the process ends for any reason. A file without a lock is a deployment whose process has
+ended: `recovery` completes or undoes it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _NOTHING_SENT = f"nothing was deployed; {_ROOM}"
 
 @dataclass(slots=True, kw_only=True)
 class DeploymentRecord:
-    """What one deployment makes, and how far it is."""
+    """What one deployment creates, and its progress."""
 
     id: str
     parent: str
@@ -39,21 +40,21 @@ class DeploymentRecord:
     endpoint: str
     """Full name."""
     own_endpoint: bool
-    """Whether the endpoint is made by this deployment."""
+    """Whether this deployment creates the endpoint."""
     model: str
-    """Full name of the Model resource that is made."""
+    """Full name of the Model resource that is created."""
     deployed_model: str = ""
-    """Id on the endpoint; "" where the service chooses it."""
+    """ID on the endpoint; "" if the service chooses it."""
     traffic_before: dict[str, int] = field(default_factory=dict)
     percent: int = 100
-    """Share of the traffic that it gets once it serves; 0 leaves the traffic as it is."""
+    """Share of the traffic when it serves; 0 leaves the traffic unchanged."""
     replaces: list[str] = field(default_factory=list)
-    """Ids of the deployed models to take off once this one serves."""
+    """IDs of the deployed models to undeploy when this one serves."""
     replaced_models: list[str] = field(default_factory=list)
-    """Full names of their Model resources, which go with them."""
+    """Full names of their Model resources, which are deleted too."""
     labels: dict[str, str] = field(default_factory=dict)
     time: float = 0.0
-    """When it began, in seconds since 1970 by the service's clock."""
+    """Start time, in seconds since 1970 by the service's clock."""
     phase: Phase = "begun"
     operation: str = ""
 
@@ -67,30 +68,30 @@ class JournalEntry:
         self._descriptor = descriptor
 
     def mark(self, phase: Phase, operation: str = "") -> None:
-        """Record that the deployment came so far. Raises DiskError, ConfigurationError: it cannot be written."""
+        """Record a completed step. Raises DiskError, ConfigurationError if it cannot be written."""
         self.record.phase = phase
         self.record.operation = operation or self.record.operation
         entry = {"phase": phase, "operation": operation} if operation else {"phase": phase}
         _append(self.path, self._descriptor, entry)
 
     def close(self) -> None:
-        """Forget the deployment: nothing is left to finish or to undo.
+        """Remove the entry: nothing is left to complete or undo.
 
-        A file that cannot be removed, as on a disk that has become read-only, is found again by the next command, which
-        finds nothing left to do.
+        If the file cannot be removed, for example on a read-only disk, the next command finds it again, and has nothing
+        to do.
         """
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Give the lock back; the file stays unless it was closed."""
+        """Release the lock; the file stays unless it was closed."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
 
 def begin(record: DeploymentRecord) -> JournalEntry:
-    """Write a new deployment and hold its lock. Raises DiskError, ConfigurationError: then nothing may be sent."""
+    """Write a new deployment and lock it. Raises DiskError, ConfigurationError; then nothing may be sent."""
     directory = state_directory() / _FOLDER
     path = directory / f"{record.id}.jsonl"
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -120,7 +121,7 @@ def begin(record: DeploymentRecord) -> JournalEntry:
 
 @contextlib.contextmanager
 def abandoned(parent: str) -> Iterator[list[JournalEntry]]:
-    """Yield, locked, the deployments of a location whose processes are gone, oldest first."""
+    """Yield the locked deployments of a location whose processes have ended, oldest first."""
     entries: list[JournalEntry] = []
     try:
         for path in sorted((state_directory() / _FOLDER).glob("*.jsonl")):
@@ -134,7 +135,7 @@ def abandoned(parent: str) -> Iterator[list[JournalEntry]]:
 
 
 def damaged() -> list[tuple[Path, str]]:
-    """Return the journals that cannot be read, and what is wrong with each. Changes nothing."""
+    """Return the journals that cannot be read, with the errors. Changes nothing."""
     found = []
     for path in sorted((state_directory() / _FOLDER).glob("*.jsonl")):
         if not path.is_file() or path.is_symlink():
@@ -151,9 +152,9 @@ def damaged() -> list[tuple[Path, str]]:
 
 
 def _take(path: Path, parent: str) -> JournalEntry | None:
-    """Return an entry if nobody holds it, it can be read and it is of this location."""
+    """Return an entry if it is not locked, can be read, and is of this location."""
     try:
-        # To read: nothing is written to it any more, and the disk may have become read-only.
+        # Opened for reading: nothing is written to it any more, and the disk may have become read-only.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return None  # finished by its process since
@@ -171,7 +172,7 @@ def _take(path: Path, parent: str) -> JournalEntry | None:
         os.close(descriptor)
         return None
     if record is None:
-        # Torn in its first line: nothing was sent, since that line is on disk before.
+        # Its first line is incomplete: nothing was sent, because this line is on disk before.
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
     if record is None or record.parent != parent or not path.exists():
@@ -181,7 +182,7 @@ def _take(path: Path, parent: str) -> JournalEntry | None:
 
 
 def _read(path: Path, descriptor: int) -> DeploymentRecord | None:
-    """Return what is written, None if not even the first line is whole. Raises ConfigurationError: it is damaged."""
+    """Return the entries; None if the first line is incomplete. Raises ConfigurationError if the file is damaged."""
     content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
     records = local_files.read_records(path, content)
     first, marks = (records[0], records[1:]) if records else (None, [])
@@ -203,8 +204,8 @@ def _read(path: Path, descriptor: int) -> DeploymentRecord | None:
 
 
 def _record_of(body: dict[str, Any]) -> DeploymentRecord | None:
-    """Return the deployment that a first line describes, None if it describes none."""
-    # Written out: the idle guard's archive has this module, and no library that does it.
+    """Return the deployment in a first line; None if there is none."""
+    # Written without a library, because the idle guard's archive contains this module but no library for it.
     plain = {"own_endpoint": (bool,), "percent": (int,), "time": (int, float)}
     lists = {"replaces", "replaced_models"}
     maps = {"labels": str, "traffic_before": int}

@@ -1,8 +1,8 @@
 """A model as the judge of two answers.
 
-Each pair is put to it twice, in both orders: a judge that prefers the first place, whatever stands there, then says
-nothing (Zheng et al., "Judging LLM-as-a-Judge with MT-Bench and Chatbot Arena", NeurIPS 2023, section 3.4). A reply
-that is not in the form asked for is counted as such, never guessed at.
+The judge gets each pair twice, in both orders, so that a preference for the first position does not count (Zheng et
+al., "Judging LLM-as-a-Judge with MT-Bench and Chatbot Arena", NeurIPS 2023, section 3.4). A reply in another form than
+requested counts as unreadable.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from runner.serving.differences import CONFIDENCE, Difference, Outcome, bootstra
 from runner.serving.respondents import Respondent
 
 Verdict = Literal["tuned", "base", "tie", "swayed", "same", "unreadable"]
-"""`tie`: neither, in both orders; `swayed`: another one in each order; `same`: equal answers, which nobody judges."""
+"""`tie`: neither, in both orders; `swayed`: different answers in the two orders; `same`: equal answers, not judged."""
 
 VERDICTS: dict[Verdict, str] = {
     "tuned": "for the tuned model",
@@ -29,10 +29,10 @@ VERDICTS: dict[Verdict, str] = {
     "same": "the same answer",
     "unreadable": "unreadable",
 }
-"""What to call them."""
+"""The texts for the verdicts."""
 
 REPLY_TOKENS = 256
-"""Enough for the line asked for, and for a judge that says why before it."""
+"""Enough for the requested line, and for an explanation before it."""
 
 _POINTS: dict[Verdict, float] = {"tuned": 100.0, "base": 0.0, "tie": 50.0, "swayed": 50.0, "same": 50.0}
 _LINE = re.compile(r"^\W*verdict\W+(A|B|tie)\W*$", re.IGNORECASE | re.MULTILINE)
@@ -65,18 +65,21 @@ class Judgement:
     seed: int = 0
 
     def count(self, verdict: Verdict) -> int:
-        """Return how many verdicts are this one."""
+        """Return the number of these verdicts."""
         return self.verdicts.count(verdict)
 
     @property
     def win_rate(self) -> Difference | None:
-        """Return the tuned model's wins in percent, a tie half a win, against 50; None where nothing was readable."""
+        """Return the tuned model's wins in percent, with a tie as half a win, against 50.
+
+        None if no reply was readable.
+        """
         points = [_POINTS[verdict] for verdict in self.verdicts if verdict != "unreadable"]
         return bootstrap([50.0] * len(points), points, seed=self.seed) if points else None
 
     @property
     def outcome(self) -> Outcome:
-        """Return what the win rate's interval says; nothing if half of the replies cannot be read."""
+        """Return the verdict from the win rate's interval; none if half of the replies are unreadable."""
         rate = self.win_rate
         if rate is None or 2 * self.count("unreadable") >= len(self.verdicts):
             return "undecided"
@@ -113,14 +116,14 @@ def judge_pairs(
     concurrency: int = 4,
     seed: int = 0,
 ) -> Judgement:
-    """Put each pair to the judge in both orders.
+    """Send each pair to the judge in both orders.
 
     Args:
-        session: where.
-        judge: whom to ask.
+        session: the project and location.
+        judge: the judge.
         pairs: question, reference, and both answers.
-        concurrency: pairs judged at once.
-        seed: of the bootstrap.
+        concurrency: number of concurrent pairs.
+        seed: seed of the bootstrap.
 
     Raises:
         GoogleApiError, UnreachableError: the judge does not answer.
@@ -140,7 +143,7 @@ def judge_pairs(
 
 
 def judge_messages(question: str, reference: str, first: str, second: str) -> list[dict[str, str]]:
-    """Return what the judge is sent. The tags' names cannot be known to whoever wrote the answers."""
+    """Return the messages for the judge. The author of the answers cannot know the names of the tags."""
     mark = hashlib.sha256("\0".join((question, reference, first, second)).encode()).hexdigest()[:8]
     parts = (("message", question), ("reference", reference), ("answer A", first), ("answer B", second))
     text = "\n\n".join(f"<{name} {mark}>\n{content}\n</{name} {mark}>" for name, content in parts)
@@ -148,7 +151,7 @@ def judge_messages(question: str, reference: str, first: str, second: str) -> li
 
 
 def read_verdict(reply: str) -> Literal["A", "B", "TIE"] | None:
-    """Return the verdict of a reply; None unless there is exactly one."""
+    """Return the verdict in a reply; None unless there is exactly one."""
     found = {match.upper() for match in _LINE.findall(reply)}
     for verdict in ("A", "B", "TIE"):
         if found == {verdict}:
@@ -157,7 +160,7 @@ def read_verdict(reply: str) -> Literal["A", "B", "TIE"] | None:
 
 
 def combine(first: str | None, second: str | None) -> Verdict:
-    """Return what two readings say: the base stood first in the first, and second in the second."""
+    """Return the verdict of two replies; the base was the first answer in the first one and the second in the other."""
     if first is None or second is None:
         return "unreadable"
     meant: dict[tuple[str, str], Verdict] = {("A", "B"): "base", ("B", "A"): "tuned", ("TIE", "TIE"): "tie"}

@@ -1,6 +1,6 @@
-"""Labels by which this tool knows what it made, and how long that may live.
+"""Labels that identify the resources of this tool, and their lifetime.
 
-Label values hold only lowercase letters, digits, `_` and `-`, so times are seconds since 1970.
+Label values can contain only lowercase letters, digits, `_` and `-`, so times are seconds since 1970.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from runner.jobs.labels import MANAGED_LABEL, MANAGED_VALUE, managed
 
 LABELS = {MANAGED_LABEL: MANAGED_VALUE}
 LEASE_LABEL = "runner-lease-until"
-"""Seconds since 1970 after which a deployment may be taken down, or `none`."""
+"""Seconds since 1970 after which a deployment may be undeployed, or `none`."""
 IDLE_LABEL = "runner-idle-limit"
-"""Seconds without a request after which a deployment may be taken down, or `none`."""
+"""Seconds without a request after which a deployment may be undeployed, or `none`."""
 NEVER = "none"
 ID_PREFIX = "omt-"
-"""Ids of endpoints and models that this tool chose start so, which tells them before they can be labelled."""
+"""Prefix of the IDs of endpoints and models that this tool chose, which identifies them before they have labels."""
 DEFAULT_LEASE_SECONDS = 8 * 3600.0
 DEFAULT_IDLE_SECONDS = 2 * 3600.0
 
@@ -29,7 +29,7 @@ def new_id() -> str:
 
 
 def made_here(endpoint: Endpoint) -> bool:
-    """Tell whether this tool made an endpoint: by its label, or by its id while it has none yet."""
+    """Return whether this tool created an endpoint: by its label, or by its ID before it has one."""
     return managed(endpoint.labels) or endpoint.id.startswith(ID_PREFIX)
 
 
@@ -37,9 +37,9 @@ def lease_labels(lease: float | None, idle: float | None, *, now: float) -> dict
     """Return the two labels of a lease that starts now.
 
     Args:
-        lease: seconds until it ends; None never.
-        idle: seconds without a request until it ends; None never.
-        now: seconds since 1970 by the service's clock (`Session.now`), which decides when it has ended, too.
+        lease: seconds until it ends; None for no end.
+        idle: seconds without a request until it ends; None for no limit.
+        now: seconds since 1970 by the service's clock (`Session.now`), which also determines when it has ended.
     """
     return {
         LEASE_LABEL: NEVER if lease is None else str(int(now + lease)),
@@ -48,6 +48,6 @@ def lease_labels(lease: float | None, idle: float | None, *, now: float) -> dict
 
 
 def number_of(labels: Mapping[str, str], key: str) -> float | None:
-    """Return a label's number; None where it is missing, `none` or no number."""
+    """Return the number in a label; None if it is missing, `none` or not a number."""
     text = labels.get(key, "")
     return float(text) if text.isascii() and text.isdecimal() else None

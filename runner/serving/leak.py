@@ -1,4 +1,4 @@
-"""What one leak is."""
+"""The data of a leak."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class Leak:
 
     kind: Kind
     resource: str
-    """Full name of the endpoint or model, or of the endpoint of an unfinished deployment; address of what is stored."""
+    """Full name of the endpoint or model, or of the endpoint of an unfinished deployment; address of stored objects."""
     reason: str
     deployed_model: str = ""
     display_name: str = ""
     usd_per_hour: float | None = 0.0
-    """What it costs as long as it is there; None when the price is unknown."""
+    """Hourly cost while it exists; None if the price is unknown."""
     age: float | None = None
-    """Seconds since it was made."""
+    """Seconds since its creation."""
     resources: tuple[str, ...] = ()
-    """Full names, or addresses, of all that is there and goes with it."""
+    """Full names or addresses of all resources that are removed with it."""
     generations: tuple[int, ...] = ()
-    """Generations of stored objects, in the order of `resources`: new content under the same name is another object."""
+    """Generations of stored objects, in the order of `resources`: new content with the same name is another object."""
     record: DeploymentRecord | None = None
 
     @property

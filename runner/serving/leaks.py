@@ -1,4 +1,4 @@
-"""What still costs money but is no longer used: found from the service, removed only if this tool created it."""
+"""Resources that cost money but are no longer used, from the service; removed only if this tool created them."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ from runner.serving.leases import Lease, lease_of
 from runner.serving.plan import hourly_total
 
 GRACE_SECONDS = 2 * 3600.0
-"""Something without a model, or a model that is not deployed, may belong to a deployment under way for so long."""
+"""Seconds for which an endpoint without a model, or a model that is not deployed, may belong to a running deployment.
+Seconds for which an endpoint without a model, or a model that is not deployed, may belong to a running deployment."""
 _LONGEST_IDLE = 7 * 86400.0
-"""How far back requests are looked for."""
+"""Period in which requests are counted."""
 
 
 def find_leaks(session: Session, *, now: float | None = None, grace: float = GRACE_SECONDS) -> list[Leak]:
-    """Return what this tool created that is no longer used, most expensive first. Changes nothing.
+    """Return the unused resources that this tool created, most expensive first. Changes nothing.
 
     Args:
-        session: where.
-        now: seconds since 1970; None is the service's clock.
-        grace: how old, in seconds, something without a model must be to count.
+        session: the project and location.
+        now: seconds since 1970; None uses the service's clock.
+        grace: minimum age in seconds of endpoints without models, and models without endpoints.
 
     Raises:
-        GoogleApiError: the service refuses, or its clock shows a time before it made what it lists.
+        GoogleApiError: the service refuses, or its clock shows a time before the creation of a listed resource.
     """
     records = recovery.abandoned_records(session)
     every = endpoints.list_endpoints(session)
@@ -72,10 +73,10 @@ def find_leaks(session: Session, *, now: float | None = None, grace: float = GRA
 def clean(
     session: Session, leaks: Sequence[Leak], *, progress: Callable[[str], None] | None = None
 ) -> tuple[list[str], list[str]]:
-    """Remove leaks; return the names of what was removed, and what could not be, with the reason.
+    """Remove leaks; return the names of the removed resources, and the other ones with the reasons.
 
-    Each is looked at once more before: what was extended or used again since stays. What is said to be gone already is
-    gone once no list shows it any more.
+    Each leak is checked again before: resources that were extended or used since are kept. A resource that the service
+    reports as missing counts as removed only when no list contains it any more.
     """
     removed: list[str] = []
     failed: list[str] = []
@@ -100,7 +101,7 @@ def clean(
 
 
 def _still_listed(session: Session, absent: Sequence[str]) -> list[str]:
-    """Return what the service does not find when it is asked by name, and lists all the same."""
+    """Return the resources that the service lists but does not find by name."""
     try:
         return [f"{name}: {LISTED}" for name in recovery.listed(session, absent)]
     except RunnerError as error:
@@ -110,7 +111,7 @@ def _still_listed(session: Session, absent: Sequence[str]) -> list[str]:
 def _of_record(
     record: DeploymentRecord, every: Sequence[Endpoint], models: Mapping[str, str], now: float
 ) -> Leak | None:
-    """Return what an interrupted deployment left; None if nothing of it is there. `models` are names by their key."""
+    """Return the resources of an interrupted deployment; None if there are none. `models` are names by their key."""
     found = next((item for item in every if bare_name(item.name) == bare_name(record.endpoint)), None)
     mine = [
         item
@@ -163,7 +164,7 @@ def _of_deployed(
 
 
 def _going(endpoint: Endpoint, item: DeployedModel) -> tuple[str, ...]:
-    """Return what goes when a deployed model is taken down."""
+    """Return the resources that are removed when a model is undeployed."""
     own = made_here(endpoint)
     last = own and len(endpoint.deployed_models) == 1
     model = [item.model.split("@", 1)[0]] if item.model else []
@@ -173,7 +174,7 @@ def _going(endpoint: Endpoint, item: DeployedModel) -> tuple[str, ...]:
 def _ended(lease: Lease, made: float | None, asked: float | None, now: float) -> tuple[Kind, str] | None:
     if lease.until is not None and now >= lease.until:
         return "expired", f"its lease ended {duration(now - lease.until)} ago"
-    # Where nobody counts requests, or the age is unknown, only the lease decides.
+    # If requests are not counted, or the age is unknown, only the lease counts.
     if lease.idle is not None and asked is not None and made is not None:
         quiet = now - max(asked, made)
         if quiet >= lease.idle:
@@ -208,7 +209,7 @@ def _of_model(model: ModelResource, now: float) -> Leak:
 
 
 def _deployable(model: ModelResource) -> bool:
-    """Tell whether a model was made by a deployment of this tool; what tuning jobs leave is no leak."""
+    """Return whether a deployment of this tool created a model; models of tuning jobs are not leaks."""
     return model.id.startswith(ID_PREFIX) or (managed(model.labels) and LEASE_LABEL in model.labels)
 
 
@@ -238,6 +239,6 @@ def _remove(session: Session, leak: Leak, progress: Callable[[str], None] | None
 
 
 def _age(create_time: str, now: float) -> float:
-    """Return seconds since a time; 0 for one that cannot be read, so that nothing is removed on a guess."""
+    """Return the seconds since a time; 0 for an unreadable time, so that nothing is removed by mistake."""
     made = times.seconds_of(create_time)
     return 0.0 if made is None else now - made

@@ -1,8 +1,8 @@
-"""How long deployments may live: read from labels, extended by labels.
+"""Leases of deployments: read from labels, extended with labels.
 
-The lease of a deployed model stands on its Model resource, which is this tool's own even on an endpoint that others
-provisioned, and on the endpoint as well if this tool made that. Until those are labelled, what the deployment itself
-carries counts.
+The lease of a deployed model is a label of its Model resource, which belongs to this tool even on an endpoint that
+somebody else created, and a label of the endpoint if this tool created it. Until these labels exist, the labels of the
+deployment count.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from runner.serving.recovery import is_ours
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """When a deployment ends by itself. Both None for one without a lease."""
+    """When a deployment ends. Both None for a deployment without a lease."""
 
     until: float | None = None
     """Seconds since 1970."""
@@ -46,7 +46,7 @@ def lease_of(endpoint: Endpoint, item: DeployedModel, model_labels: Mapping[str,
 
 
 def own_models(session: Session, endpoint: Endpoint) -> list[DeployedModel]:
-    """Return this tool's models on an endpoint. Raises ConfigurationError: there are none."""
+    """Return this tool's models on an endpoint. Raises ConfigurationError if there are none."""
     own = [item for item in endpoint.deployed_models if is_ours(session, endpoint, item)]
     if not own:
         message = f"nothing on endpoint {endpoint.id} was deployed by this tool"
@@ -57,17 +57,17 @@ def own_models(session: Session, endpoint: Endpoint) -> list[DeployedModel]:
 def extend(
     session: Session, endpoint: Endpoint, lease: float | None, idle: float | Literal["as before"] | None = "as before"
 ) -> Lease:
-    """Let this tool's models on an endpoint live for `lease` seconds from now; None for ever.
+    """Set the end of this tool's models on an endpoint to `lease` seconds from now; None removes the end.
 
     Args:
-        session: where.
-        endpoint: whose models.
+        session: the project and location.
+        endpoint: the endpoint.
         lease: seconds from now.
-        idle: new idle limit in seconds; None for none.
+        idle: new idle limit in seconds; None for no limit.
 
     Raises:
-        ConfigurationError: no model on it is this tool's.
-        GoogleApiError: the service refused, or its answers tell a wrong time.
+        ConfigurationError: no model on it belongs to this tool.
+        GoogleApiError: the service refused, or its responses contain a wrong time.
     """
     result = Lease()
     for item in own_models(session, endpoint):
@@ -85,17 +85,17 @@ def extend(
 
 
 def starting(lease: float | None, idle: float | None, *, now: float) -> Lease:
-    """Return the lease that begins now, by the service's clock, of so many seconds; None is no end, and no limit."""
+    """Return a lease of this many seconds that begins now, by the service's clock; None is no end and no limit."""
     return Lease(until=None if lease is None else now + lease, idle=idle)
 
 
 def ending(environment: Environment, lease: Lease, name: str = "", *, now: float) -> str:
-    """Return how long a deployment is billed, and what ends that, as a sentence: a lease alone ends nothing.
+    """Describe how long a deployment is billed, and what ends it: a lease alone ends nothing.
 
     Args:
-        environment: where it is.
-        lease: of the deployment.
-        name: of the endpoint, for the command that undeploys it.
+        environment: the environment of the deployment.
+        lease: the lease of the deployment.
+        name: name of the endpoint, for the command that undeploys it.
         now: by the service's clock, in seconds since 1970.
     """
     by_hand = f"`runner endpoints undeploy {name or 'ENDPOINT'}`"

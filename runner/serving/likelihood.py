@@ -1,11 +1,11 @@
-"""How likely a model finds the answers of a dataset: loss and perplexity, through chat completions.
+"""The loss and perplexity of the answers of a dataset for a model, through chat completions.
 
-vLLM's server, which Google's container for open models is made from, takes two fields that OpenAI's API does not have:
-`prompt_logprobs` returns the log probability of every token of the prompt, and `add_generation_prompt: false` lets the
-prompt end with an answer that is there already. A question is sent without its answer and with it; the tokens that the
-second prompt has more are those that training learns: the answer and what ends it.
+vLLM's server, from which Google's container for open models is built, accepts two fields that OpenAI's API does not
+have: `prompt_logprobs` returns the log probability of every token of the prompt, and with `add_generation_prompt:
+false`, the prompt can end with an existing answer. A question is sent with and without its answer; the additional
+tokens of the second prompt are those that training learns: the answer and its end.
 
-A server that knows neither refuses them, or leaves them unanswered; it then does not offer this measure.
+A server that does not know these fields refuses them or ignores them, and then does not support this measurement.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from runner.serving.differences import RESAMPLES, Difference, interval
 from runner.serving.respondents import Respondent
 
 NOISE = 1e-4
-"""Nats per token, one of the last digit that is shown. The same model measured twice differed by about 1e-8 on the
-emulator (float32): a server adds in another order where other requests share the batch."""
+"""Nats per token, one unit of the last digit that is shown. Two measurements of the same model differed by about 1e-8
+on the emulator (float32), because a server adds in another order if other requests share the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class AnswerLoss:
     nats: float
     """Negative log probability of the whole answer, natural logarithm."""
     tokens: tuple[int, ...]
-    """Ids of the answer's tokens, what ends it included."""
+    """IDs of the answer's tokens, including its end."""
 
     @property
     def per_token(self) -> float:
@@ -43,16 +43,16 @@ class AnswerLoss:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Likelihood:
-    """Loss per token of base and tuned model on the same answers."""
+    """Losses per token of the base and the tuned model on the same answers."""
 
     difference: Difference
     tokens: int
     left_out: int = 0
-    """Questions whose answer could not be measured."""
+    """Number of questions whose answer could not be measured."""
 
     @property
     def perplexity(self) -> tuple[float, float]:
-        """Return the base's and the tuned model's."""
+        """Return the losses of the base and the tuned model."""
         return exp(min(700.0, self.difference.base)), exp(min(700.0, self.difference.tuned))
 
     def to_json(self) -> dict[str, Any]:
@@ -69,17 +69,17 @@ class Likelihood:
 
 
 class NotOfferedError(Exception):
-    """The model cannot be asked for log probabilities of a given text; the message says how that shows."""
+    """The model cannot return log probabilities of a given text; the message contains the evidence."""
 
 
 def answer_loss(
     session: Session, who: Respondent, messages: Sequence[Mapping[str, Any]], reference: str
 ) -> AnswerLoss | None:
-    """Return the loss of a reference answer; None if its tokens cannot be told from the question's.
+    """Return the loss of a reference answer; None if its tokens cannot be separated from the question's.
 
     Args:
-        session: where.
-        who: whom to ask.
+        session: the project and location.
+        who: the model.
         messages: the question.
         reference: the answer to measure.
 
@@ -107,9 +107,9 @@ def answer_loss(
 
 
 def compare_losses(base: Sequence[AnswerLoss], tuned: Sequence[AnswerLoss], *, seed: int = 0) -> Difference:
-    """Return the difference of the mean losses of a token, with its paired bootstrap interval over the answers.
+    """Return the difference of the mean losses per token, with its paired bootstrap interval over the answers.
 
-    The mean is over all tokens, as in training: a long answer counts for more than a short one.
+    The mean is over all tokens, as in training, so that a long answer counts more than a short one.
     """
     chance = random.Random(seed)
     rows = [(old.nats, new.nats, len(old.tokens)) for old, new in zip(base, tuned, strict=True)]
@@ -131,7 +131,7 @@ def compare_losses(base: Sequence[AnswerLoss], tuned: Sequence[AnswerLoss], *, s
 
 
 def _scores(body: Mapping[str, Any]) -> list[tuple[int, float]]:
-    """Return id and log probability of each token of the prompt but the first. Raises NotOfferedError."""
+    """Return the ID and log probability of each token of the prompt except the first. Raises NotOfferedError."""
     places = body.get("prompt_logprobs")
     if not isinstance(places, list):
         raise NotOfferedError("its answers have no prompt_logprobs")
@@ -139,7 +139,7 @@ def _scores(body: Mapping[str, Any]) -> list[tuple[int, float]]:
     for place in places[1:]:
         if not isinstance(place, dict) or not place:
             raise NotOfferedError("its prompt_logprobs have another form than vLLM's")
-        # The prompt's own token comes first; there may be likelier ones after it.
+        # The prompt's own token comes first; more likely tokens can follow it.
         token, score = next(iter(place.items()))
         try:
             found.append((int(token), float(score["logprob"])))

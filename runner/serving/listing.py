@@ -1,4 +1,4 @@
-"""What is deployed, and what it costs."""
+"""Deployed models and their cost."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class ListedEndpoint:
 
     endpoint: Endpoint
     ours: bool
-    """Whether this tool made it, or deployed a model to it."""
+    """Whether this tool created it, or deployed a model to it."""
     usd_per_hour: float | None
-    """Price of all replicas; 0 if nothing is deployed, None if a machine's price is unknown."""
+    """Price of all replicas; 0 if nothing is deployed, None if the price of a machine is unknown."""
 
     @property
     def billed(self) -> bool:
-        """Tell whether it costs money now."""
+        """Return whether it costs money now."""
         return bool(self.endpoint.deployed_models)
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How long deployments have been serving, until when, for whom, and what that has cost so far."""
+"""The age, end and purpose of deployments, and their cost so far."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from runner.serving.plan import hourly_total
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Life:
-    """What is known of everything that serves on one endpoint. Times are seconds; None where it is unknown."""
+    """The data on the models of one endpoint. Times are seconds; None if unknown."""
 
     age: float | None = None
-    """Age of the oldest model that serves."""
+    """Age of the oldest serving model."""
     lease: Lease = field(default_factory=Lease)
-    """The one that ends first."""
+    """The lease that ends first."""
     quiet: float | None = None
-    """Since the last request, or since the deployment where there was none."""
+    """Seconds since the last request, or since the deployment if there was none."""
     usd: float | None = None
-    """List price of what serves now, for as long as it has served."""
+    """List price of the serving models for their age."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form."""
@@ -38,7 +38,7 @@ class Life:
 
 
 def lives(session: Session, endpoints: Sequence[Endpoint]) -> dict[str, Life]:
-    """Return the lives of endpoints by their id, with one look at the models and one at the requests."""
+    """Return the data of endpoints by ID, with one request for the models and one for the metrics."""
     serving = [endpoint for endpoint in endpoints if endpoint.deployed_models]
     if not serving:
         return {endpoint.id: Life() for endpoint in endpoints}
@@ -68,7 +68,7 @@ def _life(
         leases.append(lease_of(endpoint, item, labels.get(bare_name(item.model), {})))
         price = hourly_total([item])
         costs.append(None if since is None or price is None else price * max(0.0, now - since) / 3600)
-        # The service's clock is read to the second, moments of what it made are finer.
+        # The service's clock has a resolution of one second; timestamps of its resources have a higher one.
         if since is not None:
             ages.append(max(0.0, now - since))
             if asked is not None:

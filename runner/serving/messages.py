@@ -1,4 +1,4 @@
-"""Messages of a conversation: their texts, their pictures, and the file that keeps them."""
+"""Messages of a conversation: their texts, their images, and the file that stores them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runner.errors import ConfigurationError
 from runner.json_text import parsed
 
 VERSION = 1
-"""Version of the file of a conversation."""
+"""Version of the conversation file."""
 _LARGEST_IMAGE = 20 * 2**20
 
 
@@ -32,7 +32,7 @@ def read_messages(path: Path) -> list[dict[str, Any]]:
 
 
 def text_of(message: Mapping[str, Any]) -> str:
-    """Return the text of a message, pictures as `[image]`."""
+    """Return the text of a message, with images as `[image]`."""
     content = message.get("content", "")
     if isinstance(content, str):
         return content
@@ -40,10 +40,10 @@ def text_of(message: Mapping[str, Any]) -> str:
 
 
 def image_part(source: str) -> dict[str, Any]:
-    """Return the part of a message for a picture: a `gs://`, `https://` or `data:` address, or a file.
+    """Return the part of a message for an image: a `gs://`, `https://` or `data:` address, or a file.
 
     Raises:
-        ConfigurationError: the file cannot be read, is no picture or is too large.
+        ConfigurationError: the file cannot be read, is not an image, or is too large.
     """
     if source.startswith(("gs://", "https://", "data:")):
         return {"type": "image_url", "image_url": {"url": source}}

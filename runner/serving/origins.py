@@ -1,4 +1,4 @@
-"""Where the weights behind an endpoint come from."""
+"""The origin of the weights of an endpoint."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from runner.json_text import parsed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where weights come from. "" is unknown."""
+    """The origin of weights. "" means unknown."""
 
     folder: str = ""
     """`gs://` folder of the weights."""
     base_model: str = ""
-    """What they were tuned from, as their run manifest says."""
+    """Their base model, from their run manifest."""
 
 
 def origin_of(session: Session, endpoint: Endpoint) -> Origin:
-    """Return where the first model of an endpoint comes from, as far as its documents say. Raises nothing for that."""
+    """Return the origin of the first model of an endpoint, as far as its documents contain it. Never raises."""
     for item in endpoint.deployed_models[:1]:
         try:
             folder = str(endpoints.get_model(session, item.model).get("artifactUri", "")) if item.model else ""

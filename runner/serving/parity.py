@@ -1,16 +1,16 @@
-"""Is what was deployed what was trained? Asked of one deployed model, before it gets traffic.
+"""Check that a deployed model matches the trained one, before it gets traffic.
 
-Golden prompts are examples that it was trained on, sent as a client sends them, so that the endpoint's own template is
-what is tried. The checks:
+The prompts are examples of the training data, sent like those of a client, so that the endpoint's own template is used.
+The checks:
 
-- `weights`: the model's artefacts are those that were to be deployed;
-- `template`: it makes of each prompt the tokens that training made of it;
-- `answers`: it answers, and a system message is neither refused nor dropped;
-- `adapter`: it does not answer as its base does, word for word;
-- `training`: its answers are not further from those it was trained on than its base's;
-- `stops`: it ends its answers by itself, if its base does.
+- `weights`: the model's artifacts are those that were to be deployed.
+- `template`: it renders each prompt to the same tokens as training.
+- `answers`: it answers, and neither refuses nor drops a system message.
+- `adapter`: its answers are not all equal to those of its base.
+- `training`: its answers are not further from the training answers than those of its base.
+- `stops`: its answers end by themselves, if those of its base do.
 
-The last three need the base to compare with.
+The last three need the base.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SYSTEM = {"role": "system", "content": "You answer briefly."}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParityFinding:
-    """What one check found."""
+    """The result of one check."""
 
     check: str
     state: Literal["ok", "failed", "unknown"]
@@ -53,9 +53,9 @@ class _Answer:
     text: str
     stopped: bool
     prompt_tokens: int | None = None
-    """How many the server says the prompt has."""
+    """Number of tokens of the prompt, as reported by the server."""
     prompt: tuple[int, ...] | None = None
-    """Their ids but the first, where it tells them."""
+    """IDs of the tokens except the first, if the server reports them."""
 
 
 def check_parity(
@@ -68,19 +68,21 @@ def check_parity(
     base_model: str | None = None,
     template: TrainingTemplate | None = None,
 ) -> list[ParityFinding]:
-    """Return what was found of each check.
+    """Return the result of each check.
 
     Args:
-        session: where.
-        endpoint: that the model is deployed on.
-        model: whom to ask; it needs no traffic.
-        questions: what it was trained on, some 5 to 20.
-        source: `gs://` folder that was to be deployed; "" if unknown: the template is then that of what is deployed.
-        base_model: name of the base as Google manages it; None leaves the comparisons out.
-        template: what training rendered prompts with; None takes it from the source.
+        session: the project and location.
+        endpoint: the endpoint of the model.
+        model: the model, which needs no traffic.
+        questions: some 5 to 20 examples of its training data.
+        source: `gs://` folder that was to be deployed; "" if unknown, and then the template of the deployed model is
+            used.
+        base_model: name of the base as a model that Google manages; None omits the comparisons.
+        template: the template of the training; None reads it from the source.
 
     Raises:
-        GoogleApiError: the model cannot be asked by itself, as on Google's shared endpoints, or the base cannot.
+        GoogleApiError: the model cannot be addressed individually, as on Google's shared endpoints, or the base does
+            not answer.
     """
     deployed_from = str(endpoints.get_model(session, model.model).get("artifactUri", "")) if model.model else ""
     findings = [_weights(deployed_from, source)]
@@ -106,7 +108,7 @@ def parity_check(
     template: TrainingTemplate | None = None,
     found: list[ParityFinding] | None = None,
 ) -> Check:
-    """Return what `deploy` takes as `check`; it raises GateFailedError. Findings are appended to `found`."""
+    """Return the `check` argument for `deploy`, which raises GateFailedError. Results are appended to `found`."""
 
     def check(endpoint: Endpoint, model: DeployedModel) -> None:
         findings = check_parity(
@@ -120,7 +122,7 @@ def parity_check(
 
 
 def require(findings: Sequence[ParityFinding], endpoint: Endpoint) -> None:
-    """Do nothing unless a check failed. Raises GateFailedError."""
+    """Return normally unless a check failed. Raises GateFailedError."""
     failed = [f"{item.check}: {item.message}" for item in findings if item.state == "failed"]
     if failed:
         raise GateFailedError(
@@ -141,7 +143,7 @@ def _found(check: str, message: str, *, failed: bool) -> ParityFinding:
 
 
 def _template(template: TrainingTemplate, questions: Sequence[Question], tuned: Sequence[_Answer]) -> ParityFinding:
-    """Compare the tokens of the prompts where the server tells them, else their number."""
+    """Compare the tokens of the prompts if the server reports them, otherwise their number."""
     counted = told = 0
     for question, answer in zip(questions, tuned, strict=True):
         expected = template.tokens(question.messages)
@@ -225,7 +227,7 @@ def _ask(session: Session, endpoint: Endpoint, model: DeployedModel, messages: S
     except GoogleApiError as error:
         if error.status != "INVALID_ARGUMENT":
             raise
-        # vLLM's own field may not be known there; whatever else is wrong is wrong without it too.
+        # The server may not know vLLM's own field; any other error also occurs without it.
         body = deployed.ask_deployed_model(session, endpoint, model.id, messages, **sampling)
     choice = (body.get("choices") or [{}])[0]
     text = str((choice.get("message") or {}).get("content") or "")
@@ -239,7 +241,7 @@ def _ask(session: Session, endpoint: Endpoint, model: DeployedModel, messages: S
 
 
 def _prompt(places: Any) -> tuple[int, ...] | None:
-    """Return the ids of vLLM's `prompt_logprobs` but the first; None for what has another form."""
+    """Return the IDs of vLLM's `prompt_logprobs` except the first; None for another form."""
     try:
         return tuple(int(next(iter(place))) for place in places[1:])
     except (TypeError, ValueError, StopIteration):

@@ -1,4 +1,4 @@
-"""Evaluations that were made on this machine, kept to be looked at again."""
+"""The evaluations that were made on this machine."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from runner.serving.evaluation import Evaluation
 from runner.state import state_directory
 
 KEPT = 200
-"""How many evaluations are kept for each project; older ones are deleted."""
+"""Number of stored evaluations for each project; older ones are deleted."""
 _WHOLE, _SUMMARY = ".evaluation.json", ".summary.json"
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """One of them."""
+    """A stored evaluation."""
 
     id: str
     summary: dict[str, Any]
@@ -35,7 +35,7 @@ class Past:
 
 
 def keep(environment: Environment, evaluation: Evaluation) -> str:
-    """Keep an evaluation, and return its id. Raises DiskError, ConfigurationError."""
+    """Store an evaluation, and return its ID. Raises DiskError, ConfigurationError."""
     folder = _folder(environment)
     identifier = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(evaluation.made))}-{secrets.token_hex(4)}"
     try:
@@ -44,7 +44,7 @@ def keep(environment: Environment, evaluation: Evaluation) -> str:
         raise local_files.unwritable(folder, error) from error
     body = TypeAdapter(Evaluation).dump_python(evaluation)
     local_files.replace(folder / f"{identifier}{_WHOLE}", json.dumps(body))
-    # Last: one with a summary is whole.
+    # Written last: an evaluation with a summary is complete.
     local_files.replace(folder / f"{identifier}{_SUMMARY}", json.dumps(evaluation.to_json()))
     for old in _ids(folder)[KEPT:]:
         for suffix in (_SUMMARY, _WHOLE):
@@ -53,7 +53,7 @@ def keep(environment: Environment, evaluation: Evaluation) -> str:
 
 
 def past(environment: Environment) -> list[Past]:
-    """Return the evaluations of a project, the newest first; what cannot be read is left out."""
+    """Return the evaluations of a project, newest first; unreadable ones are omitted."""
     folder = _folder(environment)
     found = []
     for identifier in _ids(folder):
@@ -65,7 +65,7 @@ def past(environment: Environment) -> list[Past]:
 
 
 def load(environment: Environment, identifier: str) -> Evaluation:
-    """Return one of them. Raises NotFoundError."""
+    """Return an evaluation. Raises NotFoundError."""
     try:
         if not _ID.fullmatch(identifier):
             raise ValueError(identifier)

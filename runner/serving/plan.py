@@ -1,4 +1,4 @@
-"""What a deployment will do and what it costs, before anything starts."""
+"""The plan and price of a deployment, before anything starts."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from runner.serving.labels import DEFAULT_IDLE_SECONDS, DEFAULT_LEASE_SECONDS, L
 from runner.serving.resources import Reach, Resources, machine_problems
 
 VLLM_IMAGE = "us-docker.pkg.dev/vertex-ai/vertex-vision-model-garden-dockers/pytorch-vllm-serve:20251205_0916_RC01"
-"""Serving container of Google's Model Garden notebooks, for endpoints that exist already."""
+"""Serving container of Google's Model Garden notebooks, for existing endpoints."""
 HOURS_PER_MONTH = 730.0
 _CUSTOM_NAME = re.compile(r"[^a-z0-9-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentPlan:
-    """What a deployment will do, and its price."""
+    """The actions of a deployment, and their price."""
 
     source: str
     """`gs://` folder of the weights."""
@@ -35,22 +35,22 @@ class DeploymentPlan:
     machine: MachineChoice | None
     """None lets the service choose; the price is then unknown."""
     usd_per_hour: float | None
-    """List price in us-central1 of all replicas that may run; None when the machine is not in the catalog.
+    """List price in us-central1 of the maximum number of replicas; None if the machine is not in the catalog.
 
-    Spot machines cost less, by how much is not published here.
+    Spot machines cost less; the catalog does not contain their prices.
     """
     price_date: str
     resources: Resources = field(default_factory=Resources)
     reach: Reach = field(default_factory=Reach)
     endpoint: str | None = None
-    """Existing endpoint to deploy to; None makes a new one."""
+    """Existing endpoint to deploy to; None creates a new one."""
     labels: dict[str, str] = field(default_factory=dict)
     lease_seconds: float | None = DEFAULT_LEASE_SECONDS
-    """How long it may live; None for ever."""
+    """Maximum age in seconds; None for no limit."""
     idle_seconds: float | None = DEFAULT_IDLE_SECONDS
-    """How long it may live without a request; None for ever."""
+    """Maximum time without a request in seconds; None for no limit."""
     percent: int = 100
-    """Share of the traffic on an existing endpoint; below 100 the models that are there stay."""
+    """Share of the traffic on an existing endpoint; with less than 100, the existing models stay."""
 
     @property
     def usd_per_day(self) -> float | None:
@@ -59,13 +59,13 @@ class DeploymentPlan:
 
     @property
     def least_usd_per_hour(self) -> float | None:
-        """Return the price of the replicas that always run: 0 where it scales to zero."""
+        """Return the price of the minimum number of replicas: 0 if it scales to zero."""
         least = 0 if self.resources.scale_to_zero is not None else self.resources.min_replicas
         return None if self.usd_per_hour is None else self.usd_per_hour * least / self.resources.max_replicas
 
     @property
     def usd_per_month(self) -> tuple[float, float] | None:
-        """Return the least and the most for 730 hours."""
+        """Return the minimum and maximum price for 730 hours."""
         if self.usd_per_hour is None or self.least_usd_per_hour is None:
             return None
         return HOURS_PER_MONTH * self.least_usd_per_hour, HOURS_PER_MONTH * self.usd_per_hour
@@ -100,14 +100,14 @@ def resolve_source(session: Session, job_or_uri: str, checkpoint: str = "final")
     """Return the `gs://` folder of the weights to deploy.
 
     Args:
-        session: where.
-        job_or_uri: id or full name of a job, or a folder, which is taken as it is.
-        checkpoint: of a job: `final`, or a number.
+        session: the project and location.
+        job_or_uri: ID or full name of a job, or a folder, which is used unchanged.
+        checkpoint: the checkpoint of a job: `final`, or a number.
 
     Raises:
-        NotFoundError: no such job, or the folder has no weights.
-        ConfigurationError: the job has no weights yet, or the address is malformed.
-        OutputTakenError: another job has written into the job's folder.
+        NotFoundError: the job does not exist, or the folder has no weights.
+        ConfigurationError: the job has no weights yet, or the address is invalid.
+        OutputTakenError: another job has written to the job's folder.
     """
     if job_or_uri.startswith("gs://"):
         uri = job_or_uri.rstrip("/")
@@ -132,7 +132,7 @@ def resolve_source(session: Session, job_or_uri: str, checkpoint: str = "final")
 
 
 def hourly_price(machine: MachineChoice | None) -> float | None:
-    """Return US dollars per hour in us-central1, None for a machine that is not in the catalog."""
+    """Return US dollars per hour in us-central1; None for a machine that is not in the catalog."""
     if machine is None:
         return None
     for known in machines():
@@ -143,7 +143,7 @@ def hourly_price(machine: MachineChoice | None) -> float | None:
 
 
 def hourly_total(deployed: Iterable[DeployedModel]) -> float | None:
-    """Return US dollars per hour of all replicas of deployed models; None if a machine's price is unknown."""
+    """Return US dollars per hour of all replicas of deployed models; None if the price of a machine is unknown."""
     prices = ((hourly_price(item.machine), max(1, item.replicas)) for item in deployed)
     return total(None if price is None else price * replicas for price, replicas in prices)
 
@@ -154,17 +154,17 @@ def choose_machine(
     accelerator_type: str | None = None,
     accelerator_count: int | None = None,
 ) -> MachineChoice | None:
-    """Return the machine given, or the catalog's for a base model; None when neither says.
+    """Return the given machine, or the catalog's machine for a base model; None if there is neither.
 
     Args:
-        base_model: id in the catalog; "" or an unknown one has no machine of its own.
-        machine_type: alone it is completed from the catalog, where each type has one accelerator.
-        accelerator_type: goes with the other two.
-        accelerator_count: goes with the other two.
+        base_model: ID in the catalog; "" or an unknown ID has no machine.
+        machine_type: if given alone, the catalog adds the accelerator, because each type has one.
+        accelerator_type: requires the other two.
+        accelerator_count: requires the other two.
 
     Raises:
-        ConfigurationError: an accelerator without a machine, an unknown machine without its accelerator, or a known one
-            with another.
+        ConfigurationError: an accelerator without a machine, an unknown machine without an accelerator, or a known
+            machine with a wrong accelerator.
     """
     if machine_type is None:
         if accelerator_type is not None or accelerator_count is not None:
@@ -202,26 +202,26 @@ def plan_deployment(
     resources: Resources | None = None,
     reach: Reach | None = None,
 ) -> DeploymentPlan:
-    """Return what `deploy` would do. Changes nothing.
+    """Return the plan for `deploy`. Changes nothing.
 
     Args:
-        session: where.
+        session: the project and location.
         job_or_uri: see `resolve_source`.
         checkpoint: see `resolve_source`.
         machine_type: see `choose_machine`.
         accelerator_type: see `choose_machine`.
         accelerator_count: see `choose_machine`.
-        display_name: of endpoint and model; "" takes the job's.
-        endpoint: id or name of an existing endpoint; None makes a new one.
-        lease_seconds: how long it may live; None for ever.
-        idle_seconds: how long it may live without a request; None for ever.
+        display_name: display name of endpoint and model; "" uses the job's.
+        endpoint: ID or name of an existing endpoint; None creates a new one.
+        lease_seconds: maximum age; None for no limit.
+        idle_seconds: maximum time without a request; None for no limit.
         percent: share of the traffic on an existing endpoint.
-        resources: replicas, scaling, spot, reservation; None is one machine on demand.
+        resources: replicas, scaling, spot, reservation; None is one on-demand machine.
         reach: who can reach a new endpoint; None is the service's default.
 
     Raises:
-        NotFoundError, ConfigurationError: see `resolve_source` and `choose_machine`; or the endpoint does not exist,
-            an existing endpoint is to get a model without a known machine, or what was asked for does not go together.
+        NotFoundError, ConfigurationError: see `resolve_source` and `choose_machine`; or the endpoint does not exist, a
+        model for an existing endpoint has no known machine, or the arguments contradict each other.
     """
     resources, reach = resources or Resources(), reach or Reach()
     given, problems = None, list[str]()
@@ -265,7 +265,7 @@ def plan_deployment(
 
 
 def _recommended(session: Session, source: str) -> MachineChoice | None:
-    """Return the machine that the service recommends for the weights; None where it has nothing to say."""
+    """Return the machine that the service recommends for the weights; None if it recommends none."""
     try:
         return next(iter(endpoints.recommend_machines(session, source)), None)
     except GoogleApiError:

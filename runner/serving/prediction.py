@@ -1,4 +1,4 @@
-"""Ask a deployed model by its id, its display name or the environment's default."""
+"""Ask a deployed model, by its ID, its display name or the environment's default."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def instances_of(
     """Return an instance for each prompt.
 
     Args:
-        prompts: texts.
-        images: pictures for every prompt, as `image_part` takes them; an instance is then a chat, since prompts
-            themselves have no place for them.
+        prompts: the texts.
+        images: images for every prompt, as for `image_part`; an instance is then a chat, because prompts cannot contain
+            images.
         repeat_prompt: let the service put the prompt before each text.
-        sampling: `max_tokens`, `temperature`, …; None is left out.
+        sampling: `max_tokens`, `temperature`, …; None values are omitted.
 
     Raises:
-        ConfigurationError: a picture cannot be read.
+        ConfigurationError: an image cannot be read.
     """
     options = {key: value for key, value in sampling.items() if value is not None}
     if not images:
@@ -43,7 +43,7 @@ def instances_of(
 
 
 def text_of(prediction: Any) -> str:
-    """Return the text of a prediction: itself, that of a chat answer, or JSON."""
+    """Return the text of a prediction: the prediction itself, the text of a chat answer, or JSON."""
     if isinstance(prediction, str):
         return prediction
     try:
@@ -53,11 +53,11 @@ def text_of(prediction: Any) -> str:
 
 
 def why_empty(prediction: Any, instance: Mapping[str, Any]) -> str:
-    """Return the likeliest reason that an answer has no text.
+    """Return the most likely reason why an answer has no text.
 
     Args:
         prediction: the answer.
-        instance: what was sent.
+        instance: the request.
     """
     try:
         reason = prediction["choices"][0].get("finish_reason")

@@ -1,4 +1,4 @@
-"""Examples of a dataset as questions to a model, with the answers that they have."""
+"""Examples of a dataset as questions to a model, with their answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runner.wording import counted
 
 
 def read_questions(path: Path, *, slice_by: str | None = None, limit: int | None = None) -> list[Question]:
-    """Return the examples that end in a text to compare with. Raises DatasetError, ConfigurationError."""
+    """Return the examples that end with a text to compare with. Raises DatasetError, ConfigurationError."""
     with plain_examples(path) as plain:
         return _questions(path, plain, slice_by, limit)
 
@@ -44,7 +44,7 @@ def _questions(path: Path, plain: Path, slice_by: str | None, limit: int | None)
 
 
 def _labels(path: Path, key: str) -> dict[int, str]:
-    """Return the value of a key by line. Raises ConfigurationError where no line has it."""
+    """Return the value of a key by line. Raises ConfigurationError if no line has it."""
     labels: dict[int, str] = {}
     with path.open("rb") as stream:
         for number, raw in enumerate(stream, 1):
@@ -60,7 +60,7 @@ def _labels(path: Path, key: str) -> dict[int, str]:
 
 
 def _message(message: Message) -> Mapping[str, Any]:
-    """Return a message as chat completions take it."""
+    """Return a message in the form of chat completions."""
     if all(isinstance(part, TextPart) for part in message.parts):
         return {"role": message.role, "content": message.text}
     parts = [

@@ -1,4 +1,4 @@
-"""Finish or undo deployments whose process is gone, and undo those that failed."""
+"""Complete or undo deployments whose process has ended, and undo failed ones."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from runner.serving.shares import with_share, without
 from runner.waiting import waiting
 
 SETTLE_SECONDS = 60.0
-"""How long after an unanswered request its effect may still appear."""
+"""Time after an unanswered request in which its effect can still appear."""
 
 Outcome = Literal["removed", "finished", "pending", "nothing"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """What became of a deployment whose process is gone."""
+    """The result for a deployment whose process has ended."""
 
     record: DeploymentRecord
     outcome: Outcome
@@ -35,7 +35,10 @@ class Recovered:
 
 
 def abandoned_records(session: Session) -> list[DeploymentRecord]:
-    """Return the deployments of this location, begun on this machine, whose process is gone. Changes nothing."""
+    """Return the deployments of this location that started on this machine and whose process has ended.
+
+    Changes nothing.
+    """
     with journal.abandoned(session.environment.parent) as entries:
         return [entry.record for entry in entries]
 
@@ -48,16 +51,17 @@ def recover(
     settle: float | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> list[Recovered]:
-    """Deal with every deployment of this location whose process is gone.
+    """Complete or undo every deployment of this location whose process has ended.
 
-    What had not come to serve is removed; what serves, or is wanted though nobody waited, is finished: labelled, and
-    the models that it replaces are taken off.
+    Deployments whose model does not serve are removed. Those whose model serves, or that were started without waiting,
+    are completed: they get labels, and the models that they replace are undeployed.
 
     Args:
-        session: where.
-        timeout: seconds to wait for a deployment that the service still works on.
-        poll: seconds between two looks.
-        settle: a deployment younger than this of which nothing is found is kept in mind; None is SETTLE_SECONDS.
+        session: the project and location.
+        timeout: seconds to wait for a running deployment of the service.
+        poll: seconds between two polls.
+        settle: a deployment that is younger than this and has no resources stays in the journal; None uses
+            SETTLE_SECONDS.
         progress: called with a line for each.
     """
     settle = SETTLE_SECONDS if settle is None else settle
@@ -82,7 +86,7 @@ def _recover_one(session: Session, entry: JournalEntry, timeout: float, poll: fl
     if record.phase == "begun":
         return "nothing"
     if record.phase == "handed over" and record.operation:
-        # Asked before what serves: of a deployment that ends between the two, the model is seen and stays.
+        # Read before the serving models: if a deployment ends in between, its model is seen and stays.
         try:
             if not operations.get(session, record.operation).get("done"):
                 return "pending"
@@ -100,7 +104,7 @@ def _recover_one(session: Session, entry: JournalEntry, timeout: float, poll: fl
 
 
 def roll_forward(session: Session, record: DeploymentRecord) -> None:
-    """Label a model that serves, give it its traffic and take off those that it replaces, unless it has gone since."""
+    """Label a serving model, give it its traffic, and undeploy those that it replaces, unless it was removed since."""
     try:
         endpoint = label(session, record)
     except NotFoundError as error:
@@ -119,7 +123,7 @@ def roll_forward(session: Session, record: DeploymentRecord) -> None:
 
 
 def retire(session: Session, record: DeploymentRecord, progress: Callable[[str], None] | None = None) -> None:
-    """Take off the models that a deployment replaces, and delete them; what is gone already is."""
+    """Undeploy the models that a deployment replaces, and delete them; missing ones are ignored."""
     for item in record.replaces:
         if progress:
             progress(f"undeploying the earlier {item}")
@@ -133,16 +137,16 @@ def retire(session: Session, record: DeploymentRecord, progress: Callable[[str],
 
 
 def removed(session: Session, ask: Callable[[], str], name: str, *, timeout: float) -> bool:
-    """Ask for a removal and wait for it; False if what was to be removed was gone already.
+    """Request a removal and wait for it; return False if the resource did not exist.
 
     Args:
-        session: where.
-        ask: asks, and returns the operation's name.
-        name: full name of what is to be removed.
+        session: the project and location.
+        ask: sends the request, and returns the operation's name.
+        name: full name of the resource.
         timeout: seconds to wait.
 
     Raises:
-        GoogleApiError: the service says that it is not there, and lists it all the same.
+        GoogleApiError: the service reports that the resource does not exist, but lists it.
     """
     try:
         operation = ask()
@@ -155,7 +159,7 @@ def removed(session: Session, ask: Callable[[], str], name: str, *, timeout: flo
 
 
 def listed(session: Session, names: Sequence[str]) -> list[str]:
-    """Return those endpoints, models and deployed models that the service lists; by full names."""
+    """Return those endpoints, models and deployed models that the service lists, by their full names."""
     every = endpoints.list_endpoints(session)
     there = {bare_name(item.name) for item in every} | {bare_name(item.name) for item in deployed.list_models(session)}
     there |= {f"{bare_name(item.name)}/deployedModels/{one.id}" for item in every for one in item.deployed_models}
@@ -163,7 +167,10 @@ def listed(session: Session, names: Sequence[str]) -> list[str]:
 
 
 def take_off(session: Session, endpoint: str, deployed_model: str, timeout: float = 900.0) -> None:
-    """Undeploy one model; its traffic goes to the busiest of those that stay. Nothing happens if it is gone."""
+    """Undeploy one model.
+
+    The remaining model with most traffic gets its traffic. Does nothing if it is not deployed.
+    """
     now = endpoints.get_endpoint(session, endpoint)
     staying = [item.id for item in now.deployed_models]
     if deployed_model not in staying:
@@ -174,7 +181,7 @@ def take_off(session: Session, endpoint: str, deployed_model: str, timeout: floa
 
 
 def label(session: Session, record: DeploymentRecord) -> Endpoint:
-    """Write the labels of a deployment on its model, and on its endpoint if it made that; return the endpoint."""
+    """Write a deployment's labels to its model, and to its endpoint if it created that; return the endpoint."""
     endpoint = endpoints.get_endpoint(session, record.endpoint)
     for item in endpoint.deployed_models:
         if item.model and (record.own_endpoint or item.id == record.deployed_model):
@@ -186,20 +193,20 @@ def label(session: Session, record: DeploymentRecord) -> Endpoint:
 
 
 def undo(session: Session, record: DeploymentRecord, *, timeout: float, poll: float = 2.0, unsent: bool = True) -> bool:
-    """Remove what a deployment made, waiting for what the service still works on.
+    """Remove the resources of a deployment, and wait for operations of the service.
 
     Args:
-        session: where.
-        record: names everything that it may have made.
+        session: the project and location.
+        record: names all resources that it may have created.
         timeout: seconds.
-        poll: seconds between two looks.
-        unsent: nothing found means that there is nothing; else a request may still take effect.
+        poll: seconds between two polls.
+        unsent: whether missing resources prove that there are none; otherwise, a request may still take effect.
 
     Returns:
         Whether nothing is left.
     """
     deadline = time.monotonic() + timeout
-    # A new endpoint and its model do not appear in one instant: where only one was seen, the other may be on its way.
+    # A new endpoint and its model do not appear at the same time: if there is only one of them, the other may follow.
     missing = {"endpoint", "model"} if record.own_endpoint else {"model"}
     while True:
         endpoint, model = _find(session, record)
@@ -216,7 +223,7 @@ def undo(session: Session, record: DeploymentRecord, *, timeout: float, poll: fl
 
 
 def _find(session: Session, record: DeploymentRecord) -> tuple[Endpoint | None, bool]:
-    """Return the endpoint as far as it is the deployment's doing, and whether its model is there."""
+    """Return the endpoint as far as the deployment changed it, and whether its model is there."""
     endpoint = deployed.endpoint_there(session, record.endpoint)
     if (
         endpoint
@@ -233,7 +240,7 @@ def _serves(session: Session, record: DeploymentRecord) -> bool:
 
 
 def _is_pending(session: Session, record: DeploymentRecord) -> bool | None:
-    """Tell whether the service still works on the deployment; None where nobody knows."""
+    """Return whether the service is still working on the deployment; None if unknown."""
     try:
         if not record.own_endpoint:
             return bool(deployed.unfinished_operations(session, record.endpoint))
@@ -243,7 +250,7 @@ def _is_pending(session: Session, record: DeploymentRecord) -> bool | None:
 
 
 def _remove(session: Session, record: DeploymentRecord, endpoint: Endpoint | None) -> bool:
-    """Undeploy and delete; return False where something is still being deployed."""
+    """Undeploy and delete; return False if a deployment is still running."""
     try:
         if endpoint is not None:
             for item in endpoint.deployed_models:
@@ -275,7 +282,7 @@ def _undeploy(session: Session, record: DeploymentRecord, deployed_model: str) -
 
 
 def is_ours(session: Session, endpoint: Endpoint, item: DeployedModel) -> bool:
-    """Tell whether this tool deployed a model: by the deployment's, the endpoint's or the model's label."""
+    """Return whether this tool deployed a model: by the label of the deployment, the endpoint or the model."""
     if managed(item.labels) or managed(endpoint.labels):
         return True
     if not item.model:

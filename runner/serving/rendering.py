@@ -1,4 +1,4 @@
-"""The prompts that training made of messages: by the checkpoint's own tokenizer and chat template."""
+"""Render messages to prompts as in training, with the checkpoint's own tokenizer and chat template."""
 
 from __future__ import annotations
 
@@ -17,20 +17,23 @@ _FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
 class TrainingTemplate:
-    """Renders messages as training did.
+    """Renders messages as in training.
 
     Args:
         directory: a Hugging Face folder with `tokenizer.json` and a chat template.
 
     Raises:
-        ConfigurationError: a file is missing or broken; EngineMissingError: the extra `data` is not installed.
+        ConfigurationError: a file is missing or damaged; EngineMissingError: the extra `data` is not installed.
     """
 
     def __init__(self, directory: Path) -> None:
         self._tokenizer = TokenizerCounter(directory)
 
     def tokens(self, messages: Sequence[Mapping[str, Any]]) -> list[int] | None:
-        """Return the ids of a prompt that an answer follows; None for pictures, and for what it refuses."""
+        """Return the token IDs of a prompt before an answer.
+
+        None for images, and for messages that the template refuses.
+        """
         texts = [{"role": message.get("role"), "content": message.get("content")} for message in messages]
         if not texts or not all(isinstance(message["content"], str) for message in texts):
             return None
@@ -42,7 +45,7 @@ class TrainingTemplate:
 
 
 def training_template(session: Session, source: str) -> tuple[TrainingTemplate | None, str]:
-    """Return the template of the weights in a `gs://` folder, or why it cannot be had.
+    """Return the template of the weights in a `gs://` folder, or the reason why it is not available.
 
     Raises:
         GoogleApiError, UnreachableError: the storage does not answer.

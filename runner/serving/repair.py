@@ -1,7 +1,7 @@
-"""Mend what this tool remembers where it has been damaged: files of this machine, records in the contract bucket.
+"""Repair damaged state of this tool: files of this machine, and records in the contract bucket.
 
-Nothing is deleted: what cannot be read is set aside under another name. What it said is found again from the service,
-by labels, by the claim in an output folder, or by the names of what deployments make.
+Nothing is deleted: damaged data is moved to another name. Its information comes from the service again: from labels,
+from the claim in an output folder, or from the names of resources of deployments.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from runner.wording import counted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Damage:
-    """One thing that cannot be used as it is."""
+    """A damaged piece of state."""
 
     resource: str
     """Path of a file, or name of a record."""
     problem: str
     remedy: str
-    """What `mend` does."""
+    """The action of `mend`."""
     mend: Callable[[], str]
-    """Does it and returns what came of it. Raises RunnerError."""
+    """Repairs it and returns the result. Raises RunnerError."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form."""
@@ -61,11 +61,11 @@ def local_damages() -> list[Damage]:
 
 
 def cloud_damages(session: Session) -> list[Damage]:
-    """Return the damaged records, and those with several jobs of which none is chosen. Changes nothing.
+    """Return the damaged records, and those with several jobs of which none is selected. Changes nothing.
 
     Raises:
         ConfigurationError: no contract bucket is configured.
-        GoogleApiError, UnreachableError: it cannot be read.
+        GoogleApiError, UnreachableError: the bucket cannot be read.
     """
     records = StateLedger(session)
     found = []

@@ -1,4 +1,4 @@
-"""How many machines serve a model, of which kind, and who can reach it: checked here, before the service is asked."""
+"""The number and type of machines that serve a model, and who can reach it; checked before a request is sent."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ METRICS = {
     "gpu": "aiplatform.googleapis.com/prediction/online/accelerator/duty_cycle",
     "requests": "aiplatform.googleapis.com/prediction/online/request_count",
 }
-"""What replicas can follow (AutoscalingMetricSpec)."""
+"""Metrics that replicas can follow (AutoscalingMetricSpec)."""
 SHORTEST_IDLE_SECONDS = 300.0
 LONGEST_IDLE_SECONDS = 28800.0
-"""Bounds of DedicatedResources.ScaleToZeroSpec."""
+"""Limits of DedicatedResources.ScaleToZeroSpec."""
 _RESERVATION = re.compile(r"projects/[^/]+/zones/[^/]+/reservations/[^/]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What a deployment runs on besides its machine type. The default is one machine on demand, all the time."""
+    """The resources of a deployment besides its machine type. The default is one on-demand machine without scaling."""
 
     min_replicas: int = 1
     max_replicas: int = 1
     autoscale: tuple[tuple[str, int], ...] = ()
-    """Metric of METRICS and its target: per cent, or requests a minute."""
+    """Metric of METRICS and its target: percent, or requests per minute."""
     spot: bool = False
-    """Cheaper machines that may be taken away at any time."""
+    """Cheaper machines that can be preempted at any time."""
     reservation: str | None = None
     """`any`, `none`, or `projects/P/zones/Z/reservations/R`."""
     scale_to_zero: float | None = None
-    """Seconds without a request after which no machine is left; None keeps the least."""
+    """Seconds without a request after which there are no replicas; None keeps the minimum."""
 
     def problems(self, machine: MachineChoice | None) -> list[str]:
-        """Return what does not go together, in words."""
+        """Describe contradictory settings."""
         found = [*self._replica_problems(), *self._autoscale_problems(machine)]
         if self.spot and self.reservation not in (None, "none"):
             found.append("Spot VMs do not use reservations: omit --spot or --reservation")
@@ -78,7 +78,7 @@ class Resources:
         return list(dict.fromkeys(found))
 
     def body(self) -> dict[str, Any]:
-        """Return the API's DedicatedResources, without the machine."""
+        """Return the API's DedicatedResources without the machine."""
         least = 0 if self.scale_to_zero is not None else self.min_replicas
         body: dict[str, Any] = {"minReplicaCount": least, "maxReplicaCount": self.max_replicas}
         if self.autoscale:
@@ -93,7 +93,7 @@ class Resources:
         return body
 
     def affinity(self) -> dict[str, Any]:
-        """Return the API's ReservationAffinity; {} leaves it to the service."""
+        """Return the API's ReservationAffinity; {} for the service's default."""
         if self.reservation is None:
             return {}
         if self.reservation in ("any", "none"):
@@ -113,10 +113,10 @@ class Reach:
     access: Access = "default"
     """`shared` and `dedicated` are public; `private` is Private Service Connect; the default is the service's own."""
     projects: tuple[str, ...] = ()
-    """Projects that may connect to a private endpoint."""
+    """Projects that can connect to a private endpoint."""
 
     def problems(self, existing: str | None) -> list[str]:
-        """Return what does not go together, in words. `existing` is the endpoint that is deployed to."""
+        """Describe contradictory settings. `existing` is the endpoint to deploy to."""
         if self.access == "default":
             return []
         if existing:
@@ -126,7 +126,7 @@ class Reach:
         return []
 
     def body(self) -> dict[str, Any]:
-        """Return what it adds to the API's EndpointConfig."""
+        """Return the additional fields of the API's EndpointConfig."""
         if self.access == "private":
             return {
                 "privateServiceConnectConfig": {
@@ -141,7 +141,7 @@ class Reach:
 
 
 def machine_problems(machine: MachineChoice | None) -> list[str]:
-    """Return what is wrong with a machine and its accelerators; machines that the catalog does not know pass."""
+    """Return the errors of a machine and its accelerators; machines that are not in the catalog are accepted."""
     if machine is None:
         return []
     fitting = [known for known in machines() if known.machine_type == machine.machine_type]

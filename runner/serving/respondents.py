@@ -1,4 +1,4 @@
-"""Who answers questions: an endpoint, one model of it, or a model that Google manages."""
+"""Models that answer questions: those of an endpoint, one of them, or a model that Google manages."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from runner.serving.listing import describe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Respondent:
-    """Who answers."""
+    """A model or endpoint that answers."""
 
     name: str
     endpoint: Endpoint | None = None
     model: str | None = None
-    """Model that Google manages."""
+    """A model that Google manages."""
     deployed_model: str = ""
-    """Id of the one model of the endpoint that is asked, whatever its traffic; "" for whom the traffic falls on."""
+    """ID of one model of the endpoint, regardless of its traffic; "" selects a model by the traffic."""
     usd_per_hour: float | None = None
 
     def chat(self, session: Session, messages: Sequence[Mapping[str, Any]], **fields: Any) -> ChatAnswer:
-        """Return the answer to a conversation, which is asked for again after failures that pass.
+        """Return the answer to a conversation, with retries after temporary failures.
 
         Args:
-            session: where.
+            session: the project and location.
             messages: the conversation.
             fields: `max_tokens`, `temperature`, …
 
         Raises:
-            GoogleApiError, UnreachableError: it does not answer.
+            GoogleApiError, UnreachableError: the model does not answer.
         """
 
         def ask() -> ChatAnswer:
@@ -43,12 +43,12 @@ class Respondent:
                 session, endpoint=self.endpoint, model=self.model, messages=messages, stream=False, **fields
             )
 
-        # A question may be asked again: an answer changes nothing.
+        # A question can be repeated, because an answer changes nothing.
         return call("chat.completions", self.name, ask, idempotent=True)
 
 
 def respondent(session: Session, endpoint: str | Endpoint | None, model: str | None = None) -> Respondent:
-    """Return who answers: a model that Google manages, else an endpoint. Raises NotFoundError, ConfigurationError."""
+    """Return the model that Google manages, or the endpoint. Raises NotFoundError, ConfigurationError."""
     if model is not None:
         return Respondent(name=model, model=model)
     found = endpoint if isinstance(endpoint, Endpoint) else resolve_endpoint(session, endpoint)

@@ -1,4 +1,4 @@
-"""The steps of one deployment, each in the journal before the next begins."""
+"""The steps of one deployment; each is written to the journal before the next one begins."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from runner.serving.shares import with_share
 from runner.waiting import looks
 
 Check = Callable[[Endpoint, DeployedModel], None]
-"""Looks at a deployed model before it gets traffic; raises RunnerError to keep it from getting any."""
+"""Checks a deployed model before it gets traffic; raises RunnerError to refuse the traffic."""
 
 
 TELL_SECONDS = 60.0
-"""How often a wait says that it still waits."""
+"""Interval of messages during a wait."""
 
 
 class Saga:
@@ -47,14 +47,14 @@ class Saga:
         self.poll = poll
         self.tell = tell
         self.lookup = lookup
-        """Seconds for which the endpoint of a lost answer is looked for."""
+        """Seconds for which the endpoint is searched after a lost response."""
         self.undo_within = undo_within
         """Seconds that a failed deployment waits for its own removal."""
         self._stage = ""
         self._silent_until = 0.0
 
     def send(self) -> str:
-        """Ask for the deployment and return its operation; "" when the answer was lost and the endpoint is there."""
+        """Request the deployment and return its operation; "" if the response was lost and the endpoint exists."""
         operation = self._to_new_endpoint() if self.record.own_endpoint else self._to_existing_endpoint()
         self.entry.mark("accepted", operation)
         return operation
@@ -82,7 +82,7 @@ class Saga:
             return ""
 
     def _to_existing_endpoint(self) -> str:
-        """Upload a Model and deploy it, without traffic yet."""
+        """Upload a Model and deploy it without traffic."""
         plan, record = self.plan, self.record
         if plan.machine is None:
             raise ValueError("a plan for an existing endpoint has a machine")
@@ -131,7 +131,7 @@ class Saga:
         )
 
     def _report(self, waited: float, stage: str) -> None:
-        """Tell a stage when it begins, and each minute that nothing else is told."""
+        """Report the start of a phase, and each minute in which nothing else is reported."""
         if stage != self._stage:
             self._stage = stage
             self.tell(f"{stage.lower().replace('_', ' ')}")
@@ -142,7 +142,7 @@ class Saga:
         self._silent_until = waited + TELL_SECONDS
 
     def undo(self, error: RunnerError) -> None:
-        """Remove what was made; what cannot be removed now stays in the journal."""
+        """Remove the created resources; those that cannot be removed now stay in the journal."""
         self.tell("removing what the failed deployment left")
         try:
             done = recovery.undo(
@@ -150,7 +150,7 @@ class Saga:
                 self.record,
                 timeout=self.undo_within,
                 poll=min(self.poll, 2.0),
-                # An operation that ended in an error has ended: nothing of it is still to come.
+                # An operation that ended with an error has no further effects.
                 unsent=operations.ended_badly(error) or not failures.maybe_sent(error),
             )
         except RunnerError:
@@ -161,7 +161,7 @@ class Saga:
             self.tell("some of it could not be removed yet; run `runner leaks --clean` later")
 
     def finish(self, check: Check | None) -> Endpoint:
-        """Label the model, look at it, give it its traffic and take off those that it replaces."""
+        """Label the model, check it, give it its traffic, and undeploy those that it replaces."""
         session, record = self.session, self.record
         try:
             endpoint = recovery.label(session, record)
@@ -176,7 +176,7 @@ class Saga:
         except RunnerError as error:
             self.undo(error)
             raise
-        # From here on it is finished, not undone, should this process end.
+        # From here on, it is completed instead of undone if this process ends.
         try:
             self.entry.mark("deployed")
         except RunnerError as error:
@@ -190,7 +190,7 @@ class Saga:
         return dataclasses.replace(endpoint, deployed_models=staying, traffic={model.id: endpoint.traffic[model.id]})
 
     def _model(self, endpoint: Endpoint) -> DeployedModel:
-        """Return what was deployed. Raises GoogleApiError: it is not on the endpoint."""
+        """Return the deployed model. Raises GoogleApiError if it is not on the endpoint."""
         record = self.record
         for item in endpoint.deployed_models:
             if record.own_endpoint or item.id == record.deployed_model:
@@ -200,7 +200,10 @@ class Saga:
         )
 
     def _look(self, check: Check, endpoint: Endpoint, model: DeployedModel) -> None:
-        """Run a check while the model has no traffic. Raises _KeptError: the model stays, to be looked at, without."""
+        """Run a check while the model has no traffic.
+
+        Raises _KeptError: the model stays without traffic for inspection.
+        """
         if self.record.own_endpoint:
             deployed.set_traffic(self.session, endpoint.name, {})
         self.tell("checking the model before it gets traffic")

@@ -1,4 +1,4 @@
-"""A limit on what all endpoints together may cost by the hour. Fails closed: what has no price is above it."""
+"""A limit for the hourly cost of all endpoints together. A model without a known price exceeds every limit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VARIABLE = "RUNNER_MAX_HOURLY_COST"
 
 
 def hourly_limit() -> float | None:
-    """Return the limit that RUNNER_MAX_HOURLY_COST sets; None without one. Raises ConfigurationError."""
+    """Return the limit in RUNNER_MAX_HOURLY_COST; None if it is not set. Raises ConfigurationError."""
     text = os.environ.get(VARIABLE)
     try:
         return dollars_of(text) if text else None
@@ -23,12 +23,12 @@ def hourly_limit() -> float | None:
 
 
 def check_hourly_limit(session: Session, plan: DeploymentPlan, limit: float | None) -> None:
-    """Do nothing if a plan and everything that is deployed in the location stay within `limit` dollars an hour.
+    """Return normally if a plan and all deployed models of the location cost at most `limit` dollars per hour.
 
-    Models of others count too, since they are on the same bill. None is no limit.
+    Models of other tools count too, because they are on the same bill. None is no limit.
 
     Raises:
-        CostRefusedError: they do not, or a price is unknown.
+        CostRefusedError: they cost more, or a price is unknown.
     """
     if limit is None:
         return

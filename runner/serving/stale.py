@@ -1,8 +1,8 @@
-"""What lies in buckets and is no longer used: datasets that were uploaded for jobs, their images, and checkpoints.
+"""Unused objects in buckets: datasets that were uploaded for jobs, their images, and checkpoints.
 
-Only what this tool made is looked at: objects whose metadata says that it uploaded them, and the intermediate
-checkpoints of jobs with its label. `final/` is never touched, nor what a model, an endpoint or a job that has not ended
-names, nor an object that came into a checkpoint's folder after its job had ended.
+Only objects of this tool count: those whose metadata says that it uploaded them, and the intermediate checkpoints of
+jobs with its label. `final/` is never deleted, and neither are objects that a model, an endpoint or an unfinished job
+uses, or that were added to a checkpoint's folder after its job had ended.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from runner.serving.stored import cost
 from runner.wording import counted
 
 STALE_SECONDS = 30 * 86400.0
-"""How old something stored must be to count."""
+"""Minimum age of a stored object."""
 _DATASETS = "datasets/"
-"""Where datasets go in their bucket; images lie below it too (`stale_images`)."""
+"""Folder of datasets in their bucket, which also contains images (`stale_images`)."""
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]+)/")
 
 
@@ -42,14 +42,14 @@ def find_stale(
     note: Callable[[str], None] | None = None,
     read_all: bool = False,
 ) -> list[Leak]:
-    """Return what is stored and not wanted any more, dearest first. Changes nothing.
+    """Return the stored objects that are no longer used, most expensive first. Changes nothing.
 
     Args:
-        session: where; of other locations only the jobs that have not ended are seen.
-        older_than: seconds since it was written, or since its job ended.
-        now: seconds since 1970; None is the service's clock.
-        note: called with a line for each bucket that cannot be read, and where images are not looked at.
-        read_all: read all datasets to find images that none names, though it is more than a GiB.
+        session: the project and location; from other locations, only unfinished jobs are read.
+        older_than: seconds since an object was written, or since its job ended.
+        now: seconds since 1970; None uses the service's clock.
+        note: called with a line for each bucket that cannot be read, and if images are not checked.
+        read_all: read all datasets to find unused images, even if this is more than a GiB.
     """
     jobs = fleet.all_jobs(session)
     moment = session.now() if now is None else now
@@ -87,9 +87,9 @@ def clean(
 def remove(
     session: Session, leaks: Sequence[Leak], *, progress: Callable[[str], None] | None = None
 ) -> tuple[list[str], list[str]]:
-    """Delete stored leaks, in the version that was seen; return what was deleted, and what could not be and why.
+    """Delete stored leaks in the version that was found; return the deleted ones, and the others with the reasons.
 
-    What is named by a model, an endpoint or a job by now stays.
+    Objects that a model, an endpoint or a job uses now are kept.
     """
     wanted = _Wanted(session, fleet.all_jobs(session), float("inf"))
     removed: list[str] = []
@@ -118,12 +118,12 @@ def remove(
 
 
 class _Wanted:
-    """What models, endpoints and jobs name."""
+    """The addresses that models, endpoints and jobs use."""
 
     def __init__(self, session: Session, jobs: Sequence[TuningJob], recent: float) -> None:
-        """Read it.
+        """Read the addresses.
 
-        Jobs that have not ended count, of other locations too, and those of `jobs` that ended after `recent`, in
+        Unfinished jobs count, including those of other locations, and those of `jobs` that ended after `recent`, in
         seconds since 1970.
         """
         self.running = [*(job for job in jobs if not job.ended), *fleet.unended_elsewhere(session)]
@@ -141,12 +141,12 @@ class _Wanted:
         self._text = json.dumps(documents) + self._running
 
     def names(self, uri: str) -> bool:
-        """Tell whether an address, or something below it, is named."""
+        """Return whether an address, or an address below it, is used."""
         plain = json.dumps(uri)[1:-1]
         return uri in self.datasets or re.search(re.escape(plain) + r"(?![\w.-])", self._text) is not None
 
     def continues(self, job: TuningJob) -> bool:
-        """Tell whether a job that has not ended goes on from this one's model."""
+        """Return whether an unfinished job continues from this job's model."""
         return bool(job.tuned_model) and job.tuned_model.split("@", 1)[0] in self._running
 
 
@@ -158,7 +158,7 @@ def _staging(
     note: Callable[[str], None] | None,
     read_all: bool,
 ) -> list[Leak]:
-    """Return the datasets that no job names, and the images that no other dataset names."""
+    """Return the datasets that no job uses, and the images that no other dataset uses."""
     bucket = session.environment.datasets_bucket
     if not bucket:
         return []
@@ -194,7 +194,7 @@ def _staging(
 
 
 def _named_images(session: Session, wanted: _Wanted, leaks: Sequence[Leak]) -> tuple[set[str], str]:
-    """Return which of these images a dataset names by now, and why that cannot be told: then all count as named."""
+    """Return which of these images a dataset uses now, and an error if this is unknown; then all count as used."""
     every = {leak.resource for leak in leaks}
     items = [
         ObjectInfo(uri=uri, size=0, crc32c="", generation=0, metadata=dict(storage.STAGED)) for uri in sorted(every)
@@ -256,5 +256,5 @@ def _leak(kind: Kind, uri: str, items: Sequence[ObjectInfo], now: float, since: 
 
 
 def _ended_before(job: TuningJob, moment: float) -> bool:
-    """Tell whether a job had ended by then; one without a time has not."""
+    """Return whether a job had ended by this time; a job without an end time had not."""
     return job.ended and job.end_time is not None and job.end_time.timestamp() < moment

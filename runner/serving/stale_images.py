@@ -1,4 +1,4 @@
-"""Uploaded images that no dataset names any more. Datasets are read in pieces of a mebibyte, whatever their size."""
+"""Uploaded images that no dataset uses any more. Datasets of any size are read in pieces of one mebibyte."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from runner.gcp.session import Session
 from runner.gcp.storage import ObjectInfo, each_object
 
 READ_BYTES = 2**30
-"""Datasets together larger than this are read only when asked for."""
+"""If all datasets together are larger than this, they are read only on request."""
 IMAGES_FOLDER = "/images/"
 _CHUNK = 1 << 20
 _NAME = re.compile(rb"[0-9a-f]{32}\.(?:jpg|png|webp)")
-"""As `runner.datasets.images.uploads` names what it uploads: by its content."""
+"""The name that `runner.datasets.images.uploads` gives to an image, which depends on its contents."""
 _SUFFIX = re.compile(rb"\.(?:jpg|png|webp)")
-"""Looked for first: a search that begins with one fixed character is several times faster."""
+"""Searched first: a search that starts with one fixed character is several times faster."""
 _ESCAPED = re.compile(rb"\\u00([2-7][0-9a-fA-F])")
 _OVERLAP = 6 * 40
-"""A name of which every character is escaped."""
+"""A name with every character escaped."""
 
 
 class UnknownNamesError(RunnerError):
-    """It is not known which images datasets name: one cannot be read, or they are too large to be read unasked."""
+    """The used images are unknown: a dataset cannot be read, or the datasets are too large to read by default."""
 
 
 def is_image(item: ObjectInfo) -> bool:
-    """Tell whether an object is an image that this tool uploaded for a dataset."""
+    """Return whether an object is an image that this tool uploaded for a dataset."""
     name = item.uri.rsplit("/", 1)[-1].encode()
     ours = storage.STAGED.items() <= item.metadata.items()
     return ours and IMAGES_FOLDER in item.uri and _NAME.fullmatch(name) is not None
@@ -43,19 +43,19 @@ def unnamed(
     unwanted: Collection[str],
     read_all: bool = False,
 ) -> list[ObjectInfo]:
-    """Return the images that no dataset names. Without any image, nothing is read.
+    """Return the images that no dataset uses. Reads nothing if there are no images.
 
-    An image counts as named wherever its file name occurs, whichever folder is named before it.
+    An image counts as used if its file name occurs anywhere, with any folder.
 
     Args:
-        session: its datasets bucket is looked through: all that lies there, but images, is a dataset.
+        session: determines the datasets bucket, in which all objects except images are datasets.
         images: see `is_image`.
         datasets: addresses of further datasets, in any bucket.
         unwanted: addresses of datasets that do not count.
-        read_all: read more than `READ_BYTES` if there is more.
+        read_all: read more than `READ_BYTES` if necessary.
 
     Raises:
-        UnknownNamesError: it cannot be told.
+        UnknownNamesError: the result is unknown.
         GoogleApiError, UnreachableError: the bucket cannot be listed.
     """
     left: dict[bytes, list[ObjectInfo]] = {}

@@ -1,6 +1,6 @@
-"""What stands in for a base model, for messages: the emulator tunes and serves small models under large names.
+"""Stand-ins for base models, for messages: the emulator tunes and serves small models under the names of large ones.
 
-`stand-in.json` lies beside the weights of a stand-in and beside everything that was tuned from one.
+`stand-in.json` is beside the weights of a stand-in, and beside all weights that were tuned from one.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from runner.json_text import parsed
 
 CARD = "stand-in.json"
 _ARCHITECTURES = {"llama3": ("llama",), "llama4": ("llama4",), "gemma3": ("gemma3",), "qwen3": ("qwen3",)}
-"""How `model_type` of each family's config.json begins."""
+"""Prefix of `model_type` in the config.json of each family."""
 _SIZE = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)b(?![a-z])", re.IGNORECASE)
 _TOLERANCE = 1.6
-"""A model that is called 8B has 8.03 billion parameters, one that is called 1B 1.24."""
+"""Tolerance for sizes in names: a model that is called 8B has 8.03 billion parameters, one that is called 1B 1.24."""
 _SMALLEST = 1e9
-"""Parameters of the smallest model that the service tunes, Llama 3.2 1B: what a name without a size promises."""
+"""Parameters of the smallest model that the service tunes, Llama 3.2 1B; the minimum for a name without a size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class StandIn:
 
 
 def read_card(content: bytes) -> StandIn | None:
-    """Return what a card says, None if it is none."""
+    """Return the stand-in in a card; None if it has none."""
     try:
         body = parsed(content)
         return StandIn(name=str(body["name"]), parameters=int(body.get("parameters") or 0))
@@ -48,7 +48,7 @@ def read_card(content: bytes) -> StandIn | None:
 
 
 def of_folder(directory: Path) -> StandIn | None:
-    """Return what the weights in a folder of this machine were tuned from; None for real weights."""
+    """Return the stand-in from which the weights in a local folder were tuned; None for real weights."""
     try:
         return read_card((directory / CARD).read_bytes())
     except OSError:
@@ -56,9 +56,9 @@ def of_folder(directory: Path) -> StandIn | None:
 
 
 def of_endpoint(session: Session, endpoint: Endpoint) -> StandIn | None:
-    """Return what serves behind an endpoint; None for real weights, or where it cannot be found out.
+    """Return the stand-in behind an endpoint; None for real weights, or if it cannot be determined.
 
-    Only what the emulator serves is looked at: Google Cloud has no stand-ins.
+    Only models of the emulator are checked, because Google Cloud has no stand-ins.
     """
     if not session.environment.target.free:
         return None
@@ -76,13 +76,13 @@ def of_endpoint(session: Session, endpoint: Endpoint) -> StandIn | None:
 
 
 def mismatch(base_model: str, stand_in: StandIn | None, *, model_type: str, parameters: int) -> str:
-    """Say in what weights are not what they are said to be, "" if nothing speaks against it.
+    """Describe how weights differ from their description; "" if they match.
 
     Args:
-        base_model: what they are said to be tuned from.
-        stand_in: what stood in for it.
-        model_type: of their config.json.
-        parameters: what their files hold.
+        base_model: their base model according to the description.
+        stand_in: its stand-in.
+        model_type: `model_type` of their config.json.
+        parameters: number of parameters in their files.
     """
     if stand_in is not None:
         name, least = stand_in.name, float(stand_in.parameters)
@@ -103,7 +103,7 @@ def mismatch(base_model: str, stand_in: StandIn | None, *, model_type: str, para
 
 
 def _parameters(base_model: str) -> tuple[float, float | None]:
-    """Return how many parameters a model's name promises at least and, unless it is a mixture of experts, at most."""
+    """Return the minimum number of parameters for a model's name, and the maximum except for a mixture of experts."""
     found = [float(number) * 1e9 for number in _SIZE.findall(base_model.rsplit("@", 1)[-1])]
     if not found:
         return _SMALLEST, None

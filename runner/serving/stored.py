@@ -1,4 +1,4 @@
-"""What is stored costs: prices of Cloud Storage, and what the buckets of an environment have cost by day."""
+"""The cost of storage: prices of Cloud Storage, and the cost of an environment's buckets by day."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from runner.gcp.session import Session
 from runner.gcp.storage import ObjectInfo, each_object
 
 USD_PER_GIB_MONTH = {"STANDARD": 0.020, "NEARLINE": 0.010, "COLDLINE": 0.004, "ARCHIVE": 0.0012}
-"""List price in us-central1 (cloud.google.com/storage/pricing, seen 2026-11); other places may cost more."""
+"""List price in us-central1 (cloud.google.com/storage/pricing, seen 2026-11); other locations may cost more."""
 HOURS_PER_MONTH = 730.0
 DAY = 86400.0
 
 
 def usd_per_hour(item: ObjectInfo) -> float | None:
-    """Return what an object costs by the hour at list price; None where its class has no price here."""
+    """Return the hourly list price of an object; None if the price of its class is unknown."""
     price = USD_PER_GIB_MONTH.get(item.storage_class)
     return None if price is None else price * item.size / 2**30 / HOURS_PER_MONTH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """What a bucket holds now, and has cost for what it holds. What was deleted since is not in it."""
+    """The current contents of a bucket, and their cost so far, without objects that were deleted since."""
 
     bucket: str
     objects: int = 0
     size: int = 0
     """Bytes."""
     usd_per_hour: float | None = 0.0
-    """None where the class of an object has no price."""
+    """None if the price of an object's class is unknown."""
     usd_by_day: dict[float, float] = field(default_factory=dict)
-    """Midnight in UTC, in seconds since 1970, to US dollars."""
+    """Maps midnights in UTC, in seconds since 1970, to US dollars."""
     first: float | None = None
-    """When the oldest object was written, or the beginning of the stretch that is looked at."""
+    """When the oldest object was written, or the start of the period if later."""
 
 
 def buckets_of(session: Session) -> tuple[list[tuple[str, Iterable[ObjectInfo]]], list[str]]:
-    """Return the buckets of the environment with their objects, and those that cannot be read, with the reason."""
+    """Return the buckets of the environment with their objects, and those that cannot be read, with the reasons."""
     environment = session.environment
     names = (
         environment.datasets_bucket,
@@ -58,13 +58,13 @@ def buckets_of(session: Session) -> tuple[list[tuple[str, Iterable[ObjectInfo]]]
 
 
 def stored(bucket: str, items: Iterable[ObjectInfo], *, since: float, now: float) -> Stored:
-    """Return what a bucket's objects have cost between two moments, in seconds since 1970."""
+    """Return the cost of a bucket's objects between two times, in seconds since 1970."""
     size, count, rate, first = 0, 0, 0.0, now
     known = True
     rates: dict[float, float] = defaultdict(float)
-    """By the day on which objects were written: what they cost by the hour on every later day."""
+    """Hourly cost on every later day, by the day on which objects were written."""
     begun: dict[float, float] = defaultdict(float)
-    """What they cost on the day itself."""
+    """Cost on the day itself."""
     for item in items:
         size, count = size + item.size, count + 1
         price = usd_per_hour(item)
@@ -99,6 +99,6 @@ def _by_day(rates: dict[float, float], begun: dict[float, float], now: float) ->
 
 
 def cost(items: Sequence[ObjectInfo]) -> float | None:
-    """Return what objects cost together by the hour; None where one has no price."""
+    """Return the hourly cost of all objects; None if a price is unknown."""
     prices = [usd_per_hour(item) for item in items]
     return None if None in prices else sum(price or 0.0 for price in prices)

@@ -1,4 +1,4 @@
-"""Several models on one endpoint: who gets how much of the traffic, and when one of them has to stand back."""
+"""The traffic of several models on one endpoint, and canaries that lose their traffic if they perform badly."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from runner.serving.recovery import is_ours
 from runner.serving.shares import with_share
 
 MINIMUM_REQUESTS = 20
-"""Below so many answers of a model its rates say nothing."""
+"""Minimum number of answers of a model for an evaluation of its rates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanaryLimits:
-    """What a canary may do before it loses its traffic."""
+    """The limits of a canary."""
 
     error_rate: float = 0.05
     """Errors per answer, above the other models' rate."""
     latency_ratio: float = 2.0
-    """Mean time to an answer, as a multiple of the other models'."""
+    """Mean response time, as a multiple of the other models'."""
     minimum: int = MINIMUM_REQUESTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What the figures say of a canary."""
+    """The result for a canary."""
 
     state: str
     """`waiting` for enough answers, `well` or `badly`."""
@@ -52,7 +52,7 @@ class Verdict:
 
 
 def find_model(endpoint: Endpoint, wanted: str) -> DeployedModel:
-    """Return a model of an endpoint by deployed model id, display name, or `newest`. Raises ConfigurationError."""
+    """Return a model of an endpoint by deployed model ID, display name, or `newest`. Raises ConfigurationError."""
     if wanted == "newest" and endpoint.deployed_models:
         return newest(endpoint)
     found = [
@@ -72,10 +72,10 @@ def newest(endpoint: Endpoint) -> DeployedModel:
 
 
 def split_of(endpoint: Endpoint, shares: Mapping[str, int]) -> dict[str, int]:
-    """Return who gets how many per cent; one model may be left out, or given alone, and gets or leaves the rest.
+    """Return the traffic of each model in percent; if one model is omitted or given alone, the rest is added.
 
     Raises:
-        ConfigurationError: no such model, or the shares do not add up.
+        ConfigurationError: the model does not exist, or the sum of the shares is wrong.
     """
     split = {find_model(endpoint, name).id: share for name, share in shares.items()}
     missing = [item.id for item in endpoint.deployed_models if item.id not in split]
@@ -98,7 +98,7 @@ def set_shares(session: Session, endpoint: Endpoint, shares: Mapping[str, int]) 
 def promote(
     session: Session, endpoint: Endpoint, model: str, *, keep: bool, progress: Callable[[str], None] | None = None
 ) -> Endpoint:
-    """Give a model all of the traffic, and take this tool's other models off the endpoint unless `keep`."""
+    """Give a model all of the traffic, and undeploy this tool's other models from the endpoint unless `keep` is set."""
     chosen = find_model(endpoint, model)
     now = deployed.set_traffic(session, endpoint.name, {chosen.id: 100})
     if not keep:
@@ -116,12 +116,12 @@ def rollback(
     remove: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Endpoint:
-    """Take all traffic from a model and give it to the others, as they shared before; `remove` takes it down too.
+    """Give the traffic of a model to the others in their previous ratio; `remove` also undeploys it.
 
-    Where the others have none, the one deployed last before it gets all.
+    If the others have no traffic, the one that was deployed last before it gets all.
 
     Raises:
-        ConfigurationError: there is no other model, or no such one.
+        ConfigurationError: there is no other model, or this model does not exist.
     """
     bad = find_model(endpoint, model)
     others = [item for item in endpoint.deployed_models if item.id != bad.id]
@@ -139,7 +139,7 @@ def rollback(
 
 
 def judge(figures: Mapping[str, ServingFigures], canary: str, limits: CanaryLimits) -> Verdict:
-    """Return what the figures of an endpoint's models say of one of them."""
+    """Return the result for one of an endpoint's models from its metrics."""
     own = figures.get(canary, ServingFigures())
     rest = [item for key, item in figures.items() if key != canary]
     asked = sum(item.requests for item in rest)
@@ -175,24 +175,24 @@ def watch_canary(
     since: float | None = None,
     report: Callable[[Verdict], None] | None = None,
 ) -> Verdict:
-    """Look at a canary for `duration` seconds; take its traffic as soon as it does badly.
+    """Watch a canary for `duration` seconds; remove its traffic as soon as it performs badly.
 
     Args:
-        session: where.
-        endpoint: with the traffic already split.
-        canary: the model that is on trial.
-        limits: what it may do.
+        session: the project and location.
+        endpoint: the endpoint with its traffic split.
+        canary: the canary.
+        limits: the limits of the canary.
         duration: seconds.
-        poll: seconds between two looks.
-        since: from when requests count, in seconds since 1970; None is now.
-        report: called with every look.
+        poll: seconds between two polls.
+        since: time from which requests count, in seconds since 1970; None is now.
+        report: called with every result.
 
     Returns:
         The last verdict, `well` or `waiting`.
 
     Raises:
-        CanaryFailedError: it did badly and has no traffic any more.
-        GoogleApiError: the metrics cannot be read; the traffic stays as it is.
+        CanaryFailedError: it performed badly and no longer has traffic.
+        GoogleApiError: the metrics cannot be read; the traffic stays unchanged.
     """
     start = session.now() if since is None else since
     deadline = time.monotonic() + duration

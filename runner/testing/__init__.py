@@ -116,7 +116,7 @@ def emulator(
 
 @contextlib.contextmanager
 def _variables(wanted: Mapping[str, str]) -> Iterator[None]:
-    """Set variables while this lasts, and let functions without a session connect anew before and after."""
+    """Set variables while this lasts, and let functions without a session connect again before and after."""
     connection.forget()
     try:
         with variables({**dict.fromkeys(_STEERING), **wanted}):

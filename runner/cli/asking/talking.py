@@ -80,7 +80,7 @@ class Talk:
                 self.note("\nstopped; /retry asks again")
 
     def banner(self) -> None:
-        """Say who is asked, where, and how to go on."""
+        """Say who is asked, where, and how to continue."""
         from runner.serving.origins import origin_of
         from runner.serving.stand_ins import of_endpoint
 
@@ -206,7 +206,7 @@ class _EndError(Exception):
 
 
 def base_of(conversation: Conversation) -> str:
-    """Return the base model of what is talked with. Raises ConfigurationError where nothing says."""
+    """Return the base model of what is talked with. Raises ConfigurationError if it is unknown."""
     from runner.serving.origins import origin_of
 
     endpoint: Any = conversation.where.get("endpoint")

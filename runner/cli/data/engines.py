@@ -86,7 +86,7 @@ def engine_options(function: Command) -> Command:
 
 @contextmanager
 def opened(invocation: Invocation, choice: EngineChoice, what: str, *given: Path | str | None) -> Iterator[Beam | None]:
-    """Yield where pipelines run, their price agreed to; None where this machine reads.
+    """Yield where pipelines run, their price agreed to; None if this machine reads.
 
     Raises:
         CostRefusedError: nobody agrees to the price.

@@ -58,7 +58,7 @@ def key_file(place: Path, info: ServerInfo, account: str) -> str:
 
 
 def boto_file(place: Path, info: ServerInfo, project: str) -> str:
-    """Return a configuration file for gsutil, written anew; "" without a project."""
+    """Return a configuration file for gsutil, written again; "" without a project."""
     if not project:
         return ""
     address = urlsplit(info.url)
@@ -70,7 +70,7 @@ def boto_file(place: Path, info: ServerInfo, project: str) -> str:
 
 
 def gcloud_folder(place: Path, endpoints: Mapping[str, str], project: str) -> str:
-    """Return a folder with gcloud's configuration, written anew; its credentials are kept.
+    """Return a folder with gcloud's configuration, written again; its credentials are kept.
 
     Some commands of gcloud (`ai model-garden models deploy`) take the addresses that variables give away before they
     send, and would go to the cloud; what a configuration says, they leave. It is also no place for the developer's own.

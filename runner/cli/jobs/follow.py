@@ -156,7 +156,7 @@ class Follower:
         self.invocation.interrupted = ""
 
     def verdict(self) -> None:
-        """Do nothing if all jobs succeeded. Raises JobFailedError, JobStalledError."""
+        """Return normally if all jobs succeeded. Raises JobFailedError, JobStalledError."""
         from runner.jobs.following import watching
 
         failed = [job for job in self.ended if not job.succeeded]
@@ -263,7 +263,7 @@ class Follower:
 
 @contextlib.contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C while this lasts: what is being watched goes on, and the way back is told.
+    """Treat SIGTERM as Ctrl-C while this lasts: what is being watched continues, and the way back is told.
 
     Python drops an exception that is raised within a destructor, so an interrupt is raised again until it arrives.
     """

@@ -1,4 +1,4 @@
-"""What a watch shows of a job: lines for a terminal that is drawn anew, and lines for a log."""
+"""What a watch shows of a job: lines for a terminal that is drawn again, and lines for a log."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def cost(used: Billed, *, dated: bool = True) -> str:
 
 
 def wanted(*, plain: bool) -> bool:
-    """Tell whether standard output is a terminal that can be drawn anew."""
+    """Return whether standard output is a terminal that can be drawn again."""
     import os
 
     return not plain and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"

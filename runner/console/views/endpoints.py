@@ -42,7 +42,7 @@ class Served:
     spent: float | None
     """What all models of the endpoint have cost this month."""
     asked: float | None
-    """When it was last asked, in seconds since 1970; None where it was not, or nothing tells."""
+    """When it was last asked, in seconds since 1970; None if it was not, or nothing tells."""
     figures: ServingFigures
     ending: str
     """What ends it."""

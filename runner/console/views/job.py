@@ -210,7 +210,7 @@ def details(console: Console, request: Request) -> Response:
 
 
 def _run_manifest(console: Console, job: TuningJob) -> str:
-    """Return what a job was run with and on, as its run manifest says; "" where it has none that can be read."""
+    """Return what a job was run with and on, as its run manifest says; "" if it has none that can be read."""
     if not (job.ended and job.output_uri):
         return ""
     try:

@@ -1,7 +1,7 @@
 """Runs tuning jobs: a durable state machine whose every step can be killed and is then taken up again.
 
     queued     waits for the project's quota; jobs of a project start in the order they were created
-    preparing  permissions, copies of the inputs; begun anew after a kill
+    preparing  permissions, copies of the inputs; begun again after a kill
     training   one process, resumed from its last saved state after a kill
     publishing uploads; what is there already is not written again
 
@@ -326,7 +326,7 @@ def _failure(event: dict[str, Any]) -> ApiError:
 
 
 async def _end_process(worker: WorkerProcess, *, gently: bool) -> None:
-    """End a process; `gently` lets it save its state first, from which it goes on at the next start."""
+    """End a process; `gently` lets it save its state first, from which it continues at the next start."""
     if gently:
         worker.terminate()
         with contextlib.suppress(TimeoutError):

@@ -193,7 +193,7 @@ def _equal(found: Any, value: str) -> bool:
 
 
 def _fits(text: str, parts: list[str]) -> bool:
-    """Tell whether a text is these parts, with anything between them."""
+    """Return whether a text is these parts, with anything between them."""
     first, *inner, last = parts
     at, end = len(first), len(text) - len(last)
     if at > end or not text.startswith(first) or not text.endswith(last):

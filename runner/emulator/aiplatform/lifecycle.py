@@ -41,7 +41,7 @@ async def start(emulator: Emulator) -> None:
 
 
 async def stop(emulator: Emulator) -> None:
-    """Stop working; everything unfinished goes on at the next start."""
+    """Stop working; everything unfinished continues at the next start."""
     parts = _runtimes.pop(id(emulator), None)
     if parts is not None:
         await parts.executor.stop()

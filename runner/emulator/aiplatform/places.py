@@ -44,7 +44,7 @@ def accept(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any
 
 @reading
 def check(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Tell whether a project agrees to a model's license."""
+    """Return whether a project agrees to a model's license."""
     model = _model(request.document)
     project = projects.resolve(connection, request.fields["project"])
     enablement.require(connection, project, scope.SERVICE)

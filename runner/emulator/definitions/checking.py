@@ -34,7 +34,7 @@ _FORM = "application/x-www-form-urlencoded"
 
 
 def exists(method: Method, path: str) -> bool:
-    """Tell whether the version of the API that a path asks for has the method that was found for it."""
+    """Return whether the version of the API that a path asks for has the method that was found for it."""
     if method.id.startswith("storage.xml."):
         # The paths of XML are any at all: those of another API must not be taken for a bucket and an object.
         return not documents.version_of(path)
@@ -147,7 +147,7 @@ def _masks(definition: MethodDefinition, settings: Mapping[str, str]) -> None:
 
 
 def reaches(document: Document, key: str, path: list[str]) -> bool:
-    """Tell whether a path of camelCase names leads to a field of a message; into a map and any value, all do."""
+    """Return whether a path of camelCase names leads to a field of a message; into a map and any value, all do."""
     kind = f"@{key}"
     for name in path:
         if kind.startswith("{") or kind.startswith("any"):

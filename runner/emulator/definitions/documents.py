@@ -34,7 +34,7 @@ class MethodDefinition:
 
     @property
     def opaque(self) -> bool:
-        """Tell whether bodies are passed through as they are (google.api.HttpBody)."""
+        """Return whether bodies are passed through as they are (google.api.HttpBody)."""
         return self.response == "GoogleApiHttpBody"
 
 
@@ -52,7 +52,7 @@ class Document:
 
     @property
     def leaves_defaults_out(self) -> bool:
-        """Tell whether fields at their default are left out of what is stored and answered, as proto JSON does.
+        """Return whether fields at their default are left out of what is stored and answered, as proto JSON does.
 
         Vertex AI's are; the messages of the other APIs have wrappers (`enabled: false`), which a discovery document
         does not tell from plain fields.
@@ -79,7 +79,7 @@ def load(name: str) -> Document | None:
 
 
 def method(method_id: str, path: str) -> MethodDefinition | None:
-    """Return the definition of a method by its id, in the version that a path asks for; None where it has none."""
+    """Return the definition of a method by its id, in the version that a path asks for; None if it has none."""
     api, _, short = method_id.partition(".")
     document = load(f"{api}.{version_of(path)}")
     return document.methods.get(short) if document else None

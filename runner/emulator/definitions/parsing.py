@@ -24,7 +24,7 @@ from runner.emulator.errors import ApiError
 Faults = list[tuple[str, str]]
 """What is wrong: the path of a field, and Google's sentence about it."""
 Parser = Callable[[Any, str, Faults], Any]
-"""Returns the canonical form of a value at a path, None where it is wrong."""
+"""Returns the canonical form of a value at a path, None if it is wrong."""
 
 _INT = re.compile(r"-?[0-9]{1,20}\Z")
 _DURATION = re.compile(r"-?(\d{1,12})(?:\.\d{1,9})?s\Z")
@@ -100,7 +100,7 @@ def message(document: Document, key: str) -> Message:
 
 
 def is_output(kind: str) -> bool:
-    """Tell whether a type is that of a field which only the service sets."""
+    """Return whether a type is that of a field which only the service sets."""
     return kind.rstrip("!?").endswith("-")
 
 

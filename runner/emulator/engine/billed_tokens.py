@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def billed_dataset(spec: TrainingSpec) -> TokenizedDataset | None:
-    """Return the training data as the model's own tokenizer cuts it; None where that is not here, or cannot be used."""
+    """Return the training data as the model's own tokenizer cuts it; None if that is not here, or cannot be used."""
     if not spec.billing_tokenizer or spec.images:
         return None
     from transformers import AutoTokenizer

@@ -19,7 +19,7 @@ class ModelError(Exception):
     Args:
         status: google.rpc.Code name.
         message: why, for the user.
-        reason: code of the limit or rule, as in docs/errors.md; "" where there is none.
+        reason: code of the limit or rule, as in docs/errors.md; "" if there is none.
     """
 
     def __init__(self, status: str, message: str, *, reason: str = "") -> None:

@@ -54,7 +54,7 @@ class WorkerProcess:
         return self._pid
 
     def is_alive(self) -> bool:
-        """Tell whether the process is running or about to."""
+        """Return whether the process is running or about to."""
         return not self._exit.done()
 
     async def wait(self) -> int:

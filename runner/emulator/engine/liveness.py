@@ -38,7 +38,7 @@ def read_worker(directory: Path) -> Worker | None:
 
 
 def is_running(worker: Worker) -> bool:
-    """Tell whether exactly this process still runs; a zombie does not."""
+    """Return whether exactly this process still runs; a zombie does not."""
     return bool(worker.started) and start_time(worker.pid) == worker.started
 
 

@@ -17,7 +17,7 @@ def preferred_dtype(device: str) -> torch.dtype:
 
 
 def multiplies_faster_in_bfloat16() -> bool:
-    """Tell whether products of many rows on the CPU are faster in bfloat16 than in float32.
+    """Return whether products of many rows on the CPU are faster in bfloat16 than in float32.
 
     With a matrix unit (AMX) they are, and with AMD's AVX-512 BF16. Intel's AVX-512 BF16 alone reaches half the rate of
     its float32; bfloat16 then saves memory only.
@@ -26,7 +26,7 @@ def multiplies_faster_in_bfloat16() -> bool:
 
 
 def has_matrix_unit() -> bool:
-    """Tell whether the CPU multiplies bfloat16 tiles (AMX), for few rows as for many."""
+    """Return whether the CPU multiplies bfloat16 tiles (AMX), for few rows as for many."""
     return "amx_bf16" in _features()
 
 

@@ -10,7 +10,7 @@ Events, each with `"event"` and `"time"` (seconds since the epoch):
   dataset    statistics (the API's SupervisedTuningDataStats), baseModel, peakLearningRate (as used), and what the
              weights are: standIn, weights, learningRateScale, ownTokenizer (whether the statistics are
              counted with the base model's own)
-  resumed    step: the process goes on from there after a kill; later steps may have been reported before
+  resumed    step: the process continues from there after a kill; later steps may have been reported before
   step       step, total_steps, epoch (float), loss, learning_rate, tokens (trained so far)
   evaluation step, epoch, loss (of the validation file)
   checkpoint id (text, "1"..), epoch, step, path (folder name under output/)

@@ -48,7 +48,7 @@ class StandInCard:
 
     @property
     def is_sound(self) -> bool:
-        """Tell whether every field is what it should be."""
+        """Return whether every field is what it should be."""
         rates = (self.full_rate, self.full_rate_limit, self.adapter_rate, self.adapter_rate_limit)
         texts = isinstance(self.name, str) and isinstance(self.licence, str)
         return (

@@ -19,7 +19,7 @@ _PROJECT_ACCOUNT = re.compile(r"[a-z0-9-]+@([a-z0-9.-]+)\.iam\.gserviceaccount\.
 
 
 def exists(connection: sqlite3.Connection, email: str) -> bool:
-    """Tell whether a service account of anybody, a project's own or a service agent, exists.
+    """Return whether a service account of anybody, a project's own or a service agent, exists.
 
     Accounts outside `gserviceaccount.com` are never Google's: they do not exist.
     """

@@ -81,7 +81,7 @@ def _check_times(claims: dict[str, Any], now: datetime) -> None:
 
 
 def verifies(public: str, signature: bytes, signed: bytes) -> bool:
-    """Tell whether a public key (PEM) of a service account verifies a signature (RSA PKCS #1 v1.5, SHA-256)."""
+    """Return whether a public key (PEM) of a service account verifies a signature (RSA PKCS #1 v1.5, SHA-256)."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import padding, rsa

@@ -1,6 +1,6 @@
 """What becomes of a deleted account in the policies that name it: `deleted:serviceAccount:EMAIL?uid=NUMBER`.
 
-Google shows it so, and takes a policy that keeps such a member. An account that is made anew under the same name is
+Google shows it so, and takes a policy that keeps such a member. An account that is made again under the same name is
 another one, and gets nothing of it.
 """
 

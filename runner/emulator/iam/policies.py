@@ -58,7 +58,7 @@ def permissions_of(connection: sqlite3.Connection, role: str) -> frozenset[str]:
 def has_permission(
     connection: sqlite3.Connection, policy: dict[str, Any], member: str, permission: str, *, resource: str = ""
 ) -> bool:
-    """Tell whether a policy grants a permission to a member (`serviceAccount:EMAIL`).
+    """Return whether a policy grants a permission to a member (`serviceAccount:EMAIL`).
 
     A binding with a condition grants only where the emulator understands the condition, which is
     `resource.name.startsWith("…")` on the full `resource` name; any other condition grants nothing.

@@ -129,7 +129,7 @@ def _unpack(archive: bytes, folder: Path) -> None:
 
 
 def _own(name: str) -> bytes | None:
-    """Return this installation's content of a file of an archive, None where it has no such file."""
+    """Return this installation's content of a file of an archive, None if it has no such file."""
     if name == "main.py":
         return _ENTRY.read_bytes()
     file = (_PACKAGE.parent / name).resolve()

@@ -112,7 +112,7 @@ def require_on(
 
 
 def _listed(connection: sqlite3.Connection, caller: str, permission: str, bucket: str, name: str) -> bool:
-    """Tell whether the access control list of an object grants a permission."""
+    """Return whether the access control list of an object grants a permission."""
     roles = _ROLES_OF.get(permission)
     record = records.load(connection, bucket, name) if roles else None
     if record is None or '"acl"' not in record.body or access_lists.is_uniform(buckets.require(connection, bucket)):

@@ -46,7 +46,7 @@ OBJECT_ROLES = ("OWNER", "READER")
 
 
 def is_uniform(home: Json) -> bool:
-    """Tell whether a bucket has uniform access: no lists at all."""
+    """Return whether a bucket has uniform access: no lists at all."""
     return bool(home.get("iamConfiguration", {}).get("uniformBucketLevelAccess", {}).get("enabled"))
 
 

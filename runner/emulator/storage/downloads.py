@@ -202,7 +202,7 @@ class MediaResponse(Response):
 
 
 def _accepts_gzip(header: str) -> bool:
-    """Tell whether an Accept-Encoding header takes gzip; `gzip;q=0` is a refusal."""
+    """Return whether an Accept-Encoding header takes gzip; `gzip;q=0` is a refusal."""
     for part in header.lower().split(","):
         name, _, weight = part.partition(";")
         if name.strip() in ("gzip", "x-gzip", "*"):

@@ -15,7 +15,7 @@ from runner.emulator.storage.records import encode_crc32c
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Announced checksums, base64 as the client wrote them; None where there is none."""
+    """Announced checksums, base64 as the client wrote them; None if there is none."""
 
     crc32c: str | None = None
     md5: str | None = None

@@ -12,7 +12,7 @@ _MAX_OBJECT_NAME = 1024
 
 
 def is_bucket_name(name: str) -> bool:
-    """Tell whether a bucket may be called so."""
+    """Return whether a bucket may be called so."""
     if not 3 <= len(name) <= (222 if "." in name else 63) or _ADDRESS.match(name):
         return False
     if name.startswith("goog") or "google" in name or "g00gle" in name:

@@ -21,7 +21,7 @@ _HIDDEN = ("acl", protection.RELEASED)
 
 
 def is_full(request: ApiRequest, *, default: bool = False) -> bool:
-    """Tell whether a request wants access control lists too. Raises ApiError 400."""
+    """Return whether a request wants access control lists too. Raises ApiError 400."""
     wanted = request.query_params.get("projection")
     if wanted not in (None, "", "full", "noAcl"):
         raise bad_request(f"Invalid value for projection: '{wanted}'", "invalidParameter")

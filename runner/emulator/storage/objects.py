@@ -283,7 +283,7 @@ def purge(connection: sqlite3.Connection, victims: list[StoredObject]) -> list[s
 
 
 def is_referenced(connection: sqlite3.Connection, blob: str) -> bool:
-    """Tell whether any row names a file."""
+    """Return whether any row names a file."""
     row = connection.execute(
         "SELECT EXISTS (SELECT 1 FROM storage_objects WHERE blob = :blob)"
         " OR EXISTS (SELECT 1 FROM storage_uploads WHERE blob = :blob AND state = 'open')"
@@ -309,7 +309,7 @@ def after_prefix(prefix: str) -> str | None:
     if not stem:
         return None
     following = ord(stem[-1]) + 1
-    # Surrogates are no characters: UTF-8 goes on behind them.
+    # Surrogates are no characters: UTF-8 continues behind them.
     return stem[:-1] + chr(0xE000 if following == 0xD800 else following)
 
 

@@ -12,7 +12,7 @@ _FLAGS = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
 def has_any(headers: Headers, names: frozenset[str]) -> bool:
-    """Tell whether a request has one of these headers: in one pass, since nearly none has."""
+    """Return whether a request has one of these headers: in one pass, since nearly none has."""
     return not names.isdisjoint(headers)
 
 

@@ -191,7 +191,7 @@ def insert(connection: sqlite3.Connection, record: StoredObject) -> None:
 
 
 def is_gone(store: Store, record: StoredObject) -> bool:
-    """Tell whether a version loaded earlier has been deleted for good, and its file with it."""
+    """Return whether a version loaded earlier has been deleted for good, and its file with it."""
     return not store.read(lambda connection: select(connection, "id = ?", (record.id,)))
 
 

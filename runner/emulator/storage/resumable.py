@@ -2,7 +2,7 @@
 
 A session is a row and a file. A chunk is placed by where its range starts, never appended; bytes that are here
 already are skipped, so a chunk sent twice does no harm. A chunk is acknowledged once its bytes and the session's
-`received` are on disk: after a crash the client asks how far it got and goes on.
+`received` are on disk: after a crash the client asks how far it got and continues.
 """
 
 from __future__ import annotations

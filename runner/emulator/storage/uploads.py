@@ -1,4 +1,4 @@
-"""Uploads in one request: media and multipart. Resumable ones start here and go on in `resumable`."""
+"""Uploads in one request: media and multipart. Resumable ones start here and continue in `resumable`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 
 async def insert(request: ApiRequest) -> Response:
-    """Store an object, or start a resumable upload, or go on with one."""
+    """Store an object, or start a resumable upload, or continue with one."""
     parameters = request.query_params
     kind = parameters.get("uploadType")
     if "upload_id" in parameters:

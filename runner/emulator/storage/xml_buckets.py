@@ -116,7 +116,7 @@ def _described(item: Json) -> str:
 
 
 async def head(request: ApiRequest) -> Response:
-    """Tell whether a bucket is there."""
+    """Return whether a bucket is there."""
     name = request.fields["bucket"]
     bucket = request.emulator.store.read(lambda connection: buckets.get(connection, name))
     headers = {

@@ -1,1 +1,1 @@
-"""What jobs are doing and did: states, progress, losses, causes of failure."""
+"""What jobs do and have done: states, progress, losses, causes of failures."""

@@ -1,4 +1,4 @@
-"""Curves as text: two dots across and four down in every character, or plain ASCII where a terminal has no braille."""
+"""Curves as text, with 2 x 4 dots per character, or as plain ASCII if the terminal does not show braille characters."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """Bit of each dot of a braille character: [row][column] (Unicode, block 2800)."""
 _EMPTY = 0x2800
 _SMOOTHED_FROM = 40
-"""Points of a curve that is long enough to be smoothed."""
+"""Minimum number of points of a curve that is smoothed."""
 MARK = "o"
-"""What marks a point of the second curve: a braille dot of another curve could not be told apart."""
+"""Character for a point of the second curve; braille dots of two curves could not be distinguished."""
 
 
 def chart(
     line: Points, marks: Points = (), *, width: int = 60, height: int = 8, braille: bool = True, end: float = 0.0
 ) -> list[str]:
-    """Return the lines of a chart, its scale on the left; [] when there is nothing to draw.
+    """Return the lines of a chart, with its scale on the left; [] if there is nothing to draw.
 
     Args:
-        line: (x, y) of the curve; where several points share a column, their mean is drawn. A single point far from
-            both of its neighbours does not stretch the scale: it is drawn at the edge.
-        marks: (x, y) of points to mark on top of it.
-        width: columns in all, the scale's included; at least 24.
-        height: rows of the plot, the axis not included.
+        line: (x, y) points of the curve. If several points share a column, their mean is drawn. A single point that is
+            far from both of its neighbors does not stretch the scale; it is drawn at the edge.
+        marks: (x, y) points that are marked on top of the curve.
+        width: number of columns, including the scale; at least 24.
+        height: number of rows, without the axis.
         braille: whether the terminal shows braille characters.
-        end: right end of the axis, where it is beyond the last point: the curve grows to the right.
+        end: right end of the axis, if it is beyond the last point; the curve grows to the right.
     """
     line = [point for point in line if all(map(math.isfinite, point))]
     points = [point for point in (*_without_spikes(line), *marks) if all(map(math.isfinite, point))]
@@ -63,7 +63,7 @@ def chart(
 
 
 def smoothed(points: Points) -> list[tuple[float, float]]:
-    """Return a curve without its noise: an exponential mean over about a twentieth of it; short curves as they are."""
+    """Return a smoothed curve: an exponential mean over about a twentieth of it. Short curves stay unchanged."""
     finite = [point for point in points if all(map(math.isfinite, point))]
     if len(finite) < _SMOOTHED_FROM:
         return list(finite)
@@ -85,7 +85,7 @@ def _medians(values: Sequence[float]) -> list[float]:
 
 
 def _without_spikes(line: Points) -> list[tuple[float, float]]:
-    """Return a curve whose single outliers have the height of a neighbour."""
+    """Return a curve in which a single outlier has the height of a neighbor."""
     return [(x, y) for (x, _), y in zip(line, _medians([y for _, y in line]), strict=True)]
 
 

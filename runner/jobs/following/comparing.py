@@ -1,4 +1,4 @@
-"""Two jobs side by side: what was asked for, on which data, with which result."""
+"""A comparison of two jobs: specification, data and results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Section = Literal["configuration", "data", "result"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One value of both jobs."""
+    """One value of each job."""
 
     section: Section
     name: str
@@ -29,7 +29,7 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Tell whether they agree."""
+        """Return whether the values are equal."""
         return bool(self.first == self.second)
 
     def to_json(self) -> dict[str, Any]:
@@ -40,8 +40,8 @@ class Comparison:
 def compare(session: Session, first: TuningJob, second: TuningJob) -> list[Comparison]:
     """Return every value that at least one of two jobs has, section by section. Changes nothing.
 
-    Data is compared by what the service counted and, where both have a run manifest, by checksum: the address alone
-    says nothing of an object that was replaced.
+    Data is compared by the service's counts and, if both jobs have a run manifest, by checksum, because an object can
+    be replaced under the same address.
     """
     found: list[Comparison] = []
     sections: list[tuple[Section, Any]] = [("configuration", _configuration), ("data", _data), ("result", _result)]

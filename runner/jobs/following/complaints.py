@@ -1,4 +1,4 @@
-"""The lines of a training file that its job, or the checks, complain about."""
+"""The lines of a training file for which the job or the checks report problems."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Complaint:
 
     line: int
     index: int | None
-    """Position among the examples, from 1, of one that the service left out; None for one that only the checks name."""
+    """Position among the examples, from 1, if the service dropped this example; None if only the checks report it."""
     reason: str
-    """The service's."""
+    """The service's message."""
     findings: list[dict[str, Any]]
-    """Errors of the checks, JSON-ready."""
+    """Errors from the checks, as JSON values."""
     excerpt: str
-    """Beginning of the first message."""
+    """The start of the first message."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form."""
@@ -45,16 +45,16 @@ class Complaint:
 def complaints(
     session: Session, found: Explanation, *, file: Path | None = None, warn: Callable[[str], None] | None = None
 ) -> list[Complaint]:
-    """Return the lines behind a failure of the data or behind dropped examples, in order; [] for other causes.
+    """Return the lines that caused a data failure or were dropped, in order; [] for other causes.
 
     Args:
-        session: where.
-        found: what `explain` returned.
+        session: the project and location.
+        found: the explanation from `explain`.
         file: a copy of the training file; None reads the job's object.
-        warn: gets a line when the file cannot be read, or differs from the object.
+        warn: called with a line if the file cannot be read, or differs from the object.
 
     Raises:
-        ConfigurationError: there is no such file.
+        ConfigurationError: the file does not exist.
     """
     if file is not None and (problem := local_files.missing(file)):
         raise ConfigurationError(problem)

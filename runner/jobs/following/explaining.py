@@ -1,7 +1,7 @@
-"""Why a job is as it is: the class of its failure, the evidence, and what to type next.
+"""Explain a job's state: the cause of a failure, the evidence, and the next command.
 
-The service gives a code and a text. Both are read by the rules below; what they say is set beside what can be seen now:
-the grants, the objects, the jobs that hold the quota.
+The service returns a code and a text. The rules in this module interpret them, and combine the result with the current
+state: the grants, the objects, and the jobs that use the quota.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ QUOTA = "Global concurrent managed OSS model fine-tuning jobs per project"
 """The quota's name in the console (specification); its id is GlobalConcurrentManagedOssModelTuningJobs."""
 
 _STALL_SECONDS = 600.0
-"""From when on a running job without progress is called stuck: longer than a step and a checkpoint take."""
+"""Time without progress after which a running job counts as stuck; longer than a step and a checkpoint take."""
 
 _RULES: tuple[tuple[Cause, re.Pattern[str]], ...] = (
     (
@@ -71,7 +71,7 @@ _WAITING: dict[str, Cause] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DroppedExample:
-    """An example that the service left out."""
+    """An example that the service dropped."""
 
     index: int
     """Position among the examples of the training file, from 1."""
@@ -80,17 +80,17 @@ class DroppedExample:
 
 @dataclass(slots=True, kw_only=True)
 class Explanation:
-    """Why a job is as it is."""
+    """The explanation of a job's state."""
 
     job: TuningJob
     cause: Cause | None
-    """None: nothing is wrong."""
+    """None if nothing is wrong."""
     summary: str
     evidence: list[str] = field(default_factory=list)
     next_steps: list[str] = field(default_factory=list)
-    """Command lines, or what else to do."""
+    """The next commands or other actions."""
     dropped: list[DroppedExample] = field(default_factory=list)
-    """The sample of dropped examples that the service names."""
+    """The sample of dropped examples that the service reports."""
     dropped_total: int = 0
     billed: Billed | None = None
 
@@ -110,7 +110,7 @@ class Explanation:
 
 
 def classify(job: TuningJob) -> Cause | None:
-    """Return the class of a job's failure from its own document; None for one that has not failed."""
+    """Return the cause of a job's failure, from its own document; None if the job has not failed."""
     if job.state == "JOB_STATE_CANCELLED" or job.state == "JOB_STATE_CANCELLING":
         return "cancelled"
     if job.alive:
@@ -134,16 +134,16 @@ def classify(job: TuningJob) -> Cause | None:
 
 
 def error_text(job: TuningJob) -> str:
-    """Return a failed job's message and code, as far as the service tells them; "" where it tells neither."""
+    """Return the message and code of a failed job; "" for each that the service does not return."""
     code = f"({name_of(job.error_code)}, code {job.error_code})" if job.error_code else ""
     return " ".join(filter(None, (job.error_message or (code and "(nothing)"), code)))
 
 
 def explain(session: Session, name: str) -> Explanation:
-    """Return why a job is as it is. Changes nothing.
+    """Return the explanation of a job's state. Changes nothing.
 
     Raises:
-        NotFoundError: no such job.
+        NotFoundError: the job does not exist.
     """
     job = tuning_jobs.get(session, name)
     story = events.job_events(session, job.name)
@@ -166,7 +166,7 @@ def explain(session: Session, name: str) -> Explanation:
 
 
 def dropped_examples(job: TuningJob) -> tuple[list[DroppedExample], int]:
-    """Return the dropped examples that the service names, and how many there are in all."""
+    """Return the dropped examples that the service reports, and their total number."""
     stats = job.data_stats
     indices = [int(index) for index in stats.get("truncatedExampleIndices") or []]
     reasons = [str(reason) for reason in stats.get("droppedExampleReasons") or []]
@@ -221,7 +221,7 @@ def _tell_times(found: Explanation, story: list[JobEvent], now: datetime.datetim
 
 
 def _tell_stall(found: Explanation, story: list[JobEvent], now: datetime.datetime) -> None:
-    """Say of a running job when it last made progress, and that this is long ago if it is."""
+    """Return when a running job last made progress, with a warning if that was long ago."""
     job = found.job
     if job.ended or job.start_time is None or found.cause is not None:
         return

@@ -1,6 +1,6 @@
-"""Bring what a job measured into a tracker: TensorBoard's event files, MLflow, Weights & Biases.
+"""Export a job's measurements to a tracker: TensorBoard event files, MLflow, or Weights & Biases.
 
-Each is written by the tracker's own package, an extra of this one, imported only here.
+Each export uses the tracker's own package, which is an extra of this package and is imported only here.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from runner.jobs.following.results import Measurement, Results
 
 Target = Literal["tensorboard", "mlflow", "wandb"]
 PACKAGES: dict[Target, str] = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
-"""What must be installed for each."""
+"""The package that each tracker requires."""
 JOB_TAG = "open-model-tuning.job"
-"""Tag of MLflow's runs with the job's full name."""
+"""Tag of MLflow runs that contains the full name of the job."""
 _FORCE = "--force writes it again"
 _BATCH = 1000
-"""Metrics that MLflow takes at once."""
+"""Maximum number of metrics in one request to MLflow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """Where a job's measurements went."""
+    """Where the measurements of a job were written."""
 
     target: Target
     place: str
-    """Folder or address."""
+    """A folder or an address."""
     run: str
-    """The tracker's id of the run; for TensorBoard the name of its folder."""
+    """The tracker's ID of the run; for TensorBoard, the name of its folder."""
     measurements: int
 
     def to_json(self) -> dict[str, Any]:
@@ -47,18 +47,18 @@ class Exported:
 def export_to(
     target: Target, job: TuningJob, results: Results, *, place: str, experiment: str, force: bool = False
 ) -> Exported:
-    """Write a job's measurements, its configuration and what it came of into a tracker.
+    """Write a job's measurements, configuration and results to a tracker.
 
     Args:
-        target: which.
-        job: ended or not.
-        results: what it measured.
-        place: folder; for MLflow a tracking address too. "" is the tracker's own default.
-        experiment: of MLflow, or project of W&B; TensorBoard has none.
-        force: write again what was exported before.
+        target: the tracker.
+        job: a running or ended job.
+        results: the job's measurements.
+        place: a folder, or for MLflow also a tracking address. "" is the tracker's own default.
+        experiment: the experiment of MLflow, or the project of W&B; TensorBoard has none.
+        force: write again if the job was exported before.
 
     Raises:
-        ConfigurationError: it was exported before.
+        ConfigurationError: the job was exported before.
         EngineMissingError: the tracker's package is not installed.
     """
     package = _package(target)
@@ -78,7 +78,7 @@ def _package(target: Target) -> Any:
 
 
 def metrics_of(item: Measurement) -> Iterator[tuple[str, float]]:
-    """Return names and values of one measurement, as every tracker gets them."""
+    """Return the names and values of one measurement, equal for all trackers."""
     if item.loss is not None:
         yield ("loss/train" if item.kind == "step" else "loss/validation"), item.loss
     for name, value in (("learning_rate", item.learning_rate), ("tokens", item.tokens), ("epoch", item.epoch)):
@@ -87,7 +87,7 @@ def metrics_of(item: Measurement) -> Iterator[tuple[str, float]]:
 
 
 def configuration_of(job: TuningJob) -> dict[str, Any]:
-    """Return what a job was asked to do, without what is not set."""
+    """Return the values of a job's specification that are set."""
     values = {
         "base_model": job.base_model,
         "custom_base_model": job.custom_base_model,
@@ -153,7 +153,7 @@ def _mlflow(
 
 
 def _wandb(package: Any, job: TuningJob, results: Results, place: str, experiment: str, force: bool) -> tuple[str, str]:
-    """Write one run, whose id is the job's. Its mode is the environment's (`WANDB_MODE=offline`)."""
+    """Write one run with the job's ID. Environment variables select its mode (`WANDB_MODE=offline`)."""
     folder = Path(place or ".")
     before = sorted(folder.glob(f"wandb/*run-*-{job.id}"))
     if before and not force:
@@ -181,7 +181,7 @@ def _wandb(package: Any, job: TuningJob, results: Results, place: str, experimen
 
 
 def _when(item: Measurement, job: TuningJob) -> float:
-    """Return seconds since 1970 of a measurement; the job's creation where the service does not say."""
+    """Return the time of a measurement in seconds since 1970, or the job's creation time if it has none."""
     measured = times.seconds_of(item.time)
     return measured if measured is not None else _seconds(job.create_time) or 0.0
 

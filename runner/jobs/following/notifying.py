@@ -1,6 +1,6 @@
-"""Tell somebody else that a job has ended: a POST to an address that they chose, or a message to a Pub/Sub topic.
+"""Notify somebody when a job ends: with a POST request to an address, or with a message to a Pub/Sub topic.
 
-The address may be a secret, as Slack's are: it is never printed, and only its host is named in a problem.
+The address may be a secret, as for Slack. It is never printed; error messages contain only its host.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ FIRST_PAUSE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """Where to tell it, and in which form."""
+    """The recipient and the format of a notification."""
 
     url: str
-    """Address; for Pub/Sub the topic's full name."""
+    """The address, or the full name of a Pub/Sub topic."""
     style: Style
 
     @property
     def host(self) -> str:
-        """Return what may be shown of the address."""
+        """Return the part of the address that can be shown."""
         if self.style == "pubsub":
             return self.url
         return urlsplit(self.url).hostname or ""
 
 
 def webhook(url: str, style: Style | None = None) -> Webhook:
-    """Return a checked webhook; Slack's form for an address of Slack, JSON for any other, unless `style` says.
+    """Return a validated webhook, with Slack's format for a Slack address and JSON for others, unless `style` is set.
 
-    `projects/P/topics/T` is a topic of Pub/Sub.
+    `projects/P/topics/T` is a Pub/Sub topic.
 
     Raises:
-        ConfigurationError: the address is neither https nor on this machine nor a topic.
+        ConfigurationError: the address does not use https, is not on this machine, and is not a topic.
     """
     if style == "pubsub" or url.startswith(("projects/", "pubsub://")):
         return Webhook(url=checked_topic(url), style="pubsub")
@@ -60,7 +60,7 @@ def webhook(url: str, style: Style | None = None) -> Webhook:
 
 
 def text_of(event: Event, job: TuningJob) -> str:
-    """Return one line about what happened to a job."""
+    """Return one line about an event of a job."""
     label = job.display_name or job.base_model
     if event == "ended":
         state = state_words(job.state)
@@ -71,13 +71,13 @@ def text_of(event: Event, job: TuningJob) -> str:
 
 
 def payload(hook: Webhook, event: Event, job: TuningJob, *, cause: str | None = None) -> dict[str, Any]:
-    """Return what is sent.
+    """Return the body of a notification.
 
     Args:
-        hook: its form decides.
-        event: what happened.
-        job: to which job.
-        cause: class of a failure, where it is known.
+        hook: determines the format.
+        event: the event.
+        job: the job.
+        cause: the class of a failure, if known.
     """
     text = text_of(event, job)
     used = billed(job)
@@ -85,7 +85,7 @@ def payload(hook: Webhook, event: Event, job: TuningJob, *, cause: str | None = 
         more = [f"`runner jobs why {job.id}`" if event != "ended" or not job.succeeded else job.final_checkpoint_uri]
         if used and used.usd is not None:
             more.append(f"{amount(used.usd)} at list price")
-        # What is remote must not become markup: Slack's three characters, escaped as its documentation wants.
+        # Remote text must not become markup: Slack requires these three characters to be escaped.
         safe = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         return {"text": "\n".join([safe, " · ".join(more)])}
     body = {
@@ -99,7 +99,7 @@ def payload(hook: Webhook, event: Event, job: TuningJob, *, cause: str | None = 
 
 
 def notify(session: Session, hook: Webhook, body: dict[str, Any]) -> str:
-    """Send it, again if that seems worth it; return "" or why it was not received. Never raises for a failure."""
+    """Send a notification, with retries; return "" or the reason of a failure. Never raises for a failure."""
     if hook.style == "pubsub":
         attributes = {"event": str(body["event"]), "job": str(body["job"]["id"]), "state": str(body["job"]["state"])}
         try:

@@ -1,4 +1,4 @@
-"""How far a job is, when it will be done, what it has cost: from what a watch sees."""
+"""The progress of a job, the time left, and the price so far, calculated from the updates of a watch."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.watching import JobUpdate
 
 _Z80 = 1.2816
-"""Half the width of an 80 % interval, in standard deviations of a normal distribution."""
+"""Half the width of an 80% interval, in standard deviations of a normal distribution."""
 _RECENT = 50
-"""Steps on which the forecast rests: a rate that has changed must show."""
+"""Number of recent steps that the forecast uses, so that it follows changes of the rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remaining:
-    """Seconds left until the last step; 80 % of such forecasts hold if later steps vary as the last ones did."""
+    """Seconds until the last step. The interval contains 80% of the results, if later steps vary like the last ones."""
 
     low: float
     expected: float
@@ -37,21 +37,21 @@ class Remaining:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Billed:
-    """What a job has used so far."""
+    """The tokens and the price of a job so far."""
 
     tokens: int
-    """Billed tokens of the part that has been trained."""
+    """Billed tokens of the completed part of the training."""
     total_tokens: int
-    """Billed tokens of the whole job: those of the dataset times the epochs."""
+    """Billed tokens of the whole job: tokens of the dataset times epochs."""
     usd: float | None
-    """None where no price is published."""
+    """None if no price is published."""
     total_usd: float | None
     price_date: str
     stand_in: bool = False
-    """Whether a stand-in's tokenizer counted, so that the real model's count differs, and nothing is charged."""
+    """Whether a stand-in's tokenizer counted, so that the real model's count differs and nothing is charged."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON form; dollars at list price."""
+        """Return the JSON form, with dollars at list price."""
         rounded = {name: None if value is None else round(value, 6) for name, value in self._dollars()}
         return {
             "tokens": self.tokens,
@@ -66,12 +66,12 @@ class Billed:
 
 
 def fraction_of(job: TuningJob, *, steps: int | None = None, total: int | None = None) -> float | None:
-    """Return the share of the training that is done, 0 to 1; None where nothing says.
+    """Return the share of the training that is completed, 0 to 1; None if it is unknown.
 
     Args:
-        job: its document.
-        steps: steps done and
-        total: in all, where events tell them.
+        job: the document of the job.
+        steps: number of completed steps, if events report it.
+        total: total number of steps, if events report it.
     """
     if job.succeeded:
         return 1.0
@@ -85,7 +85,7 @@ def fraction_of(job: TuningJob, *, steps: int | None = None, total: int | None =
 
 
 def fraction_by(job: TuningJob, story: Iterable[JobEvent]) -> float | None:
-    """Return the share of the training that is done, by the last step among a job's events, else by its document."""
+    """Return the completed share of the training, from the last step among a job's events, or from its document."""
     steps = [event.data for event in story if event.kind == "step"]
     if not steps:
         return fraction_of(job)
@@ -93,11 +93,11 @@ def fraction_by(job: TuningJob, story: Iterable[JobEvent]) -> float | None:
 
 
 def billed(job: TuningJob, fraction: float | None = None) -> Billed | None:
-    """Return what a job has used so far by list price; None until the service has counted its tokens.
+    """Return the usage of a job so far at list price; None until the service has counted its tokens.
 
     Args:
-        job: its document.
-        fraction: the share that is trained; found from the document when it is None.
+        job: the document of the job.
+        fraction: the completed share of the training; None calculates it from the document.
     """
     fraction = fraction_of(job) if fraction is None else fraction
     count = _whole(job.data_stats.get("totalBillableTokenCount"))
@@ -117,7 +117,7 @@ def billed(job: TuningJob, fraction: float | None = None) -> Billed | None:
 
 
 def price_of(job: TuningJob) -> float | None:
-    """Return the list price of a million tokens for a job's model and mode, in US dollars; None where unknown."""
+    """Return the list price of a million tokens for a job's model and mode, in US dollars; None if unknown."""
     try:
         limits = {str(mode): limits for mode, limits in find_model(job.base_model).modes.items()}.get(job.mode)
     except UnknownModelError:
@@ -127,25 +127,25 @@ def price_of(job: TuningJob) -> float | None:
 
 @dataclass(slots=True)
 class JobProgress:
-    """What a watch has seen of one job."""
+    """What a watch knows about one job."""
 
     job: TuningJob | None = None
     losses: list[tuple[int, float]] = field(default_factory=list)
-    """(step, training loss)."""
+    """(step, training loss) points."""
     validation: list[tuple[int, float]] = field(default_factory=list)
     learning_rate: float | None = None
     step: int | None = None
     total: int | None = None
     epoch: float | None = None
     waited: float | None = None
-    """Seconds between the job's creation and its start, or until now while it has not started."""
+    """Seconds between the creation and the start of the job, or until now if it has not started."""
     last_progress: float = field(default_factory=time.monotonic)
-    """Moment of the last progress that was seen, on the monotonic clock."""
+    """Time of the last progress, on the monotonic clock."""
     _moments: list[tuple[int, float]] = field(default_factory=list)
-    """(step, seconds) on one clock: the service's, else this machine's."""
+    """(step, seconds) on one clock: the service's if known, otherwise this machine's."""
 
     def observe(self, update: JobUpdate) -> None:
-        """Take in an update."""
+        """Add an update."""
         before = (self.step, self.epoch, len(self.validation))
         self.job = update.job
         for event in update.events:
@@ -170,7 +170,7 @@ class JobProgress:
             self.validation.append((int(data.get("step", self.step or 0)), float(data["loss"])))
 
     def _document(self, job: TuningJob) -> None:
-        """Take from the job's document what a service without events says."""
+        """Add the values of the job's document, for a service without events."""
         if job.completed_steps is None or self.losses:
             return
         if job.completed_steps != self.step:
@@ -187,17 +187,17 @@ class JobProgress:
 
     @property
     def fraction(self) -> float | None:
-        """The share of the training that is done."""
+        """The completed share of the training."""
         return None if self.job is None else fraction_of(self.job, steps=self.step, total=self.total)
 
     @property
     def billed(self) -> Billed | None:
-        """What it has used so far."""
+        """The usage so far."""
         return None if self.job is None else billed(self.job, self.fraction)
 
     @property
     def remaining(self) -> Remaining | None:
-        """When the last step will be done; None until three steps have been seen, and after the end."""
+        """Seconds until the last step; None until three steps are known, and after the end."""
         if self.job is None or self.job.ended or self.step is None or not self.total:
             return None
         recent = self._moments[-_RECENT - 1 :]
@@ -212,13 +212,13 @@ class JobProgress:
         import statistics  # here, so that looking starts fast
 
         mean, spread = statistics.fmean(pauses), statistics.stdev(pauses)
-        # The sum of `left` further steps varies by itself, and the mean is itself an estimate.
+        # The sum of `left` further steps varies, and the mean is itself an estimate.
         error = _Z80 * spread * math.sqrt(left + left * left / len(pauses))
         expected = left * mean
         return Remaining(low=max(0.0, expected - error), expected=expected, high=expected + error)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what is known, for a line of a stream."""
+        """Return the known values, for a line of a stream."""
         remaining, used = self.remaining, self.billed
         body = {
             "step": self.step,

@@ -1,4 +1,4 @@
-"""Several jobs beside one another: their parameters, and which of them is best for its price."""
+"""A comparison of several jobs: their parameters, and which of them has the best result for its price."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runner.jobs.following.results import Results
 from runner.jobs.labels import ATTEMPT_LABEL, IDENTITY_LABEL, MANIFEST_LABEL
 
 SWEEP_LABEL = "sweep"
-"""A label by which people mark jobs that they submit one by one."""
+"""Label for the jobs of a sweep that are submitted individually."""
 PARAMETERS = {
     "base model": "base_model",
     "mode": "mode",
@@ -24,28 +24,28 @@ PARAMETERS = {
     "validation dataset": "validation_dataset_uri",
     "start weights": "custom_base_model",
 }
-"""Title to the job's field."""
+"""Maps a column title to a field of the job."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A job of a ranking."""
+    """A job in a ranking."""
 
     job: TuningJob
     last_loss: float | None
     """Training loss."""
     validation_loss: float | None
-    """The best one."""
+    """Whether it is the best job."""
     billed: Billed | None
 
     @property
     def order(self) -> tuple[float, float, float]:
-        """Return what jobs are sorted by: validation loss, else training loss behind all of them; then price."""
+        """Return the sort key of a job: validation loss, then jobs with only a training loss, then the price."""
         infinite = float("inf")
         price = infinite if self.billed is None or self.billed.usd is None else self.billed.usd
         if self.validation_loss is not None:
             return 0.0, self.validation_loss, price
-        # A loss on other data says nothing beside one on the validation file.
+        # A loss on other data cannot be compared with one on the validation file.
         return 1.0, infinite if self.last_loss is None else self.last_loss, price
 
     def to_json(self) -> dict[str, Any]:
@@ -62,11 +62,11 @@ class Ranked:
 
 
 def ranked(jobs: Iterable[TuningJob], results: Mapping[str, Results]) -> list[Ranked]:
-    """Return jobs, the best first.
+    """Return the jobs, starting with the best.
 
     Args:
-        jobs: in any order; those that are equal stay in it.
-        results: what each has measured, by its id.
+        jobs: in any order; equal jobs keep their order.
+        results: the measurements of each job, by ID.
     """
     found = []
     for job in jobs:
@@ -76,7 +76,7 @@ def ranked(jobs: Iterable[TuningJob], results: Mapping[str, Results]) -> list[Ra
 
 
 def parameters(jobs: Sequence[TuningJob]) -> list[tuple[str, list[Any], bool]]:
-    """Return title, a value for each job, and whether they differ; parameters that no job has are left out."""
+    """Return the title, the value of each job, and whether they differ; parameters that no job has are omitted."""
     found = []
     for title, name in PARAMETERS.items():
         values = [getattr(job, name) for job in jobs]
@@ -86,9 +86,9 @@ def parameters(jobs: Sequence[TuningJob]) -> list[tuple[str, list[Any], bool]]:
 
 
 def jobs_of_sweep(jobs: Iterable[TuningJob], name: str) -> list[TuningJob]:
-    """Return the jobs of a sweep: those that a manifest of this name has expanded to, or that have the label `sweep`.
+    """Return the jobs of a sweep: those of the manifest with this name, or those with the label `sweep`.
 
-    Of a job that was repeated only the last attempt counts.
+    Of a repeated job, only the last attempt counts.
     """
     latest: dict[tuple[str, str], TuningJob] = {}
     for job in jobs:

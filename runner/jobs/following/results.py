@@ -1,4 +1,4 @@
-"""What a job measured: its losses from its events, else from the metrics that it left, else from its experiment."""
+"""The measurements of a job: losses from its events, from the metrics in its output folder, or from its experiment."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ class Measurement:
 
 @dataclass(slots=True, kw_only=True)
 class Results:
-    """Everything measured in a job, in order."""
+    """All measurements of a job, in order."""
 
     measurements: list[Measurement] = field(default_factory=list)
     source: str = ""
-    """Where it was read: `events`, the address of an object, an experiment's name, or "" when nothing was found."""
+    """The source: `events`, the address of an object, the name of an experiment, or "" if there are no measurements."""
 
     def losses(self, kind: str = "step") -> list[float]:
         """Return the losses of one kind, in order."""
         return [loss for _, loss in curve(self.measurements, kind)]
 
     def summary(self) -> dict[str, Any]:
-        """Return first and last losses and the number of steps; {} when nothing was measured."""
+        """Return the first and last losses and the number of steps; {} if there are no measurements."""
         training, validation = self.losses(), self.losses("evaluation")
         body = {
             "steps": len(training) or None,
@@ -75,7 +75,7 @@ class Results:
 
 
 def results_of(session: Session, job: TuningJob) -> Results:
-    """Return what a job measured. Raises GoogleApiError, UnreachableError."""
+    """Return the measurements of a job. Raises GoogleApiError, UnreachableError."""
     found = measurements_of(events.job_events(session, job.name))
     if found:
         return Results(measurements=found, source="events")
@@ -97,9 +97,9 @@ def _left_in(session: Session, uri: str) -> list[Measurement]:
 
 
 def of_curves(found: Mapping[str, Sequence[Point]]) -> list[Measurement]:
-    """Return what curves tell, joined by their steps: `train/loss`, `eval/loss`, `train/learning_rate` and so on.
+    """Return the curves, joined by step: `train/loss`, `eval/loss`, `train/learning_rate` and so on.
 
-    What a trainer calls them differs in the marks between the words only.
+    The names that different trainers use differ only in the separators between the words.
     """
     named: dict[str, list[Point]] = {}
     for name, points in found.items():
@@ -140,20 +140,20 @@ def curve(measured: Iterable[Measurement], kind: str = "step") -> list[tuple[flo
 
 
 def require_measurements(job: TuningJob, results: Results) -> None:
-    """Do nothing if a job measured something. Raises NotFoundError."""
+    """Return normally if a job has measurements. Raises NotFoundError."""
     if not results.measurements:
         message, hint = f"job {job.id} has no measurements yet", f"`runner jobs watch {job.id}`"
         raise NotFoundError(message, resource=job.name, hint=hint)
 
 
 def measurements_of(happened: Iterable[JobEvent]) -> list[Measurement]:
-    """Return what events of a job measured."""
+    """Return the measurements in the events of a job."""
     kinds = ("step", "evaluation")
     return [_measurement(event.kind, event.time, event.data) for event in happened if event.kind in kinds]
 
 
 def export(results: Results, form: Form) -> str:
-    """Return the measurements as CSV with a heading, or as one JSON object a line."""
+    """Return the measurements as CSV with a header, or as one JSON object per line."""
     if form == "jsonl":
         return "".join(json.dumps(item.to_json(), separators=(",", ":")) + "\n" for item in results.measurements)
     import csv  # here, so that looking starts fast

@@ -1,7 +1,7 @@
-"""Follow jobs until they end. Looking never changes a job, and stopping to look does not either.
+"""Watch jobs until they end. Starting or stopping a watch never changes a job.
 
-A watch outlives what passes: a service out of reach, rate limits, errors of the service, an expired login. Intervals
-are measured on the monotonic clock, so that a clock set back or forth ends nothing early.
+A watch survives temporary problems: an unreachable service, rate limits, server errors, an expired login. Intervals are
+measured on the monotonic clock, so that a change of the system clock does not end a watch.
 """
 
 from __future__ import annotations
@@ -25,60 +25,60 @@ from runner.gcp.tuning_jobs import TuningJob
 from runner.wording import state_words
 
 POLL_SECONDS = 10.0
-"""Longest pause between two looks: at most 360 an hour, each up to two requests. Beyond eight jobs it grows."""
+"""Maximum pause between two polls: at most 360 an hour, with up to two requests each. It grows for more than 8 jobs."""
 LIVE_POLL_SECONDS = 1.0
-"""The same for a service that reports progress as it happens."""
+"""The same for a service that streams progress."""
 FIRST_POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 1800.0
-"""How long the service may be out of reach before a watch gives up."""
+"""How long the service can be unreachable before a watch stops."""
 LOGIN_PATIENCE_SECONDS = 60.0
-"""How long it may refuse the credentials; they are read and refreshed anew at every look meanwhile."""
+"""How long the service can refuse the credentials, which are refreshed at every poll during this time."""
 JOBS_AT_FULL_RATE = 8
-"""More jobs than these are looked at more rarely, each."""
+"""With more jobs than this, each job is polled less often."""
 
 _WAITING = frozenset({"TUNING_JOB_STATE_WAITING_FOR_QUOTA", "TUNING_JOB_STATE_WAITING_FOR_CAPACITY"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobUpdate:
-    """News of a job: its present document, and what happened since the last update."""
+    """An update on a job: its current document, and what happened since the last update."""
 
     job: TuningJob
     state_changed: bool
-    """The state or the finer state differs from the last update's; true for the first."""
+    """Whether the state or the detailed state differs from the last update; true for the first update."""
     events: tuple[JobEvent, ...] = ()
     problem: str = ""
-    """Why the service could not be asked; the watch goes on."""
+    """Why the service could not be polled; the watch continues."""
     stalled: float | None = None
-    """Seconds for which a job that should make progress has made none; the watch of this job ends."""
+    """Seconds without progress of a job that should make progress; the watch of this job ends."""
 
 
 class Pace(TypedDict, total=False):
-    """How often jobs are looked at, and for how long."""
+    """How often jobs are polled, and for how long."""
 
     poll: float
-    """Longest pause between two looks, in seconds. Pauses start short and grow, and start again after news."""
+    """Maximum pause between two polls in seconds. Pauses start short, grow, and become short again after an update."""
     timeout: float | None
-    """Seconds; None watches for ever."""
+    """Seconds; None watches without a limit."""
     patience: float
-    """Seconds for which the service may be out of reach."""
+    """Seconds for which the service can be unreachable."""
     stall_after: float | None
-    """Seconds without progress after which a running job is given up; None is never."""
+    """Seconds without progress after which the watch of a running job ends; None disables this."""
 
 
 def watch(session: Session, name: str, **pace: Unpack[Pace]) -> Iterator[JobUpdate]:
-    """Yield an update at once, then one whenever there is news, until the job has ended.
+    """Yield an update immediately, then one for each change, until the job has ended.
 
     Args:
-        session: where.
-        name: id or full name.
+        session: the project and location.
+        name: ID or full name.
         pace: see `Pace`.
 
     Raises:
-        NotFoundError: no such job.
-        WaitTimeoutError: the time is up; the job goes on.
-        JobStalledError: no progress for `stall_after` seconds; the job goes on.
-        UnreachableError, QuotaExceededError, GoogleApiError: the service was out of reach for longer than `patience`.
+        NotFoundError: the job does not exist.
+        WaitTimeoutError: the timeout has passed; the job continues.
+        JobStalledError: no progress for `stall_after` seconds; the job continues.
+        UnreachableError, QuotaExceededError, GoogleApiError: the service was unavailable for longer than `patience`.
     """
     for update in watch_many(session, [name], **pace):
         yield update
@@ -87,11 +87,11 @@ def watch(session: Session, name: str, **pace: Unpack[Pace]) -> Iterator[JobUpda
 
 
 def watch_many(session: Session, names: Sequence[str], **pace: Unpack[Pace]) -> Iterator[JobUpdate]:
-    """Yield the updates of several jobs, as `watch` does, until the last of them has ended or stalled.
+    """Yield the updates of several jobs, like `watch`, until all of them have ended or stalled.
 
     Raises:
-        NotFoundError: one of them does not exist.
-        WaitTimeoutError: the time is up; names the jobs that go on.
+        NotFoundError: one of the jobs does not exist.
+        WaitTimeoutError: the timeout has passed; the error names the jobs that continue.
         UnreachableError, QuotaExceededError, GoogleApiError: see `watch`.
     """
     for news in _course(session, names, pace):
@@ -102,9 +102,9 @@ def watch_many(session: Session, names: Sequence[str], **pace: Unpack[Pace]) -> 
 
 
 async def watch_async(session: Session, name: str, **pace: Unpack[Pace]) -> AsyncIterator[JobUpdate]:
-    """Yield what `watch` does, from an event loop: looks are made in a thread, pauses are the loop's.
+    """Yield the same as `watch`, in an event loop: polls run in a thread, and pauses use the event loop.
 
-    Args and errors are those of `watch`. A task that is cancelled stops within the request under way.
+    Args and errors are those of `watch`. If the task is cancelled, it stops after the current request.
     """
     import asyncio  # costs more to import than this module
 
@@ -119,7 +119,7 @@ async def watch_async(session: Session, name: str, **pace: Unpack[Pace]) -> Asyn
 
 
 def _course(session: Session, names: Sequence[str], pace: Pace) -> Iterator[JobUpdate | float]:
-    """Yield updates, and between them the seconds to wait before going on."""
+    """Yield updates, and between them the seconds to wait before the next poll."""
     start, timeout = time.monotonic(), pace.get("timeout")
     slower = max(1.0, len(names) / JOBS_AT_FULL_RATE)
     full = dict.fromkeys(tuning_jobs.full_name(session, name) for name in names)
@@ -139,7 +139,7 @@ def _course(session: Session, names: Sequence[str], pace: Pace) -> Iterator[JobU
 
 
 class _Look:
-    """One job being followed: every call is one look at it."""
+    """One watched job; each call polls it once."""
 
     def __init__(self, session: Session, name: str, slower: float, pace: Pace) -> None:
         self.session = session
@@ -158,7 +158,7 @@ class _Look:
         self._progress = time.monotonic()
 
     def __call__(self) -> JobUpdate | None:
-        """Look once; return the news, if any."""
+        """Poll once; return the update, if there is one."""
         try:
             update = self._news()
         except RunnerError as error:
@@ -186,7 +186,7 @@ class _Look:
         return JobUpdate(job=job, state_changed=changed, events=news)
 
     def _endured(self, error: RunnerError) -> JobUpdate:
-        """Return the update that tells of a failure which may pass. Raises it when it does not, or has not."""
+        """Return an update for a failure that may be temporary. Raises the failure if it is not, or lasts too long."""
         patience = self._patience
         if isinstance(error, GoogleApiError) and error.http == 401:
             patience = min(patience, LOGIN_PATIENCE_SECONDS)
@@ -200,12 +200,12 @@ class _Look:
         return JobUpdate(job=self.job, state_changed=False, problem=error.message)
 
     def _stall(self, update: JobUpdate | None, now: float) -> JobUpdate | None:
-        """Return the update, with the stall of the job if it has lasted long enough."""
+        """Return the update, marked as stalled if the job has stalled for long enough."""
         job = self.job
         if job is None:
             return update
         mark = (job.state, job.detail_state, job.completed_steps, job.completed_epochs, self._seen)
-        # Waiting for quota or for a machine is no stall: nothing is expected to move.
+        # Waiting for quota or for a machine is not a stall, because no progress is expected.
         if mark != self._mark or job.detail_state in _WAITING or job.state != "JOB_STATE_RUNNING":
             self._mark, self._progress = mark, now
         still = now - self._progress
@@ -223,11 +223,11 @@ def wait(
     poll: float = POLL_SECONDS,
     progress: Callable[[JobUpdate], None] | None = None,
 ) -> TuningJob:
-    """Wait for a job and return it once it has succeeded.
+    """Wait for a job and return it when it has succeeded.
 
     Raises:
-        JobFailedError: it ended otherwise.
-        WaitTimeoutError: the time is up; the job goes on.
+        JobFailedError: the job ended in another state.
+        WaitTimeoutError: the timeout has passed; the job continues.
     """
     job: TuningJob | None = None
     for update in watch(session, name, poll=poll, timeout=timeout):
@@ -241,7 +241,7 @@ def wait(
 
 
 def check(job: TuningJob) -> None:
-    """Do nothing for a job that succeeded. Raises JobFailedError for one that ended otherwise."""
+    """Return normally for a job that succeeded. Raises JobFailedError for a job that ended in another state."""
     if job.alive:
         return
     state = state_words(job.state)
@@ -250,7 +250,7 @@ def check(job: TuningJob) -> None:
 
 
 def stalled(update: JobUpdate) -> JobStalledError:
-    """Return the error for an update that tells of a stall."""
+    """Return the error for an update that reports a stall."""
     job = update.job
     state = state_words(job.detail_state or job.state)
     return JobStalledError(

@@ -1,1 +1,1 @@
-"""Jobs from Git: manifests, what applying them would do, and their records."""
+"""Jobs from manifests in Git: plans, applying them, and the records of jobs."""

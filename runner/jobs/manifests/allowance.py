@@ -1,9 +1,9 @@
-"""One budget that all runners of a queue keep together, wherever they run.
+"""One budget for all runners of a queue, on any machine.
 
-What is committed stands in the records: what ended jobs were billed, and the high end of the price of every other job.
-Two runners could each see room for one more job and create one each. So whoever is about to submit writes down first
-which jobs, over the generation of the budget's document that it read before the records; of two runners one succeeds,
-and the other looks again.
+The records contain the committed amount: the billed price of ended jobs, and the upper end of the price of every other
+job. Two runners could each find enough money for one more job, and both create one. Therefore, a runner first writes
+the jobs that it is about to submit into the budget's document, over the generation that it read before the records.
+Only one of two runners succeeds; the other reads everything again.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from runner.jobs.manifests.records import PREFIX, Entry, Run, damaged
 NAME = f"{PREFIX.rstrip('/')}-budget/"
 """Folder of the documents `runner/state-budget/LOCATION.json`, which are not records."""
 _Held = dict[str, tuple[int, Annotated[float, Field(ge=0, allow_inf_nan=False)]]]
-"""Generation of a record, and the dollars that are held for it, by its name."""
+"""Maps a name to the generation of its record, and the dollars that are reserved for it."""
 _HELD = TypeAdapter(_Held)
 
 
 @dataclass(slots=True)
 class Allowance:
-    """The budget's document as it was read; read it before the records.
+    """The budget's document. Read it before the records.
 
     Args:
-        session: names the bucket and the location of the records.
+        session: determines the bucket and the location of the records.
         limit: dollars for all jobs of all records together.
     """
 
@@ -48,15 +48,15 @@ class Allowance:
             self._generation, self._held = found.generation, _held_in(found, self.session)
 
     def reserve(self, entries: Mapping[str, Entry], wanted: Iterable[tuple[str, Run]]) -> tuple[set[str], float] | None:
-        """Write down which jobs are submitted next.
+        """Reserve money for the jobs that are submitted next.
 
         Args:
             entries: all records, read after this document.
             wanted: names and runs, in their order.
 
         Returns:
-            The names that there is money for, and the dollars that are committed without them; None if another runner
-            was quicker.
+            The names for which there is enough money, and the dollars that are committed without them; None if another
+            runner was faster.
         """
         held = self._standing(entries)
         committed = sum(entry.record.committed_usd for entry in entries.values())
@@ -82,10 +82,10 @@ class Allowance:
         return set(granted), committed
 
     def _standing(self, entries: Mapping[str, Entry]) -> dict[str, float]:
-        """Return what others have written down and not yet put into their records.
+        """Return the reservations of other runners that are not in their records yet.
 
-        A record whose generation has moved on says itself what is committed. A runner that wrote its jobs down and died
-        leaves records as they were: they count until their jobs are submitted, by whoever comes next.
+        A record with a newer generation already contains its committed amount. If a runner ends after its reservation,
+        its records are unchanged: the reservations count until some runner submits these jobs.
         """
         found = {}
         for name, (generation, usd) in self._held.items():
@@ -96,7 +96,7 @@ class Allowance:
 
 
 def damages(session: Session) -> list[tuple[str, int, str]]:
-    """Return the budget's document if it cannot be read: its name, its generation, what is wrong. Changes nothing."""
+    """Return the budget's document if it cannot be read: its name, generation and error. Changes nothing."""
     name = _name_of(session)
     found = storage.stat(session, f"gs://{session.environment.contract_bucket}/{name}")
     if found is None:

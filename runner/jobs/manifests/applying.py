@@ -1,4 +1,4 @@
-"""Carry a plan out: upload, queue, submit. Cut off anywhere, the next one goes on; nothing is billed twice."""
+"""Apply a plan: upload, queue, submit. After an interruption, the next run continues, and nothing is billed twice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_PLAN_BYTES = 64 * 1024 * 1024
 
 
 def read_plan(path: Path) -> dict[str, Any]:
-    """Return a saved plan. Raises ConfigurationError for a file that is none."""
+    """Return a saved plan. Raises ConfigurationError if the file does not contain one."""
     problem = ""
     body: Any = None
     try:
@@ -60,7 +60,7 @@ def _is_plan(body: Any) -> bool:
 
 
 def check_unmoved(saved: dict[str, Any], now: Plan) -> None:
-    """Do nothing if a saved plan is what would be planned now. Raises StalePlanError, which says what moved."""
+    """Return normally if a saved plan equals the current plan. Raises StalePlanError with the differences."""
     changes = []
     if (saved.get("project"), saved.get("location")) != (now.project, now.location):
         changes.append(
@@ -86,7 +86,7 @@ def check_unmoved(saved: dict[str, Any], now: Plan) -> None:
 
 
 def _moved(key: str, before: Any, after: Any) -> str:
-    """Return in words what one value of a decision was and is."""
+    """Describe the old and the new value of one part of a decision."""
     if key in _DIGESTS:
         return _DIGESTS[key]
     if key == "high":
@@ -100,21 +100,22 @@ def _moved(key: str, before: Any, after: Any) -> str:
 
 
 _MOST_USD = 1e12
-"""A saved plan is a file, in which anything may stand."""
+"""A saved plan is a file, which can contain anything."""
 _DIGESTS = {"identity": "its values or its data changed", "generation": "its record changed"}
 
 
 def apply_plan(
     session: Session, plan: Plan, *, fair_by: str = "", progress: Callable[[Step], None] | None = None
 ) -> list[Step]:
-    """Upload and queue what a plan creates, cancel what it cancels, and submit what there are slots for.
+    """Upload and queue the jobs that a plan creates, cancel those that it cancels, and submit jobs to the free slots.
 
-    The price must have been agreed to. Jobs that other runners have queued are submitted too, in the common order.
+    The caller must have approval for the price. Jobs that other runners have queued are submitted too, in the common
+    order.
 
     Raises:
-        StalePlanError: a record changed after the plan was made; what was queued before stays so.
+        StalePlanError: a record changed after the plan was made; jobs that are already queued stay queued.
         ConfigurationError: a file changed after the plan was made.
-        RunnerError: the service failed; applying again goes on.
+        RunnerError: the service failed; applying again continues.
     """
     ledger, git = StateLedger(session), functools.cache(commit_of)
     for job in plan.jobs:
@@ -135,7 +136,7 @@ def apply_plan(
 
 
 def _unlisted(ledger: StateLedger, plan: Plan, done: set[str], progress: Callable[[Step], None]) -> list[Step]:
-    """Return the jobs whose record was written and then not listed: whoever is told of success must find a job."""
+    """Return the jobs whose record was written but is missing in the list; a lost record must not count as success."""
     steps = []
     for name in dict.fromkeys(job.name for job in plan.jobs if job.bills and job.name not in done):
         entry = ledger.read(name)
@@ -156,7 +157,7 @@ def _queue(ledger: StateLedger, job: PlannedJob, git: dict[str, Any] | None, que
 
 
 def _check_same(found: Entry | None, job: PlannedJob) -> None:
-    """Accept a record that another runner wrote for the very same job. Raises StalePlanError for any other."""
+    """Accept a record that another runner wrote for the same job. Raises StalePlanError for any other job."""
     run = found.record.run if found else None
     if run is not None and (run.identity, run.attempt) == (job.run.identity, job.run.attempt):
         return

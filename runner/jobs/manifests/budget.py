@@ -1,4 +1,4 @@
-"""Which jobs of a plan may not be paid for. Fails closed: a price that is not known is above every limit."""
+"""The jobs of a plan that exceed a limit. An unknown price exceeds every limit."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from runner.prices import amount
 
 
 def refusals(plan: Plan, *, accept_unknown_cost: bool = False) -> list[str]:
-    """Return why a plan may not be applied, by the limits that its manifests set; [] if they are kept.
+    """Return the violations of the limits in a plan's manifests; [] if there are none.
 
     Args:
-        plan: with prices.
-        accept_unknown_cost: jobs without a published price are accepted explicitly.
+        plan: the plan, with prices.
+        accept_unknown_cost: accept jobs without a published price.
     """
     found = []
     for job in plan.billable:
@@ -37,7 +37,7 @@ def refusals(plan: Plan, *, accept_unknown_cost: bool = False) -> list[str]:
 
 
 def without_limit(plan: Plan) -> list[PlannedJob]:
-    """Return the jobs whose price nobody has agreed to in a manifest."""
+    """Return the jobs whose price no manifest limits."""
     return [
         job
         for job in plan.billable

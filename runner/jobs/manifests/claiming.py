@@ -1,9 +1,9 @@
 """Create the job of one record, once.
 
-The record says `claimed` and by whom before anything else happens: it takes the job out of the queue. Whoever has
-written that claims the output folder and creates the job as every submission does (`runner.jobs.submitting`). A runner
-that dies leaves one of two things: a job, which the next runner finds by its labels and adopts, or none, in which case
-its claims run out.
+Before anything else, the record is written with the state `claimed` and the owner, which removes the job from the
+queue. The owner then claims the output folder and creates the job like every submission (`runner.jobs.submitting`). If
+the runner dies, there is either a job, which the next runner finds by its labels and adopts, or none, in which case the
+claims expire.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ Happening = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What happened to one job."""
+    """The result for one job."""
 
     name: str
     what: Happening
@@ -69,16 +69,16 @@ class Step:
 
 
 def submit(session: Session, ledger: StateLedger, entry: Entry, weights: str | None) -> Step:
-    """Claim a queued job and create it. See `queueing` for what may be claimed.
+    """Claim a queued job and create it. See `queueing` for which jobs can be claimed.
 
     Args:
-        session: where, which need not be where the records are.
-        ledger: of the records.
-        entry: as it was read.
-        weights: folder of the job it tunes on from.
+        session: the project and location of the job, which can differ from those of the records.
+        ledger: the ledger of the records.
+        entry: the record, as it was read.
+        weights: folder of the weights that the job continues from.
 
     Raises:
-        UnreachableError: the service is gone; the job is queued again, or its claim runs out.
+        UnreachableError: the service is unreachable; the job is queued again, or its claim expires.
     """
     record = entry.record
     owner, since = uuid.uuid4().hex, elapsed()
@@ -95,7 +95,7 @@ def submit(session: Session, ledger: StateLedger, entry: Entry, weights: str | N
     prepared = _prepared(session, record, weights)
 
     def jobs() -> list[TuningJob]:
-        """Look wherever a create of this attempt may have been sent."""
+        """Look in every location to which a create request of this attempt may have been sent."""
         found = [jobs_of(session.of(place), prepared.fingerprint) for place in places]
         return [job for some in found for job in some]
 
@@ -108,7 +108,7 @@ def submit(session: Session, ledger: StateLedger, entry: Entry, weights: str | N
             jobs=jobs,
             send=partial(tuning_jobs.create, session, prepared.fields),
             notes=Notes(),  # the record says it
-            # They have held the record for so long that nothing of theirs is on its way any more.
+            # They have held the record for so long that none of their requests can still arrive.
             unsent={record.run.owner} - {""},
             since=since,
         )
@@ -124,7 +124,7 @@ def submit(session: Session, ledger: StateLedger, entry: Entry, weights: str | N
 
 
 def _elsewhere(session: Session, ledger: StateLedger, name: str) -> Step:
-    """Wait for the job of whoever was quicker."""
+    """Wait for the job of the runner that was faster."""
     for _ in looks(0.1, 1.0, within=claims.LOOKUP_SECONDS):
         found = ledger.read(name)
         run = found.record.run if found else None
@@ -165,7 +165,7 @@ def _details(record: Record) -> dict[str, Any]:
         "estimate": run.price.model_dump(mode="json", by_alias=True, exclude_none=True),
         "statistics": {role: data.model_dump(mode="json", by_alias=True) for role, data in run.data.items()},
     }
-    # Of the tree that was applied: whoever submits from the queue may be somewhere else.
+    # The commit of the applied tree: the runner that submits from the queue may use another tree.
     return {**details, "git": run.git}
 
 
@@ -186,7 +186,7 @@ def _failed(ledger: StateLedger, claimed: Entry, error: RunnerError) -> Step:
 
 
 def _recorded(session: Session, ledger: StateLedger, claimed: Entry, job: TuningJob, what: Happening) -> Step:
-    """Note the job in the record; a record that cannot be written is mended by whoever looks next."""
+    """Write the job into the record; if the record cannot be written, the next runner corrects it."""
     name = claimed.record.name
     try:
         written = ledger.write(claimed.record.changed(phase="submitted", job=job.name, owner=""), claimed.generation)
@@ -203,7 +203,7 @@ def _recorded(session: Session, ledger: StateLedger, claimed: Entry, job: Tuning
 
 
 def _changed_data(session: Session, run: Run) -> str:
-    """Return what is wrong if an object is not what it was when the job was agreed to; "" if nothing is."""
+    """Return an error if an object has changed since the job was approved; "" if it has not."""
     named = {item.uri: item.digest for item in run.data.values() if item.digest.startswith("crc32c:")}
     for uri, info in object_versions(session, named).items():
         if info is None:

@@ -1,4 +1,4 @@
-"""The data of manifest jobs: which content each file has now, and what is in it."""
+"""The data of manifest jobs: the current version and the contents of each file."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ Source = Path | str
 
 @dataclass(slots=True)
 class DataReader:
-    """Reads each file and object once, however many jobs use it."""
+    """Reads each file and object once, even if many jobs use it."""
 
     session: Session
     versions: dict[Source, DataVersion] = field(default_factory=dict)
-    """Versions of the data that exists, without statistics."""
+    """Versions of the existing data, without statistics."""
     problems: dict[Source, str] = field(default_factory=dict)
-    """Why other data cannot be used."""
+    """Why the other data cannot be used."""
     _reports: dict[tuple[Any, ...], Report] = field(default_factory=dict)
 
     def look_up(self, sources: Iterable[Source]) -> None:
@@ -61,7 +61,7 @@ class DataReader:
                 self.versions[uri] = DataVersion(uri=uri, digest=f"crc32c:{info.crc32c}:{info.size}")
 
     def report(self, train: Source, validation: Source | None, model: str, mode: TuningMode | None) -> Report:
-        """Check files for a model, and return what is in them.
+        """Check files for a model, and return their statistics.
 
         Raises:
             RunnerError: an object cannot be read.
@@ -81,7 +81,7 @@ class DataReader:
         return self._reports[key]
 
     def version(self, source: Source, file: FileReport, exact: bool) -> DataVersion:
-        """Return a file's version with what was found in it."""
+        """Return a file's version with its statistics."""
         return self.versions[source].model_copy(
             update={
                 "rows": file.kept,
@@ -108,7 +108,7 @@ class DataReader:
         )
 
     def _source(self, source: Source) -> Path | RemoteObject:
-        """Return what a check reads; objects are read as streams."""
+        """Return the input of a check; objects are read as streams."""
         if isinstance(source, Path):
             return source
         return remote_object(self.session, source)
@@ -121,22 +121,22 @@ def sha256_of(path: Path) -> str:
 
 
 def object_name_of(path: Path, digest: str) -> str:
-    """Return the name under which `runner.datasets.upload` puts a file with this SHA-256."""
+    """Return the name that `runner.datasets.upload` uses for a file with this SHA-256."""
     return f"datasets/{path.stem}-{digest[:12]}{path.suffix}"
 
 
 def errors_of(report: Report) -> list[str]:
-    """Return the errors of a report, a line each; many are counted."""
+    """Return the errors of a report, one per line; repeated errors are counted."""
     shown = [f"{finding.place}: {finding.message}" for finding in report.errors]
     return shown if len(shown) <= 5 else [*shown[:5], f"… and {len(shown) - 5} more: `runner data check`"]
 
 
 def upload(session: Session, path: Path, version: DataVersion) -> None:
-    """Send a file to its address, unless it is there already.
+    """Upload a file to its address, unless it is already there.
 
     Raises:
-        ConfigurationError: the file is no longer what was planned.
-        RunnerError: it cannot be sent.
+        ConfigurationError: the file has changed since the plan was made.
+        RunnerError: the file cannot be uploaded.
     """
     with prepared(path) as plain:
         sha256, crc32c = digests_of(plain)

@@ -1,4 +1,4 @@
-"""What is to be done about each job: its manifest, its record and the jobs that live, compared."""
+"""Decide what to do about each job, by comparing its manifest, its record and the existing jobs."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ _GOOD = frozenset({"JOB_STATE_SUCCEEDED", "JOB_STATE_PARTIALLY_SUCCEEDED"})
 
 @dataclass(slots=True, kw_only=True)
 class PlannedJob:
-    """One job of the manifests and what applying would do about it."""
+    """One job of the manifests, and what applying would do with it."""
 
     name: str
     action: Action
     reason: str
     source: ManifestJob = field(repr=False)
     run: Run
-    """As it would be queued."""
+    """The run, as it would be queued."""
     entry: Entry | None
     """The record that was read."""
     job: TuningJob | None = None
-    """The live job of this identity, or of the last run."""
+    """The running job with this identity, or the job of the last run."""
     differences: list[Difference] = field(default_factory=list)
-    """Against the last run."""
+    """Differences from the last run."""
     drift: list[Difference] = field(default_factory=list)
-    """What differs between the live job and what was asked for."""
+    """Differences between the running job and the specification."""
     data: dict[str, Any] = field(default_factory=dict)
     price: Price = field(default_factory=Price)
     warnings: list[str] = field(default_factory=list)
     superseded: list[TuningJob] = field(default_factory=list)
-    """Jobs of earlier runs of this name that still run."""
+    """Jobs of earlier runs of this name that are still running."""
 
     @property
     def last(self) -> Run | None:
@@ -54,7 +54,7 @@ class PlannedJob:
 
     @property
     def stranger(self) -> str:
-        """Return the manifest of the last run if another repository has it, else ""."""
+        """Return the manifest of the last run if it is in another repository, otherwise ""."""
         last, here = self.last, self.run.repository
         if last is None or not here or last.repository in ("", here):
             return ""
@@ -62,27 +62,27 @@ class PlannedJob:
 
     @property
     def generation(self) -> int:
-        """Return the generation of the record that was read; 0 for none."""
+        """Return the generation of the record that was read; 0 if there is none."""
         return self.entry.generation if self.entry else 0
 
     @property
     def bills(self) -> bool:
-        """Tell whether it creates a job."""
+        """Return whether this decision creates a job."""
         return self.action in BILLING
 
     @property
     def worst(self) -> float | None:
-        """Return what it may cost with every repetition that its manifest allows; None for an unknown price."""
+        """Return the maximum price, including every repetition that the manifest allows; None for an unknown price."""
         attempts = max(0, self.run.retries - self.run.attempt + 1) + 1
         return None if self.price.high is None else self.price.high * attempts
 
     @property
     def acts(self) -> bool:
-        """Tell whether applying changes anything."""
+        """Return whether applying changes anything."""
         return self.bills or self.action == "adopt"
 
     def decision(self) -> dict[str, Any]:
-        """Return what a saved plan is compared by."""
+        """Return the values that are compared with a saved plan."""
         return {
             "name": self.name,
             "action": self.action,
@@ -121,7 +121,7 @@ class PlannedJob:
 
 @dataclass(slots=True, kw_only=True)
 class Removed:
-    """A job that runs or waits and is no longer asked for."""
+    """A running or waiting job that no manifest requests any longer."""
 
     name: str
     action: Literal["cancel", "orphan"]
@@ -130,7 +130,7 @@ class Removed:
     entry: Entry | None = None
 
     def decision(self) -> dict[str, Any]:
-        """Return what a saved plan is compared by."""
+        """Return the values that are compared with a saved plan."""
         return {"name": self.name, "action": self.action, "job": self.job.id if self.job else None}
 
     def to_json(self) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class Removed:
 
 
 def decide(source: ManifestJob, run: Run, view: View) -> PlannedJob:
-    """Return what to do about one job. Its price is not known yet."""
+    """Return the decision for one job, without its price."""
     entry = view.entries.get(source.name)
     same = view.by_identity.get((source.name, run.identity), [])
     superseded = [
@@ -173,7 +173,7 @@ def decide(source: ManifestJob, run: Run, view: View) -> PlannedJob:
 
 
 def removed(view: View, planned: list[PlannedJob], paths: list[Path], *, prune: bool) -> list[Removed]:
-    """Return what runs or waits without a manifest: of files below `paths`, and earlier runs of what changed."""
+    """Return running or waiting jobs without a manifest: of files below `paths`, and earlier runs of jobs."""
     action: Literal["cancel", "orphan"] = "cancel" if prune else "orphan"
     names = {job.name for job in planned}
     found = [
@@ -231,7 +231,7 @@ def _same_identity(planned: PlannedJob, entry: Entry, same: list[TuningJob], vie
         planned.action, planned.reason = "keep", f"job {job.id} {_state(job)}"
     else:
         outcome = run.outcome or outcome_of(job, run)
-        # The manifest of today decides, not that of the day on which the job was queued.
+        # The current manifest counts, not the one from the time when the job was queued.
         rules = {"retries": planned.run.retries, "retry_on": planned.run.retry_on, "outcome": outcome}
         again = next_attempt(entry.record.changed(**rules), view.now)
         message = f": {job.error_message.rstrip('.')}" if job.error_message else ""
@@ -265,7 +265,7 @@ def _without_job(planned: PlannedJob, run: Run) -> None:
 
 
 def _goes_on(job: TuningJob) -> bool:
-    """Tell whether a job runs and nobody has asked for its end yet."""
+    """Return whether a job is running and nobody has requested its end."""
     return not job.ended and job.state != "JOB_STATE_CANCELLING"
 
 

@@ -1,4 +1,4 @@
-"""Differences value by value: a manifest against its last run, and a run against the job that lives."""
+"""Differences between values: of a manifest and its last run, and of a run and its job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runner.jobs.manifests.records import DataVersion, Run
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One value that differs; None for one that is not there."""
+    """One value that differs; None for a missing value."""
 
     path: str
     before: Any
@@ -23,7 +23,7 @@ class Difference:
 
 
 def against_last_run(last: Run, inputs: dict[str, Any]) -> list[Difference]:
-    """Return what makes a job another one than its last run; digests are shortened."""
+    """Return the differences between a job and its last run; digests are shortened."""
     keys = [*inputs, *(key for key in last.inputs if key not in inputs)]
     return [
         Difference(key, _short(last.inputs.get(key)), _short(inputs.get(key)))
@@ -33,7 +33,7 @@ def against_last_run(last: Run, inputs: dict[str, Any]) -> list[Difference]:
 
 
 def against_live(run: Run, job: TuningJob) -> list[Difference]:
-    """Return where the job that the service shows is not what the record says was asked for."""
+    """Return the differences between the job that the service shows and the specification in the record."""
     fields = run.fields
     pairs = {
         "baseModel": (fields.get("base_model"), job.base_model.removeprefix("publishers/").replace("/models/", "/", 1)),
@@ -48,14 +48,14 @@ def against_live(run: Run, job: TuningJob) -> list[Difference]:
     }
     if fields.get("output_uri"):
         pairs["output"] = (fields["output_uri"], job.output_uri)
-    # The service fills in what was left to it; that is no difference.
+    # The service sets values that the specification omits; these are not differences.
     return [
         Difference(path, asked, live) for path, (asked, live) in pairs.items() if asked is not None and asked != live
     ]
 
 
 def data_delta(last: Run | None, data: dict[str, DataVersion]) -> dict[str, Any]:
-    """Return rows and tokens of the training data, before and after; tokens None where they were not counted."""
+    """Return the rows and tokens of the training data, before and after; tokens None if they were not counted."""
     before = last.data.get("train") if last else None
     after = data.get("train")
     return {

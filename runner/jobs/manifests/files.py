@@ -1,4 +1,4 @@
-"""Which files are manifests: what `-f` names, and what is in the folders that it names."""
+"""The manifest files that `-f` names, directly or through a folder."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ SUFFIXES = (".yaml", ".yml")
 
 
 def files(paths: Iterable[Path], problems: list[str]) -> Iterator[Path]:
-    """Yield the manifests that files and folders name, each once, in order of name.
+    """Yield the manifests that files and folders name, each once, ordered by name.
 
     Args:
-        paths: files, and folders that are read with what is below them.
-        problems: gets a line for each that cannot be used.
+        paths: files, and folders, which are read recursively.
+        problems: gets a line for each path that cannot be used.
     """
     seen: set[Path] = set()
     for path in paths:
@@ -41,9 +41,9 @@ def files(paths: Iterable[Path], problems: list[str]) -> Iterator[Path]:
 
 
 def _below(folder: Path, problems: list[str]) -> Iterator[Path]:
-    """Yield the manifests in a folder; a folder that cannot be read is a mistake, not an empty one.
+    """Yield the manifests in a folder. A folder that cannot be read is an error; it does not count as empty.
 
-    What is hidden belongs to other tools, as `.github/workflows/tuning.yml` does. Links to folders are not followed.
+    Hidden files belong to other tools, such as `.github/workflows/tuning.yml`. Links to folders are not followed.
     """
 
     def refused(error: OSError) -> None:
@@ -57,7 +57,7 @@ def _below(folder: Path, problems: list[str]) -> Iterator[Path]:
 
 
 def _unusable(file: Path) -> str:
-    """Say why a path is no file; "" for one. A job must not count as removed because its manifest is a broken link."""
+    """Return why a path is not a file; "" for a file. A broken link must not mean that the manifest was removed."""
     try:
         mode = file.stat().st_mode
     except (OSError, ValueError) as error:

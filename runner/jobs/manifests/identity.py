@@ -1,4 +1,4 @@
-"""What makes two jobs the same: name, place, specification and the content of the data."""
+"""The identity of a job: its name, location and specification, and the contents of its data."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from runner.jobs.manifests.records import Record, Run
 from runner.jobs.specification import TuningJobSpec
 
 IDENTITY_VERSION = 1
-"""Raise it when an input is added or the meaning of one changes; every job then counts as changed."""
+"""Increase this when an input is added or changes its meaning; every job then counts as changed."""
 
 
 def inputs_of(
     spec: TuningJobSpec, *, train: str, validation: str | None, after: str | None, revision: int
 ) -> dict[str, Any]:
-    """Return what decides about a job's result, without what is not set.
+    """Return the values that determine a job's result, without unset values.
 
     Args:
-        spec: resolved.
+        spec: the resolved specification.
         train: digest of the training data.
-        validation: of the validation data.
-        after: `NAME@IDENTITY` of the job it tunes on from.
-        revision: of the manifest.
+        validation: digest of the validation data.
+        after: `NAME@IDENTITY` of the job whose weights this job continues from.
+        revision: revision of the manifest.
     """
     work = spec.work()
     output = work.pop("outputUri")
@@ -65,16 +65,16 @@ def labels_of(name: str, run: Run) -> dict[str, str]:
 
 
 def request_fields(environment: Environment, name: str, run: Run, weights: str | None) -> dict[str, Any]:
-    """Return what `tuning_jobs.create` takes for a run.
+    """Return the arguments of `tuning_jobs.create` for a run.
 
     Args:
-        environment: names the outputs bucket.
-        name: of the manifest job.
-        run: what.
-        weights: folder of the job it tunes on from.
+        environment: contains the outputs bucket.
+        name: name of the manifest job.
+        run: the run.
+        weights: folder of the job whose weights this job continues from.
     """
     suffix = "" if run.attempt == 1 else f"-{run.attempt}"
-    # A repetition writes to a folder of its own, unless the manifest names one.
+    # A repetition writes to its own folder, unless the manifest names a folder.
     output = f"gs://{environment.outputs_bucket}/tuned/{name}-{run.identity[:10]}{suffix}"
     fields = {"output_uri": output, **run.fields, "display_name": f"{name}{suffix}", "labels": labels_of(name, run)}
     if weights:
@@ -83,7 +83,7 @@ def request_fields(environment: Environment, name: str, run: Run, weights: str |
 
 
 def jobs_by_identity(jobs: list[TuningJob]) -> dict[tuple[str, str], list[TuningJob]]:
-    """Return jobs by (name, identity), as their labels say, the latest attempt first."""
+    """Return jobs by (name, identity), from their labels, the latest attempt first."""
     found: dict[tuple[str, str], list[TuningJob]] = {}
     for job in jobs:
         key = (job.labels.get(MANIFEST_LABEL, ""), job.labels.get(IDENTITY_LABEL, ""))
@@ -95,10 +95,10 @@ def jobs_by_identity(jobs: list[TuningJob]) -> dict[tuple[str, str], list[Tuning
 
 
 def of_attempt(jobs: dict[tuple[str, str], list[TuningJob]], record: Record) -> list[TuningJob]:
-    """Return the jobs of a record's present attempt that count: several only if nothing says which one it is.
+    """Return the jobs of the current attempt in a record; several only if it is not known which of them counts.
 
-    Of several, those that run or have succeeded count, or the newest where none does. Which one it is says the record,
-    if it names one of them.
+    If there are several, running and succeeded jobs count, or the newest one if there are none. If the record names one
+    of them, only that one counts.
     """
     same = jobs.get((record.name, record.run.identity), [])
     attempt = [job for job in same if attempt_of(job) == record.run.attempt]

@@ -1,7 +1,7 @@
-"""YAML with the line of every value, and without the parts of YAML that surprise.
+"""YAML with the line of every value, and without the features of YAML that surprise.
 
-Plain values are read by the core schema of YAML 1.2: `no` is a text and `2e-5` a number, unlike in YAML 1.1. Tags,
-merge keys, duplicate keys and aliases that expand without end are refused; nothing is ever constructed from a tag.
+Plain values follow the core schema of YAML 1.2: `no` is a text and `2e-5` is a number, unlike in YAML 1.1. Tags, merge
+keys, duplicate keys and aliases that expand without limit are refused. Tags never construct objects.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import yaml
 MAX_BYTES = 1024 * 1024
 """Maximum size of one file."""
 MAX_VALUES = 20_000
-"""Maximum number of values in one document, aliases expanded."""
+"""Maximum number of values in one document, with expanded aliases."""
 MAX_DEPTH = 32
 MAX_DOCUMENTS = 1000
 _OURS, _THEIRS = (re.compile(mark, re.MULTILINE) for mark in (r"^<{7} ", r"^={7}\r?$"))
-"""Where the two sides of a merge conflict begin."""
+"""Start of each side of a merge conflict."""
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
 _WORDS: dict[str, bool | None] = {
@@ -33,19 +33,19 @@ _WORDS: dict[str, bool | None] = {
 
 @dataclass(slots=True)
 class Located:
-    """A value and where it stands."""
+    """A value and its position."""
 
     value: Any
     """A scalar, a list of Located, or a dict of str to Located."""
     line: int
-    """From 1."""
+    """Line number, from 1."""
     size: int = 1
-    """Values in it, itself included."""
+    """Number of values in it, including itself."""
     keys: dict[str, int] = field(default_factory=dict)
     """The line of each key, if this is a mapping."""
 
     def plain(self) -> Any:
-        """Return it without places."""
+        """Return the value without positions."""
         if isinstance(self.value, dict):
             return {key: item.plain() for key, item in self.value.items()}
         if isinstance(self.value, list):
@@ -53,15 +53,15 @@ class Located:
         return self.value
 
     def line_of(self, path: tuple[str | int, ...]) -> int:
-        """Return the line of the value at `path`, or of the nearest one around it that is there."""
+        """Return the line of the value at `path`, or of its nearest existing parent."""
         return self._nearest(path)[0]
 
     def has(self, path: tuple[str | int, ...]) -> bool:
-        """Tell whether a value stands at `path`."""
+        """Return whether there is a value at `path`."""
         return self._nearest(path)[1] == len(path)
 
     def _nearest(self, path: tuple[str | int, ...]) -> tuple[int, int]:
-        """Return the line of the nearest value, and how many steps of the path lead to it."""
+        """Return the line of the nearest value, and the number of path elements that lead to it."""
         here, line = self, self.line
         for done, step in enumerate(path):
             if isinstance(here.value, dict) and step in here.value:
@@ -77,7 +77,7 @@ class Located:
 
 @dataclass(frozen=True, slots=True)
 class YamlProblem:
-    """Something wrong with a file itself."""
+    """An error in a file."""
 
     line: int
     message: str
@@ -90,9 +90,9 @@ class _StopReadingError(Exception):
 
 
 def read(content: bytes) -> tuple[list[Located], list[YamlProblem]]:
-    """Return the documents of a file and everything wrong with it as YAML; empty documents are left out.
+    """Return the documents of a file and all its YAML errors; empty documents are omitted.
 
-    After a syntax error the documents before it are returned.
+    After a syntax error, the documents before it are returned.
     """
     if len(content) > MAX_BYTES:
         return [], [YamlProblem(1, f"{len(content)} bytes; at most {MAX_BYTES} are read")]
@@ -122,7 +122,7 @@ def read(content: bytes) -> tuple[list[Located], list[YamlProblem]]:
 
 
 class _Reader:
-    """Builds values from the parser's events, which are flat: no depth of a hostile file reaches the stack."""
+    """Builds values from the parser's flat events, so that deep nesting in a file cannot overflow the stack."""
 
     def __init__(self) -> None:
         self.problems: list[YamlProblem] = []

@@ -1,4 +1,4 @@
-"""What a queue sees: records, and the jobs of every place where they may be."""
+"""What a queue reads: the records, and the jobs of every location where they may run."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from runner.jobs.manifests.records import Entry, Record, Run, StateLedger
 from runner.jobs.outputs import ownership
 
 _REMEMBERED = datetime.timedelta(days=7)
-"""How long it counts what somebody has used."""
+"""How long usage counts for the fair share."""
 _AT_ONCE = 32
-"""Lists of jobs that are asked for at the same time."""
+"""Number of job lists that are requested at the same time."""
 
 
 @dataclass(slots=True)
 class View:
-    """Records and jobs as they were read, the records first: what a record says was sent is in the list of jobs."""
+    """Records and jobs. The records are read first, so that jobs that a record reports as sent are in the list."""
 
     entries: dict[str, Entry]
     now: datetime.datetime
     jobs: list[TuningJob]
-    """Jobs of all places that were asked."""
+    """Jobs of all locations that were read."""
     elsewhere: int = 0
-    """Jobs of other locations that have not ended; they take slots of the same quota."""
+    """Jobs of other locations that have not ended; they use slots of the same quota."""
     down: dict[str, str] = field(default_factory=dict)
-    """Places that could not be asked, and why. What was claimed there is left alone."""
+    """Locations that could not be read, with the reasons. Claims there are not changed."""
     running: Counter[str] = field(default_factory=Counter)
-    """Jobs that have not ended, those of other locations included, by project."""
+    """Jobs that have not ended, including those of other locations, by project."""
     by_name: dict[str, TuningJob] = field(default_factory=dict)
     by_identity: dict[tuple[str, str], list[TuningJob]] = field(default_factory=dict)
 
@@ -45,20 +45,20 @@ class View:
         self.by_identity = identity.jobs_by_identity(self.jobs)
 
     def found(self, record: Record) -> list[TuningJob]:
-        """Return the jobs of a record's present attempt, by their labels."""
+        """Return the jobs of the current attempt in a record, by their labels."""
         return identity.of_attempt(self.by_identity, record)
 
     def claim_age(self, entry: Entry) -> float:
-        """Return seconds since a record was written, by the service's clock."""
+        """Return the seconds since a record was written, by the service's clock."""
         return (self.now - entry.updated).total_seconds()
 
     def active(self) -> int:
-        """Return how many slots are taken: jobs that have not ended, and creates that are on their way."""
+        """Return the number of used slots: jobs that have not ended, and create requests in progress."""
         running = sum(not job.ended for job in self.jobs)
         return running + self.elsewhere + sum(map(self._on_its_way, self.entries.values()))
 
     def taken(self) -> Counter[str]:
-        """Return the slots that are taken, by project."""
+        """Return the number of used slots by project."""
         found = Counter(self.running)
         for entry in self.entries.values():
             run = entry.record.run
@@ -67,7 +67,7 @@ class View:
         return found
 
     def used(self, label: str) -> Counter[str]:
-        """Return the seconds of the last week in which jobs held slots, by the value of a label."""
+        """Return how long jobs held slots during the last week in seconds, by the value of a label."""
         since = self.now - _REMEMBERED
         found = Counter[str]()
         for job in self.jobs:
@@ -84,27 +84,27 @@ class View:
         )
 
     def unanswered(self, run: Run) -> str:
-        """Return a place that does not answer and may have a job of a run; "" where there is none."""
+        """Return an unreadable location that may have a job of a run; "" if there is none."""
         return next((place for place in run.places if place in self.down), "") if self.down else ""
 
     def may_be_sent(self, entry: Entry) -> bool:
-        """Tell whether a job waits, or waits again because whoever claimed it is gone and has created nothing."""
+        """Return whether a job waits, including after its claim expired without a job."""
         run = entry.record.run
         expired = run.phase == "claimed" and self.claim_age(entry) >= ownership.LEASE_SECONDS
         return (run.phase == "queued" or expired) and not self.unanswered(run) and not self.found(entry.record)
 
 
 def look(session: Session, ledger: StateLedger, *, everywhere: bool = False, places: Sequence[Place] = ()) -> View:
-    """Read records, then jobs: of the session's place, of the given ones, and of those that records name.
+    """Read records, then the jobs of the session's location, of the given ones, and of those that records name.
 
     Args:
-        session: where the records are.
-        ledger: of the records.
-        everywhere: count the jobs of other locations too.
-        places: where jobs may run besides; one that does not answer is left out of account.
+        session: the location of the records.
+        ledger: the ledger of the records.
+        everywhere: also count the jobs of other locations.
+        places: additional locations of jobs; those that cannot be read are ignored.
 
     Raises:
-        UnreachableError, GoogleApiError: the session's own place does not answer, and no others are given.
+        UnreachableError, GoogleApiError: the session's own location cannot be read, and no others are given.
     """
     snapshot = ledger.load()
     home = session.environment.parent

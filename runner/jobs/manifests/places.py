@@ -1,4 +1,4 @@
-"""Where the jobs of a queue may run: projects and locations, each project with its quota of concurrent jobs."""
+"""Where the jobs of a queue can run: projects and locations, with the quota of concurrent jobs of each project."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Place:
     project: str
     location: str
     limit: int
-    """Jobs of the project that may run at once, in all its locations."""
+    """Number of concurrent jobs of the project, in all its locations."""
 
     @property
     def parent(self) -> str:
@@ -36,25 +36,25 @@ class Place:
 
 
 class Taken(Protocol):
-    """What knows how many jobs run, and which places do not answer."""
+    """Provides the number of active jobs, and the locations that cannot be read."""
 
     @property
     def down(self) -> dict[str, str]:
-        """Return places that do not answer, and why."""
+        """Return the locations that cannot be read, with the reasons."""
 
     def taken(self) -> Counter[str]:
-        """Return how many slots are taken, by project."""
+        """Return the number of used slots by project."""
 
 
 @dataclass(slots=True)
 class Slots:
-    """The free slots of places; a project's quota counts all its locations."""
+    """The free slots of locations; the quota of a project applies to all its locations."""
 
     view: Taken
     places: Sequence[Place]
     _taken: Counter[str] = field(default_factory=Counter)
     _closed: set[str] = field(default_factory=set)
-    """Projects whose quota is used up, as the service says."""
+    """Projects whose quota is exhausted according to the service."""
 
     def __post_init__(self) -> None:
         self._taken = self.view.taken()
@@ -65,7 +65,7 @@ class Slots:
         return sum(max(0, limit - self._taken[project]) for project, limit in limits.items())
 
     def take(self) -> Place | None:
-        """Return where the next job goes, and count it: the place whose project has the most free slots."""
+        """Return the place for the next job, and reserve its slot: the place whose project has the most free slots."""
         found = max(self._open(), key=lambda place: place.limit - self._taken[place.project], default=None)
         if found is None or found.limit <= self._taken[found.project]:
             return None
@@ -73,15 +73,15 @@ class Slots:
         return found
 
     def give_back(self, place: Place) -> None:
-        """Count a job that was not created no more."""
+        """Release the slot of a job that was not created."""
         self._taken[place.project] -= 1
 
     def close(self, place: Place) -> None:
-        """Send nothing more to a place's project."""
+        """Send no more jobs to a place's project."""
         self._closed.add(place.project)
 
     def full(self) -> str:
-        """Say why a job waits."""
+        """Return the reason why a job waits."""
         slots = sum({place.project: place.limit for place in self.places}.values())
         lost = [place.parent for place in self.places if place.parent in self.view.down]
         missing = f"; {', '.join(lost)} does not answer" if lost else ""
@@ -103,12 +103,12 @@ def parse_place(text: str) -> tuple[str, str]:
 def obstacles(session: Session, place: tuple[str, str], runs: Iterable[Run]) -> list[str]:
     """Return what would make the jobs of waiting runs fail in a place. Changes nothing.
 
-    Each combination of model and buckets is looked at once, with the service agents of the place's project.
+    Each combination of model and buckets is checked once, for the service agents of the place's project.
 
     Args:
-        session: where the buckets are.
+        session: the location of the buckets.
         place: project and location.
-        runs: of all records.
+        runs: the runs of all records.
     """
     looks: dict[tuple[str, ...], Look] = {}
     for run in runs:

@@ -1,4 +1,4 @@
-"""What applying manifests would do, and what it would cost. Reads a constant number of pages, and changes nothing."""
+"""What applying manifests would do and cost. Reads a constant number of pages, and changes nothing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PLAN_VERSION = 1
 
 @dataclass(slots=True, kw_only=True)
 class Plan:
-    """What `apply` would do now."""
+    """The actions of `apply` at this moment."""
 
     project: str
     location: str
@@ -47,24 +47,24 @@ class Plan:
     removed: list[Removed]
     quota: fleet.Quota
     active: int
-    """Slots that are taken."""
+    """Number of used slots."""
     elsewhere: int = 0
-    """How many of the slots jobs of other locations take."""
+    """Number of slots that jobs of other locations use."""
     queued: int
     findings: list[PreflightFinding] = field(default_factory=list)
     accuracies: list[Accuracy] = field(default_factory=list)
     running_usd_per_hour: float | None = None
-    """Price of the deployed models; None if a machine's price is unknown or nobody looked."""
+    """Price of the deployed models; None if the price of a machine is unknown or was not requested."""
     deployed_models: int = 0
 
     @property
     def changes(self) -> bool:
-        """Tell whether applying would change anything."""
+        """Return whether applying would change anything."""
         return any(job.acts for job in self.jobs) or any(item.action == "cancel" for item in self.removed)
 
     @property
     def summary(self) -> dict[str, int]:
-        """Return how many jobs each action concerns."""
+        """Return the number of jobs for each action."""
         counts: dict[str, int] = {}
         for action in [*(job.action for job in self.jobs), *(item.action for item in self.removed)]:
             counts[action] = counts.get(action, 0) + 1
@@ -72,12 +72,12 @@ class Plan:
 
     @property
     def billable(self) -> list[PlannedJob]:
-        """Return the jobs that cost money once applied."""
+        """Return the jobs that cost money when the plan is applied."""
         return [job for job in self.jobs if job.bills]
 
     @property
     def cost(self) -> dict[str, float | int | None]:
-        """Return the price of what would be created; unknown prices are counted, not guessed."""
+        """Return the price of the jobs that would be created; unknown prices are counted, not estimated."""
         known = [job.price for job in self.billable if job.price.high is not None]
         return {
             "low": round(sum(price.low or 0.0 for price in known), 6),
@@ -88,11 +88,11 @@ class Plan:
         }
 
     def decisions(self) -> list[dict[str, Any]]:
-        """Return what a saved plan is compared by."""
+        """Return the values that are compared with a saved plan."""
         return [*(job.decision() for job in self.jobs), *(item.decision() for item in self.removed)]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the stable JSON form, which is what `--out` saves."""
+        """Return the stable JSON form, which `--out` saves."""
         return {
             "version": PLAN_VERSION,
             "project": self.project,
@@ -129,21 +129,21 @@ def make_plan(
     replace_output: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Plan:
-    """Return what applying the manifests under `paths` would do.
+    """Return the plan for the manifests under `paths`.
 
     Args:
-        session: where.
+        session: the project and location.
         paths: files and folders.
-        prune: cancel running jobs whose manifest is gone or has changed.
-        quota: jobs that may run at once, instead of the project's quota.
+        prune: cancel running jobs whose manifest was removed or has changed.
+        quota: number of concurrent jobs, instead of the project's quota.
         replace_output: delete the results of other jobs from the output folders that the manifests name.
-        preflight: ask for places and grants of the buckets of what would be created.
+        preflight: check the regions and grants of the buckets of new jobs.
         progress: called with a line for each phase.
 
     Raises:
-        ConfigurationError: manifests, catalog or environment have mistakes; all are listed.
+        ConfigurationError: manifests, catalog or environment have errors; all are listed.
         DatasetError: the data of a job has errors.
-        GoogleApiError, UnreachableError: the services cannot be asked.
+        GoogleApiError, UnreachableError: a service cannot be read.
     """
     tell = progress or (lambda line: None)
     loaded = manifests.load(paths)
@@ -244,7 +244,7 @@ def placed(job: ManifestJob, reader: DataReader) -> tuple[TuningJobSpec, dict[st
 
 
 def _price(planned: Iterable[PlannedJob], reader: DataReader, history: dict[tuple[str, str], Accuracy]) -> None:
-    """Look into the data of jobs that may be created, and put a price on them. Raises DatasetError."""
+    """Check the data of jobs that may be created, and calculate their prices. Raises DatasetError."""
     lines: list[str] = []
     findings: list[dict[str, Any]] = []
     for job in planned:

@@ -1,4 +1,4 @@
-"""How far estimates were from the bill: kept in the records, shown with a plan, and used in its price range."""
+"""How much estimates differ from the billed price. Stored in the records, shown in plans, and used for price ranges."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runner.jobs.manifests.records import Price, Record
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """Billed tokens as shares of the expected ones, of one model in one mode."""
+    """Billed tokens divided by expected tokens, for one model and mode."""
 
     model: str
     mode: str
@@ -19,7 +19,7 @@ class Accuracy:
 
     @property
     def worst(self) -> float:
-        """Return the largest: by how much a job cost more than expected."""
+        """Return the largest value: the highest billed price relative to the estimate."""
         return max(self.ratios)
 
     def to_json(self) -> dict[str, Any]:
@@ -36,7 +36,7 @@ class Accuracy:
 
 
 def accuracies(records: Iterable[Record]) -> dict[tuple[str, str], Accuracy]:
-    """Return what the records say of the jobs that were billed, by (model, mode); a stand-in's count is no bill."""
+    """Return the history of billed jobs by (model, mode); the count of a stand-in is not a bill."""
     ratios: dict[tuple[str, str], list[float]] = {}
     for record in records:
         for past in (record.run.past(), *record.history):
@@ -46,7 +46,7 @@ def accuracies(records: Iterable[Record]) -> dict[tuple[str, str], Accuracy]:
 
 
 def widened(price: Price, accuracy: Accuracy | None) -> Price:
-    """Return a price whose high end covers the worst estimate so far; the expected price stays the published one."""
+    """Return a price whose upper end covers the worst previous estimate; the expected price stays the published one."""
     if accuracy is None or price.expected is None or price.high is None:
         return price
     return price.model_copy(update={"high": max(price.high, price.expected * accuracy.worst)})

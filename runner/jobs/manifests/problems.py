@@ -1,4 +1,4 @@
-"""What is wrong with a manifest, as `file:line: path: what`."""
+"""Errors in a manifest, as `file:line: path: text`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runner.jobs.manifests.schema import PATTERNS, TuningJobManifest
 
 
 def translated(file: str, document: Located, error: Any) -> str:
-    """Return one mistake that the schema found, in words for whoever wrote the file."""
+    """Describe one error of the schema for the author of the file."""
     path = tuple(step for step in error["loc"] if step != "[key]")
     kind, context, given = error["type"], error.get("ctx") or {}, shown(error["input"])
     bound = next((context[key] for key in ("max_length", "min_length") if key in context), None)
@@ -57,11 +57,11 @@ _BOUNDS = {
     "less_than_equal": ("at most", "le"),
 }
 _SHOWN = 60
-"""Characters of a value that messages show."""
+"""Maximum number of characters of a value in messages."""
 
 
 def shown(value: Any) -> str:
-    """Return a value as YAML has it, cut where it is long."""
+    """Return a value in YAML syntax, truncated if long."""
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"
     if value is None or isinstance(value, bool):
@@ -83,7 +83,7 @@ def _suggestion(path: tuple[str | int, ...]) -> str:
 
 
 def problem_at(file: str, line: int, path: tuple[str | int, ...], message: str) -> str:
-    """Return `file:line: path: what`."""
+    """Return `file:line: path: text`."""
     where = ".".join(str(step) for step in path)
     text = f"{file}:{line}: {where}: {message}" if where else f"{file}:{line}: {message}"
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

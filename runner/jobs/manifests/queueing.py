@@ -1,4 +1,4 @@
-"""Submit what is queued as slots of the quota come free, in one order, whoever asks and however often."""
+"""Submit queued jobs when slots of the quota become free, in a fixed order, for any number of concurrent runners."""
 
 from __future__ import annotations
 
@@ -32,19 +32,20 @@ def advance(
     budget: float | None = None,
     progress: Callable[[Step], None] | None = None,
 ) -> list[Step]:
-    """Bring every record up to date and submit as many queued jobs as there are free slots.
+    """Update every record, and submit queued jobs to the free slots.
 
     Args:
-        session: where.
-        limit: jobs of the project that may run at once.
+        session: the project and location.
+        limit: number of concurrent jobs of the project.
         fair_by: label whose values share slots, see `ordered`.
-        only: leaves other names alone.
-        places: projects and locations to submit to in place of the session's, each project with a limit of its own.
-        budget: dollars for all jobs of all records together; a job beyond it waits.
+        only: ignore other names.
+        places: projects and locations for submissions instead of the session's; each project has its own limit.
+        budget: dollars for all jobs of all records together; a job that exceeds it waits.
         progress: called with each step as it happens.
 
     Raises:
-        UnreachableError, GoogleApiError: records or jobs cannot be read, or the service is gone; nothing is lost.
+        UnreachableError, GoogleApiError: records or jobs cannot be read, or the service is unreachable; nothing is
+        lost.
     """
     steps: list[Step] = []
 
@@ -70,12 +71,12 @@ def advance(
 
 
 _BATCH = 50
-"""Jobs that are written down at once before they are submitted, so that the budget's document stays small."""
+"""Number of jobs for which money is reserved at once before they are submitted, so that the document stays small."""
 
 
 @dataclass(slots=True)
 class _Submitting:
-    """The end of one look: what is free goes to what waits."""
+    """The second half of one pass: free slots are given to waiting jobs."""
 
     session: Session
     ledger: StateLedger
@@ -85,7 +86,7 @@ class _Submitting:
     tell: Callable[[Step], None]
 
     def go(self, waiting: list[str]) -> None:
-        """Submit as many jobs as there are slots and money for, in this order."""
+        """Submit as many jobs as there are free slots and money for, in this order."""
         ready: list[tuple[str, str | None]] = []
         blocked: list[Step] = []
         for name in waiting:
@@ -113,7 +114,7 @@ class _Submitting:
             self.tell(Step(name=name, what="waiting", message=self.slots.full()))
 
     def _granted(self, batch: list[tuple[str, str | None]]) -> set[str] | None:
-        """Return the names that there is money for; None if another runner is submitting."""
+        """Return the names for which there is money; None if another runner is submitting."""
         if self.allowance is None:
             return {name for name, _ in batch}
         entries = self.view.entries
@@ -153,8 +154,8 @@ class _Submitting:
 def ordered(view: View, names: Iterable[str], fair_by: str = "") -> list[str]:
     """Return the queued jobs in the order in which they are submitted.
 
-    Priority first; then, with `fair_by`, whose label value has the fewest active jobs, and of those the one whose jobs
-    held slots for the shortest time in the last week; then who waited longest.
+    The order is by priority. With `fair_by`, the label value with the fewest active jobs is next, then the one whose
+    jobs held slots for the shortest time during the last week. Then the job that has waited longest is next.
     """
     active = Counter(job.labels.get(fair_by, "") for job in view.jobs if not job.ended) if fair_by else Counter[str]()
     if fair_by and view.down:
@@ -191,7 +192,7 @@ def ordered(view: View, names: Iterable[str], fair_by: str = "") -> list[str]:
 
 
 def unfinished(view: View, blocked: Iterable[str] = ()) -> int:
-    """Return how many jobs of records wait or run; those that wait for a job that has failed are not counted."""
+    """Return the number of jobs in records that wait or run, except those that wait for a failed job."""
     hopeless = set()
     for name in blocked:
         cause = view.entries.get(view.entries[name].record.run.after.partition("@")[0])
@@ -204,7 +205,7 @@ def unfinished(view: View, blocked: Iterable[str] = ()) -> int:
         run = entry.record.run
         job = view.by_name.get(run.job)
         alive = job is not None and not job.ended
-        # Of a place that does not answer nobody knows.
+        # The state of jobs in a location that cannot be read is unknown.
         alive |= job is None and run.phase == "submitted" and run.outcome is None and bool(view.unanswered(run))
         unsettled = job is not None and job.ended and run.phase == "submitted" and run.outcome is None
         count += alive or unsettled or (run.phase in ("queued", "claimed") and name not in hopeless)
@@ -212,7 +213,7 @@ def unfinished(view: View, blocked: Iterable[str] = ()) -> int:
 
 
 def settle(ledger: StateLedger, view: View, name: str) -> list[Step]:
-    """Bring one record up to date with the jobs that exist; another writer's change is left to that writer."""
+    """Update one record from the existing jobs; if another writer has changed the record, leave it unchanged."""
     entry = view.entries[name]
     run = entry.record.run
     found = view.found(entry.record)
@@ -248,7 +249,7 @@ def settle(ledger: StateLedger, view: View, name: str) -> list[Step]:
 
 
 def outcome_of(job: TuningJob, run: Run) -> Outcome:
-    """Return how a job ended and what it was billed, as far as the service says."""
+    """Return the result of a job and its billed price, if the service returns them."""
     text = job.data_stats.get("totalBillableTokenCount")
     tokens = int(text) if isinstance(text, int) or (isinstance(text, str) and text.isdigit()) else None
     price = run.price.usd_per_million_tokens
@@ -264,11 +265,11 @@ def outcome_of(job: TuningJob, run: Run) -> Outcome:
 
 
 def next_attempt(record: Record, now: datetime.datetime) -> Record | None:
-    """Return the record with the next attempt queued, None where the manifest's retry section allows none.
+    """Return the record with the next attempt queued; None if the manifest's retry section does not allow one.
 
     Args:
-        record: whose run has ended.
-        now: when it joins the queue, by the service's clock.
+        record: the record of an ended run.
+        now: when the attempt joins the queue, by the service's clock.
     """
     run = record.run
     outcome = run.outcome
@@ -282,7 +283,7 @@ def next_attempt(record: Record, now: datetime.datetime) -> Record | None:
 
 
 def _cause(view: View, run: Run) -> tuple[bool, str | None, str]:
-    """Tell whether what a job tunes on from is there: (yes, its weights, why not)."""
+    """Return whether the weights that a job continues from exist: (exists, weights, reason why not)."""
     if not run.after:
         return True, None, ""
     name, _, wanted = run.after.partition("@")

@@ -1,4 +1,4 @@
-"""Read `TuningJob` manifests: every mistake of every file at once, as `file:line: path: what`."""
+"""Read `TuningJob` manifests and report all errors of all files at once, as `file:line: path: text`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from runner.wording import camel, counted
 
 _HEAD = {"apiVersion": "open-model-tuning/v1", "kind": "TuningJob"}
 _DEEPEST = 4
-"""Sections in one another at most: an entry goes with all around it that cannot be without it."""
+"""Maximum depth of sections: an incorrect entry is removed together with its parents that require it."""
 _PATHS = {
     "base_model": ("spec", "baseModel"),
     "mode": ("spec", "mode"),
@@ -42,24 +42,24 @@ _PATHS = {
     "export_last_checkpoint_only": ("spec", "exportLastCheckpointOnly"),
     "display_name": ("metadata", "name"),
 }
-"""Where in a manifest each field of `TuningJobSpec` stands."""
+"""The path of each field of `TuningJobSpec` in a manifest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestJob:
-    """One job that a manifest asks for; a sweep asks for several."""
+    """One job from a manifest; a sweep has several."""
 
     name: str
     file: str
     tree: Located = field(repr=False)
-    """The whole document, which gives later problems their lines."""
+    """The whole document, which contains the line numbers for later errors."""
     spec: TuningJobSpec
-    """As the manifest says it: the datasets may be paths, the custom weights may be those of `after`."""
+    """The specification as in the manifest: datasets can be paths, and custom weights can be those of `after`."""
     train: Path | str
     """A file, or an address in Cloud Storage."""
     validation: Path | str | None = None
     after: str | None = None
-    """Job whose final weights this one tunes on from."""
+    """Job whose final weights this job continues from."""
     revision: int = 1
     priority: int = 0
     max_cost: float | None = None
@@ -70,27 +70,27 @@ class ManifestJob:
     evaluation: Evaluation | None = None
 
     def path_of(self, field: str) -> tuple[str, ...]:
-        """Return where a field of the specification stands: in its own place, or in the sweep."""
+        """Return the path of a field of the specification: in its own section, or in the sweep."""
         places = (("spec", "sweep", part, camel(field)) for part in ("grid", "paired"))
         return next((place for place in places if self.tree.has(place)), _PATHS[field])
 
     def problem(self, path: tuple[str | int, ...], message: str) -> str:
-        """Return a problem of it as `file:line: path: what`."""
+        """Return an error as `file:line: path: text`."""
         return problem_at(self.file, self.tree.line_of(path), path, message)
 
 
 @dataclass(slots=True, kw_only=True)
 class Loaded:
-    """What was read, and everything wrong with it."""
+    """The jobs that were read, and all errors."""
 
     jobs: list[ManifestJob] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     files: int = 0
     refused: set[str] = field(default_factory=set)
-    """Names of manifests with mistakes."""
+    """Names of manifests with errors."""
 
     def raise_for_problems(self, *, others: Iterable[str] = (), hint: str = "") -> None:
-        """Raise ConfigurationError if anything is wrong, with everything."""
+        """Raise ConfigurationError with all errors, if there are any."""
         problems = [*self.problems, *others]
         if problems:
             shown = "\n".join(problems)
@@ -102,7 +102,7 @@ class Loaded:
 
 
 def load(paths: Iterable[Path]) -> Loaded:
-    """Read manifests from files and folders; folders are read with what is below them, in order of name."""
+    """Read manifests from files and folders, which are read recursively, ordered by name."""
     loaded = Loaded()
     first: dict[str, str] = {}
     for file in files(paths, loaded.problems):
@@ -133,7 +133,7 @@ def load(paths: Iterable[Path]) -> Loaded:
 
 
 def check(jobs: Sequence[ManifestJob], environment: Environment) -> list[str]:
-    """Return what the catalog and the environment find wrong with jobs; mistakes of the environment once."""
+    """Return the errors of jobs that the catalog and the environment report; errors of the environment only once."""
     problems: list[str] = []
     everywhere: dict[str, None] = {}
     for job in jobs:
@@ -152,7 +152,7 @@ def check(jobs: Sequence[ManifestJob], environment: Environment) -> list[str]:
 
 
 def _shared_outputs(jobs: Iterable[ManifestJob]) -> Iterator[str]:
-    """Yield what is wrong with jobs that would overwrite each other's results."""
+    """Yield errors for jobs that would overwrite each other's results."""
     first: dict[str, str] = {}
     for job in jobs:
         output = (job.spec.output_uri or "").rstrip("/")
@@ -212,9 +212,9 @@ def _document(document: Located, file: str, loaded: Loaded) -> Iterator[Manifest
 
 
 def _validated(plain: dict[str, Any]) -> tuple[TuningJobManifest | None, list[Any]]:
-    """Return a manifest and its mistakes: it goes without what is mistaken, so that the rest of it is looked at too.
+    """Return a manifest without its incorrect parts, so that the rest is also checked, and its errors.
 
-    None for one from which something is missing that it cannot go without.
+    The manifest is None if a required part is missing.
     """
     try:
         return TuningJobManifest.model_validate(plain), []
@@ -233,7 +233,7 @@ def _validated(plain: dict[str, Any]) -> tuple[TuningJobManifest | None, list[An
 
 
 def _take_out(plain: dict[str, Any], path: tuple[Any, ...], *, missing: bool) -> None:
-    """Remove the mapping's entry around a mistake; where something is missing, that which it is missing from."""
+    """Remove the entry with an error from its mapping; if a value is missing, remove the mapping that requires it."""
     steps = [step for step in path if step != "[key]"][: -1 if missing else None]
     here, last = plain, None
     for step in steps:
@@ -307,7 +307,7 @@ def _job(manifest: TuningJobManifest, document: Located, file: str, name: str, v
 
 
 def _link(loaded: Loaded) -> None:
-    """Check what jobs continue from what, give each its base model, and put causes before effects."""
+    """Check the references between jobs, set each base model, and order jobs after those that they continue from."""
     by_name = {job.name: job for job in loaded.jobs}
     done: dict[str, ManifestJob] = {}
     path = ("spec", "from")

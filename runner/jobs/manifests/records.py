@@ -1,8 +1,8 @@
-"""What became of each manifest: one record a job, in the contract bucket, written with generation preconditions.
+"""The state of each manifest: one record per job, in the contract bucket, written with generation preconditions.
 
-The state is in the cloud, so any machine goes on where another was cut off. A record is changed by whoever read its
-newest generation and by nobody else, which makes it the lock of its job as well: before a create is sent, the record
-says who sends it (`claimed`), and only that one does.
+The state is in the cloud, so that any machine can continue after an interruption. Only a process that has read the
+newest generation of a record can change it, so the record is also the lock of its job: before a create request is sent,
+the record names its sender (`claimed`), and only this process sends it.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ VERSION = 1
 PREFIX = "runner/state/"
 """Prefix of the objects `runner/state/LOCATION/NAME.json`."""
 ASIDE = "runner/damaged/"
-"""Prefix of damaged records that were set aside."""
+"""Prefix of damaged records that were moved away."""
 HISTORY = 8
-"""Earlier runs that a record keeps."""
+"""Number of earlier runs in a record."""
 
 Phase = Literal["queued", "claimed", "submitted", "refused", "withdrawn"]
 
@@ -57,20 +57,20 @@ class _Stored(BaseModel):
 
 
 class Price(_Stored):
-    """An estimate, as it was when the job was agreed to."""
+    """An estimate from the time when the job was approved."""
 
     low: _Usd | None = None
     expected: _Usd | None = None
     high: _Usd | None = None
     tokens: _Count = 0
-    """Expected, of one epoch."""
+    """Expected tokens of one epoch."""
     epochs: _Count = 1
     usd_per_million_tokens: _Usd | None = None
     price_date: str = ""
 
 
 class DataVersion(_Stored):
-    """One dataset file as it was used."""
+    """One dataset file of a run."""
 
     uri: _Object
     digest: _Digest
@@ -78,12 +78,12 @@ class DataVersion(_Stored):
     rows: _Count = 0
     characters: _Count = 0
     tokens: _Count | None = None
-    """Counted with the model's tokenizer; None when they were not counted."""
+    """Tokens counted with the model's tokenizer; None if they were not counted."""
     images: _Count = 0
 
 
 class Outcome(_Stored):
-    """How a run ended."""
+    """The result of a run."""
 
     state: str
     """The API's name of the job's state."""
@@ -91,15 +91,15 @@ class Outcome(_Stored):
     message: str = ""
     ended: str = ""
     billed_tokens: _Count | None = None
-    """Tokens of one epoch; None if the service does not say."""
+    """Tokens of one epoch; None if the service does not return them."""
     billed_usd: _Usd | None = None
-    """Billed tokens at the price of the estimate."""
+    """Billed tokens times the price in the estimate."""
     counted_by_stand_in: bool = False
-    """Whether the tokens are a stand-in's, from which no estimate learns."""
+    """Whether a stand-in counted the tokens, so that the price history ignores them."""
 
 
 class Deployment(_Stored):
-    """What became of the deploy section."""
+    """The result of the deploy section."""
 
     phase: Literal["claimed", "deployed", "refused"]
     owner: str = ""
@@ -109,7 +109,7 @@ class Deployment(_Stored):
 
 
 class PastRun(_Stored):
-    """What is remembered of an earlier run."""
+    """The summary of an earlier run."""
 
     identity: str
     attempt: _Attempt = 1
@@ -124,47 +124,47 @@ class PastRun(_Stored):
 
 
 class Run(_Stored):
-    """One run of a manifest job: one billable job at most for each attempt."""
+    """One run of a manifest job, with at most one billable job for each attempt."""
 
     identity: Annotated[str, Field(min_length=1)]
-    """Digest of name, place, specification, and data: 52 characters of a-z and 2-7."""
+    """Digest of name, location, specification and data: 52 characters of a-z and 2-7."""
     attempt: _Attempt = 1
     phase: Phase
     owner: str = ""
-    """Who claimed it."""
+    """The owner of the claim."""
     job: str = ""
-    """Full name of the tuning job, once there is one."""
+    """Full name of the tuning job, if it exists."""
     places: tuple[_Place, ...] = ()
-    """Where this attempt was claimed, `projects/P/locations/L`, the newest last: its job can be nowhere else."""
+    """Where this attempt was claimed, `projects/P/locations/L`, the newest last: its job can only be in one of them."""
     repository: str = ""
-    """Where the manifest is, `github.com/acme/models`; "" outside of Git or without a remote repository."""
+    """Repository of the manifest, `github.com/acme/models`; "" outside of Git or without a remote repository."""
     file: str = ""
-    """Path of the manifest in its repository; absolute where there is none."""
+    """Path of the manifest in its repository; absolute if there is no repository."""
     git: dict[str, Any] | None = None
-    """Commit of the manifests, and whether the tree was `dirty`; None outside of git."""
+    """Commit of the manifests, and whether the tree was `dirty`; None outside of Git."""
     inputs: dict[str, Any] = Field(default_factory=dict)
-    """What the identity is made of, for value-level differences."""
+    """The inputs of the identity, to show differences between values."""
     fields: dict[str, Any] = Field(default_factory=dict)
-    """What the create sends, labels apart."""
+    """The body of the create request, without labels."""
     labels: dict[str, str] = Field(default_factory=dict)
-    """The manifest's own."""
+    """The labels in the manifest."""
     data: dict[str, DataVersion] = Field(default_factory=dict)
     price: Price = Field(default_factory=Price)
     queued: str = ""
-    """When it joined the queue; RFC 3339, UTC."""
+    """Time of joining the queue; RFC 3339, UTC."""
     priority: int = 0
     after: str = ""
-    """Job whose final weights it needs."""
+    """Job whose final weights this job needs."""
     retries: _Count = 0
     retry_on: Literal["platform", "any"] = "platform"
     deploy: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
     replace_output: bool = False
-    """Results of another job are deleted from the output folder."""
+    """Whether results of another job are deleted from the output folder."""
     outcome: Outcome | None = None
     deployment: Deployment | None = None
     problem: str = ""
-    """Why it is not submitted."""
+    """Why the job is not submitted."""
 
     @field_validator("fields")
     @classmethod
@@ -198,14 +198,14 @@ class Run(_Stored):
 
     @property
     def committed_usd(self) -> float:
-        """Return what it costs: what was billed, or the high end of its price while that is not known."""
+        """Return the price of the run: the billed price, or the upper end of the estimate until it is known."""
         if self.phase not in ("claimed", "submitted"):
             return 0.0
         billed = self.outcome.billed_usd if self.outcome else None
         return billed if billed is not None else self.price.high or 0.0
 
     def past(self) -> PastRun:
-        """Return what the history keeps of it."""
+        """Return the summary for the history."""
         outcome = self.outcome
         return PastRun(
             identity=self.identity,
@@ -220,7 +220,7 @@ class Run(_Stored):
 
 
 class Record(_Stored):
-    """All that is known of one manifest job."""
+    """The state of one manifest job."""
 
     version: Annotated[int, Field(ge=1)] = VERSION
     name: str
@@ -228,41 +228,41 @@ class Record(_Stored):
     history: tuple[PastRun, ...] = ()
     """Newest first."""
     spent_usd: _Usd = 0.0
-    """Cost of all earlier runs, including those that the history has forgotten."""
+    """Cost of all earlier runs, including those that are no longer in the history."""
 
     @property
     def committed_usd(self) -> float:
-        """Return what all runs cost; see `Run.committed_usd`."""
+        """Return the cost of all runs; see `Run.committed_usd`."""
         return self.spent_usd + self.run.committed_usd
 
     def replaced(self, run: Run) -> Record:
-        """Return the record with a new run, the present one moved into the history if it was ever submitted."""
+        """Return the record with a new run; the current run moves to the history if it was ever submitted."""
         kept = (self.run.past(), *self.history) if self.run.job or self.run.outcome else self.history
         spent = self.committed_usd
         return self.model_copy(update={"run": run, "history": kept[:HISTORY], "spent_usd": spent})
 
     def changed(self, **values: Any) -> Record:
-        """Return the record with other values of its run."""
+        """Return the record with changed values of its run."""
         return self.model_copy(update={"run": self.run.model_copy(update=values)})
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A record as it was read."""
+    """A record that was read."""
 
     record: Record
     generation: int
     updated: datetime.datetime
-    """By the service's clock."""
+    """Time of the last write, by the service's clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All records at one moment."""
+    """All records at one time."""
 
     entries: dict[str, Entry]
     now: datetime.datetime
-    """By the service's clock."""
+    """The time, by the service's clock."""
 
 
 class StateLedger:
@@ -279,7 +279,7 @@ class StateLedger:
         return f"{self.prefix}{name}.json"
 
     def damaged(self) -> list[tuple[str, int, str]]:
-        """Return the records that cannot be read: name of the object, generation, what is wrong. Changes nothing."""
+        """Return the records that cannot be read: name of the object, generation, error. Changes nothing."""
         found = []
         for item in storage.each_object(self._session, f"gs://{self.bucket}/{self.prefix}"):
             try:
@@ -292,10 +292,10 @@ class StateLedger:
         return found
 
     def set_aside(self, name: str, generation: int) -> str:
-        """Move a damaged record, in the version that was seen, to where nobody reads it; return where.
+        """Move a damaged record, in the version that was read, out of the folder of records; return the new address.
 
         Raises:
-            NotFoundError, AlreadyExistsError: it has changed since.
+            NotFoundError, AlreadyExistsError: the record has changed since.
         """
         uri = f"gs://{self.bucket}/{name}"
         aside = f"gs://{self.bucket}/{ASIDE}{name.removeprefix(PREFIX)}.{generation}"
@@ -305,10 +305,10 @@ class StateLedger:
         return aside
 
     def load(self) -> Snapshot:
-        """Read all records, in one request for every thousand.
+        """Read all records, with one request per thousand.
 
         Raises:
-            NotFoundError: there is no such bucket.
+            NotFoundError: the bucket does not exist.
             ConfigurationError: a newer version of this program wrote a record.
         """
         stored, now = records.list_records(self._session, self.bucket, self.prefix)
@@ -320,12 +320,12 @@ class StateLedger:
         return Snapshot(entries, now)
 
     def read(self, name: str) -> Entry | None:
-        """Read one record, None if there is none."""
+        """Read one record; None if it does not exist."""
         stored = records.read_record(self._session, self.bucket, self.object_name(name))
         return None if stored is None else self._entry(stored)
 
     def _is_copy(self, stored: records.StoredRecord) -> bool:
-        """Tell whether it is the record of another name, copied by hand perhaps: it is nobody's."""
+        """Return whether a record has another name than its object, as after a manual copy; it is then ignored."""
         name = stored.body.get("name")
         return isinstance(name, str) and self.object_name(name) != stored.name
 
@@ -336,7 +336,7 @@ class StateLedger:
         return entry
 
     def write(self, record: Record, generation: int) -> Entry | None:
-        """Write a record over the generation that was read (0: over nothing); None if another writer came first."""
+        """Write a record over the generation that was read (0: no object); None if another writer was faster."""
         body = record.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude_none=True)
         body = {**body, "version": VERSION}
         stored = records.write_record(
@@ -351,7 +351,7 @@ def _entry(stored: records.StoredRecord, bucket: str) -> Entry:
         message = f"{stored.name} was written by a newer version of this program (record version {version})"
         raise ConfigurationError(message, hint="install the newer version; nothing was changed")
     try:
-        # As JSON and strictly: a number in quotes or a negative price was written by no version of this program.
+        # Parsed as JSON and strictly: no version of this program writes a number in quotes or a negative price.
         record = Record.model_validate_json(json.dumps(stored.body), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -361,7 +361,7 @@ def _entry(stored: records.StoredRecord, bucket: str) -> Entry:
 
 
 def damaged(name: str, bucket: str, problem: str) -> GoogleApiError:
-    """Return the error of an object that this program does not read as what it should be."""
+    """Return the error for an object that does not contain a valid document of its kind."""
     return GoogleApiError(
         f"{name} is damaged: {problem}",
         status="DATA_LOSS",

@@ -1,4 +1,4 @@
-"""What a `TuningJob` manifest may say: the one place from which files are checked and the JSON Schema is made."""
+"""The contents of a `TuningJob` manifest: the only source of the checks and of the JSON Schema."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from runner.jobs.specification import MAX_EPOCHS
 
 SCHEMA_ID = "https://open-model-tuning.invalid/schemas/tuning-job-v1.json"
-"""An identifier, not an address: `runner schema` prints the document."""
+"""An identifier, not a web address: `runner schema` prints the document."""
 MAX_SWEEP_JOBS = 256
 
 _NAME = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"
@@ -30,11 +30,11 @@ PATTERNS = {
     _LABEL_KEY: "the key of a label: a-z, 0-9, _ and -, from a letter on, at most 63 characters",
     _LABEL_VALUE: "the value of a label: a-z, 0-9, _ and -, at most 63 characters",
 }
-"""What each pattern asks for, in words."""
+"""Describes what each pattern requires."""
 
 
 def _whole_number(value: Any) -> Any:
-    """Refuse what is only equal to a whole number: true, 8.0."""
+    """Refuse values that only equal an integer: true, 8.0."""
     if isinstance(value, bool | float):
         raise PydanticCustomError("int_type", "a whole number is wanted")
     return value
@@ -68,30 +68,30 @@ class _Strict(BaseModel):
 
 
 class Metadata(_Strict):
-    """Which job this is."""
+    """The name and labels of this job."""
 
     name: Name
-    """Names the job for ever: the same name with another content is another run of the same job."""
+    """The permanent name of the job: the same name with other content is another run of the same job."""
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=50)
-    """Labels of the tuning job. One of them can share slots out fairly: `runner queue run --fair-by`."""
+    """Labels of the tuning job. A label can divide slots fairly: `runner queue run --fair-by`."""
     revision: Annotated[int, Field(ge=1)] = 1
-    """Raise it to run the same job once more."""
+    """Increase it to run the same job again."""
 
 
 class Hyperparameters(_Strict):
-    """What is left out comes from the catalog's published starting point of model and mode."""
+    """Omitted values come from the published starting point for the model and mode in the catalog."""
 
     epochs: Epochs | None = None
-    """Passes over the data; 3 when left out."""
+    """Passes over the data; 3 if omitted."""
     learning_rate: Rate | None = None
     adapter_size: AdapterSize | None = None
-    """LoRA rank, PEFT_ADAPTER only."""
+    """LoRA rank, only for PEFT_ADAPTER."""
     batch_size: BatchSize | None = None
-    """Examples a step; the service's choice when left out."""
+    """Examples per step; if omitted, the service chooses."""
 
 
 class Data(_Strict):
-    """JSONL files: beside the manifest, or in Cloud Storage."""
+    """JSON Lines files: relative to the manifest, or in Cloud Storage."""
 
     train: Annotated[str, Field(min_length=1, max_length=1200)]
     """A path relative to the manifest, or gs://…"""
@@ -99,12 +99,12 @@ class Data(_Strict):
 
 
 class Retry(_Strict):
-    """What to do when the job fails. A repeated job is billed again."""
+    """What to do if the job fails. A repeated job is billed again."""
 
     attempts: Annotated[int, Field(ge=0, le=5)] = 0
-    """Repetitions after the first attempt."""
+    """Number of repetitions after the first attempt."""
     on: Literal["platform", "any"] = "platform"
-    """`platform`: only failures that are the service's own, or lack of capacity."""
+    """`platform`: only failures of the service, or missing capacity."""
 
 
 class Choices(_Strict):
@@ -118,22 +118,22 @@ class Choices(_Strict):
     batch_size: Annotated[list[BatchSize], Field(min_length=1)] | None = None
 
     def given(self) -> dict[str, list[Any]]:
-        """Return the lists that are there, by field name, in the order of this class."""
+        """Return the existing lists by field name, in the order of this class."""
         return {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
 
 
 class Sweep(_Strict):
-    """One manifest, many jobs: every combination of `grid`, each with every row of `paired`."""
+    """One manifest with many jobs: every combination of `grid`, each with every row of `paired`."""
 
     grid: Choices = Field(default_factory=Choices)
     paired: Choices = Field(default_factory=Choices)
-    """Lists of one length: the first values together, the second together, …"""
+    """Lists of equal length: the first values together, the second values together, …"""
     max_cost: Dollars
     """In US dollars, for all jobs of the sweep together."""
 
 
 class Deploy(_Strict):
-    """Serve the tuned model once the job has succeeded. It is billed by the hour until it is undeployed."""
+    """Serve the tuned model after the job has succeeded. It is billed by the hour until it is undeployed."""
 
     max_cost_per_hour: Dollars
     """In US dollars; a machine that costs more, or whose price is unknown, is refused."""
@@ -141,27 +141,28 @@ class Deploy(_Strict):
     accelerator_type: Machine | None = None
     accelerator_count: Annotated[int, Field(ge=1, le=16)] | None = None
     endpoint: Resource | None = None
-    """An existing endpoint, by id; a new one when left out."""
+    """ID of an existing endpoint; if omitted, a new one is created."""
 
 
 class Evaluation(_Strict):
-    """A gate between the job and its traffic: a highest validation loss, or answers better than the base's."""
+    """A condition for traffic to the model: a maximum validation loss, or better answers than those of a base."""
 
     metric: Literal["validationLoss", "chrF", "ROUGE-L", "exact match", "token agreement"] = "validationLoss"
-    """`validationLoss` is the last one that the service reports; without a report the gate stays shut. The others
-    compare answers: the model is deployed, asked before it has traffic, and taken off again if it does not do."""
+    """`validationLoss` is the last value that the service reports; without a value, the model is not deployed. The
+    others compare answers: the model is deployed, answers questions before it gets traffic, and is undeployed if the
+    condition is not met."""
     maximum: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Maximum validation loss."""
     questions: Annotated[str | None, Field(pattern=_ADDRESS, max_length=1200)] = None
-    """JSON Lines with held-out questions and answers in Cloud Storage; the job's validation file when left out."""
+    """JSON Lines with held-out questions and answers in Cloud Storage; if omitted, the job's validation file."""
     base_model: Resource | None = None
-    """Model that Google manages to compare with."""
+    """A model that Google manages, to compare with."""
     base_endpoint: Resource | None = None
-    """Endpoint to compare with, by id."""
+    """ID of an endpoint to compare with."""
     require: Literal["better", "not-worse"] = "better"
-    """Than the base, with a 95 % interval."""
+    """Compared with the base, with a 95% interval."""
     limit: Annotated[int, Field(ge=5, le=10_000)] = 200
-    """Questions at most: the first ones of the file."""
+    """Maximum number of questions: the first ones of the file."""
     max_tokens: Annotated[int, Field(ge=1, le=32_768)] = 512
     """Maximum length of an answer: a model that does not stop costs time and, if Google manages it, money."""
 
@@ -181,28 +182,28 @@ class Evaluation(_Strict):
 
 
 class Spec(_Strict):
-    """What the job does."""
+    """The specification of the job."""
 
     base_model: Model | None = None
-    """Id of the catalog: `runner models ls`. With `from` it may be left out."""
+    """ID from the catalog: `runner models ls`. Optional with `from`."""
     custom_base_model: Folder | None = None
-    """Folder of weights with the base model's architecture to tune on from."""
+    """Folder of weights with the base model's architecture, from which the job continues."""
     from_: Annotated[str | None, Field(alias="from", pattern=_CAUSE)] = None
-    """Name of another manifest, or of one job of a sweep: tune on from its final weights once it has succeeded."""
+    """Name of another manifest, or of one job of a sweep: continue from its final weights after it has succeeded."""
     mode: Mode | None = None
-    """PEFT_ADAPTER where the model offers it when left out."""
+    """If omitted, PEFT_ADAPTER if the model supports it."""
     hyperparameters: Hyperparameters = Field(default_factory=Hyperparameters)
     data: Data
     output: Folder | None = None
-    """Folder for the weights; one in the outputs bucket, different for every run, when left out."""
+    """Folder for the weights; if omitted, a folder in the outputs bucket that is different for every run."""
     export_last_checkpoint_only: bool = False
     description: Annotated[str, Field(max_length=1000)] = ""
     service_account: Annotated[str, Field(max_length=320)] | None = None
     kms_key: Annotated[str, Field(max_length=500)] | None = None
     max_cost: Dollars | None = None
-    """In US dollars. A job that may cost more, or whose price is unknown, is refused."""
+    """In US dollars. A job that can cost more, or whose price is unknown, is refused."""
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
-    """Higher ones leave the queue first."""
+    """Jobs with higher values leave the queue first."""
     retry: Retry = Field(default_factory=Retry)
     sweep: Sweep | None = None
     deploy: Deploy | None = None
@@ -210,7 +211,7 @@ class Spec(_Strict):
 
 
 class TuningJobManifest(_Strict):
-    """One tuning job, or a sweep of them, as a file."""
+    """A file with one tuning job, or a sweep of jobs."""
 
     api_version: Literal["open-model-tuning/v1"]
     kind: Literal["TuningJob"]

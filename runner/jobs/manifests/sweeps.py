@@ -1,4 +1,4 @@
-"""The jobs of a sweep, each under a name made of its own values: adding a value renames no other job."""
+"""The jobs of a sweep. Their names consist of their own values, so that adding a value renames no other job."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runner.jobs.manifests.schema import MAX_SWEEP_JOBS, Sweep
 from runner.wording import camel
 
 MAX_NAME = 63
-"""Maximum length of an expanded name: that of a label value."""
+"""Maximum length of an expanded name, which is the maximum length of a label value."""
 _SHORT = {
     "base_model": "",
     "mode": "",
@@ -29,11 +29,11 @@ class SweepJob:
 
     name: str
     values: dict[str, Any]
-    """By field name: what it differs by."""
+    """The values in which it differs, by field name."""
 
 
 def expand(name: str, sweep: Sweep) -> tuple[list[SweepJob], list[tuple[tuple[str, ...], str]]]:
-    """Return the jobs of a sweep in the order of its lists, and what is wrong with it as (path, message)."""
+    """Return the jobs of a sweep in the order of its lists, and the errors as (path, message)."""
     grid, paired = sweep.grid.given(), sweep.paired.given()
     problems = _problems(grid, paired)
     if problems:

@@ -1,1 +1,1 @@
-"""Output folders: whose they are, what the job left there, and what may be deleted."""
+"""Output folders: their owner, the results of the job, and what may be deleted."""

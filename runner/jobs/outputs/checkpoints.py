@@ -1,4 +1,4 @@
-"""The weights that a job left in Cloud Storage."""
+"""The weights that a job has written to Cloud Storage."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ _NUMBERED = re.compile(r"checkpoint-(\d+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """Weights of one moment of a job."""
+    """The weights at one point of the training."""
 
     id: str
-    """`final`, or the number of its folder: 3 of `checkpoint-3`. The service numbers its checkpoints otherwise."""
+    """`final`, or the number of the folder: 3 for `checkpoint-3`. The service numbers its checkpoints differently."""
     epoch: int | None
-    """None where the service does not say."""
+    """None if the service does not return it."""
     step: int | None
     uri: str
     """`gs://` folder, without a final slash."""
     size: int
-    """Bytes."""
+    """Size in bytes."""
     files: int
     service_id: str = ""
-    """`checkpointId` in the job's document; "" where the service lists none that is this one."""
+    """`checkpointId` in the job's document; "" if the service does not list this checkpoint."""
 
 
 def list_checkpoints(session: Session, job: TuningJob | str) -> list[Checkpoint]:
-    """Return the checkpoints in order of number, the final one last; [] before there are any.
+    """Return the checkpoints ordered by number, with the final one last; [] if there are none yet.
 
     Args:
-        session: where.
-        job: a job, its id or full name.
+        session: the project and location.
+        job: a job, its ID or full name.
 
     Raises:
-        NotFoundError: no such job, or its bucket is gone.
-        OutputTakenError: another job has written into its folder.
+        NotFoundError: the job or its bucket does not exist.
+        OutputTakenError: another job has written to its folder.
     """
     found = job if isinstance(job, TuningJob) else tuning_jobs.get(session, job)
     if not found.output_uri:
@@ -80,10 +80,10 @@ def list_checkpoints(session: Session, job: TuningJob | str) -> list[Checkpoint]
 
 
 def matched(job: TuningJob, numbers: Iterable[int]) -> dict[int, JobCheckpoint]:
-    """Return which of the service's checkpoints the folders `checkpoint-N` are, by N; those that are none are left out.
+    """Return the service's checkpoints for the folders `checkpoint-N`, by N; folders without a checkpoint are omitted.
 
-    The service counts its checkpoints from 1 and names folders after the moment of each, its epoch or its step. Where
-    the numbers are neither, the order tells, as long as each checkpoint has its folder.
+    The service counts its checkpoints from 1, and names folders after the epoch or the step. If the numbers are
+    neither, the order determines the assignment, provided that each checkpoint has a folder.
     """
     wanted = sorted(set(numbers))
     for moment in ("epoch", "step"):
@@ -96,7 +96,7 @@ def matched(job: TuningJob, numbers: Iterable[int]) -> dict[int, JobCheckpoint]:
 
 
 def find_checkpoint(session: Session, job: TuningJob | str, checkpoint: str = FINAL) -> Checkpoint:
-    """Return one checkpoint by its folder: `final`, `checkpoint-3` or 3. Raises NotFoundError, naming what is there."""
+    """Return a checkpoint by its folder: `final`, `checkpoint-3` or 3. Raises NotFoundError with the existing ones."""
     checkpoints = list_checkpoints(session, job)
     wanted = checkpoint.removeprefix("checkpoint-")
     for item in checkpoints:
@@ -119,7 +119,7 @@ def download(
     progress: Callable[[int, int], None] | None = None,
     force: bool = False,
 ) -> list[Path]:
-    """Download a checkpoint, verified, into `directory`; see `download_prefix` for what it raises."""
+    """Download and verify a checkpoint into `directory`; see `download_prefix` for the errors."""
     if not checkpoint.files:
         raise ConfigurationError(f"checkpoint {checkpoint.id} has no files")
     return download_prefix(session, checkpoint.uri, directory, progress=progress, force=force)

@@ -1,6 +1,7 @@
-"""Whose an output folder is: who has claimed it, and whose results it holds.
+"""The owner of an output folder: which job has claimed it, and whose results it contains.
 
-A folder has one job. Two jobs in one folder overwrite each other's checkpoints, which cannot be told apart afterwards.
+A folder has one job. Two jobs in one folder overwrite each other's checkpoints, which cannot be distinguished
+afterwards.
 """
 
 from __future__ import annotations
@@ -21,23 +22,23 @@ from runner.jobs.labels import FINGERPRINT_LABEL, jobs_of
 from runner.jobs.outputs.run_manifest import manifest_uri
 
 FOLDER = "postprocess/node-0/checkpoints"
-"""Where the service writes checkpoints below the output address (specification)."""
+"""Folder of the service's checkpoints below the output address (specification)."""
 LEASE_SECONDS = 240.0
-"""Age at which a claim that no job has come of is taken over: the time to send a create, that of the slowest request,
-and a margin for a list that lags behind."""
+"""Age after which a claim without a job can be taken over: the time in which a create request can be sent, the slowest
+request, and a margin for a list that lags."""
 _ELSEWHERE = "give another --output (`spec.output` in a manifest), or omit it for a new folder"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """A job that is to have an output folder."""
+    """A job that needs an output folder."""
 
     output: str
     fingerprint: str
     lineage: str = ""
-    """Same for all attempts of one job: one attempt may follow another into its folder."""
+    """Equal for all attempts of one job, which can use the same folder one after another."""
     replace: bool = False
-    """Results of another job are deleted."""
+    """Whether results of another job are deleted."""
 
 
 def holder_of(session: Session, output: str) -> tuple[StoredRecord | None, datetime.datetime]:
@@ -53,16 +54,16 @@ def results_in(session: Session, output: str, *, limit: int | None = None) -> li
 
 
 def require_free(session: Session, wanted: Wanted, there: StoredRecord | None, now: datetime.datetime) -> None:
-    """Do nothing if a job may write into its folder.
+    """Return normally if a job may write to its folder.
 
     Args:
-        session: where.
+        session: the project and location.
         wanted: the job and its folder.
-        there: the run manifest that is there.
-        now: the service's time at which it was read.
+        there: the run manifest in the folder.
+        now: the service's time at which the run manifest was read.
 
     Raises:
-        OutputTakenError: the folder holds another job's results, or another job has claimed it.
+        OutputTakenError: the folder contains the results of another job, or another job has claimed it.
     """
     body: Mapping[str, Any] = there.body if there else {}
     if body.get("fingerprint") == wanted.fingerprint:
@@ -72,10 +73,10 @@ def require_free(session: Session, wanted: Wanted, there: StoredRecord | None, n
         if parent == session.environment.parent:
             _require_spent(session, wanted, there, now)
         elif wanted.lineage and wanted.lineage == lineage_of(body) and re.fullmatch(PARENT, parent):
-            # An earlier attempt of the same job, which the queue sent to another place.
+            # An earlier attempt of the same job, which the queue sent to another location.
             _require_spent(session.of(parent), wanted, there, now)
         elif not wanted.replace:
-            # Its jobs cannot be listed from here, so nothing says that it has ended.
+            # Its jobs cannot be listed from here, so it is unknown whether it has ended.
             raise _taken(wanted, f"a job in {body.get('parent')}", replaceable=True)
         if wanted.lineage and wanted.lineage == lineage_of(body):
             return
@@ -84,16 +85,16 @@ def require_free(session: Session, wanted: Wanted, there: StoredRecord | None, n
 
 
 def lineage_of(body: Mapping[str, Any]) -> str:
-    """Return what all attempts of the job of a run manifest have in common; "" for a job without a manifest."""
+    """Return the identity that all attempts of a run manifest's job share; "" for a job without a manifest."""
     manifest = body.get("manifest")
     return str(manifest.get("identity", "")) if isinstance(manifest, dict) else ""
 
 
 def require_own(session: Session, job: TuningJob) -> None:
-    """Do nothing if what is in a job's folder is the job's own.
+    """Return normally if the contents of a job's folder belong to this job.
 
     Raises:
-        OutputTakenError: another job has written into the folder since.
+        OutputTakenError: another job has written to the folder since.
     """
     if not job.output_uri:
         return
@@ -112,21 +113,21 @@ def require_own(session: Session, job: TuningJob) -> None:
 
 
 def sharing(session: Session, job: TuningJob) -> list[TuningJob]:
-    """Return the other jobs of the session's location that write or have left results in a job's folder."""
+    """Return the other jobs in the session's location that use a job's folder or have results in it."""
     mine = job.output_uri.rstrip("/")
     listed = tuning_jobs.list_jobs(session, filter=f'outputUri="{job.output_uri}"' if '"' not in mine else "")
     return [other for other in listed if other.id != job.id and other.output_uri.rstrip("/") == mine and other.alive]
 
 
 def clear(session: Session, output: str) -> None:
-    """Delete the checkpoints of an earlier job from a folder. What changes meanwhile is left alone."""
+    """Delete the checkpoints of an earlier job from a folder. Objects that change meanwhile are kept."""
     for item in results_in(session, output):
         bucket, name = parse_gs_uri(item.uri)
         records.delete_record(session, bucket, name, generation=item.generation)
 
 
 def _require_spent(session: Session, wanted: Wanted, there: StoredRecord, now: datetime.datetime) -> None:
-    """Do nothing if the claim of another specification has nothing to lose."""
+    """Return normally if the claim of another specification has no running job and no results."""
     known = jobs_of(session, str(there.body.get("fingerprint", "")))
     for job in known:
         if not job.ended:

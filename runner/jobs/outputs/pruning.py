@@ -1,4 +1,4 @@
-"""Delete intermediate checkpoints of a job. The final weights are never touched, nor anything outside its folder."""
+"""Delete intermediate checkpoints of a job, but never the final weights or anything outside its folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runner.jobs.outputs.checkpoints import FINAL, Checkpoint, list_checkpoints
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruningPlan:
-    """What would be deleted, and what stays."""
+    """What would be deleted, and what would be kept."""
 
     job: TuningJob
     delete: tuple[Checkpoint, ...]
@@ -35,12 +35,13 @@ def plan(session: Session, job: TuningJob, *, keep_last: int = 0) -> PruningPlan
     """Return what pruning a job's checkpoints would delete. Changes nothing.
 
     Args:
-        session: where.
+        session: the project and location.
         job: an ended job that this tool submitted.
-        keep_last: how many of the intermediate checkpoints to keep, the latest first; the final one stays always.
+        keep_last: number of intermediate checkpoints to keep, the latest first; the final one is always kept.
 
     Raises:
-        ConfigurationError: the job runs, is not this tool's, shares its folder, or has no final weights.
+        ConfigurationError: the job is running, was not created by this tool, shares its folder, or has no final
+            weights.
     """
     problems = []
     if not managed(job.labels):
@@ -73,7 +74,7 @@ def plan(session: Session, job: TuningJob, *, keep_last: int = 0) -> PruningPlan
 def carry_out(
     session: Session, planned: PruningPlan, *, progress: Callable[[int, int], None] | None = None
 ) -> list[str]:
-    """Delete what was planned; return the objects that had changed since and were left alone."""
+    """Delete the planned objects; return those that had changed since and were kept."""
     changed = []
     done = 0
     for item in planned.objects:

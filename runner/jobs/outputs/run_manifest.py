@@ -1,7 +1,7 @@
-"""The run manifest: everything that a job's result depends on, written beside the result before the job is created.
+"""The run manifest: all inputs of a job's result, written beside the result before the job is created.
 
-`<output_uri>/runner-manifest.json`. It is also the claim on the folder: whoever writes it over the generation that
-they read may create the job (`runner.jobs.submitting.claims`).
+Its address is `<output_uri>/runner-manifest.json`. It is also the claim on the folder: the process that writes it over
+the generation that it has read may create the job (`runner.jobs.submitting.claims`).
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ _PACKAGES = ("open-model-tuning", "google-genai", "google-cloud-storage")
 
 
 def manifest_uri(output_uri: str) -> str:
-    """Return where the manifest of a job with this output folder is."""
+    """Return the address of the run manifest for an output folder."""
     return f"{output_uri.rstrip('/')}/{MANIFEST_NAME}"
 
 
 def manifest_of(
     spec: TuningJobSpec, *, fingerprint: str, datasets: Mapping[str, Any], parent: str, details: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the manifest of a job about to be created.
+    """Return the run manifest of a job that is about to be created.
 
     Args:
-        spec: with every value filled in.
-        fingerprint: of the job.
+        spec: the specification with all values.
+        fingerprint: the fingerprint of the job.
         datasets: `training` and `validation`: address, generation and CRC32C, or None.
         parent: `projects/P/locations/L`.
-        details: what the caller knows besides: the price estimate, the statistics of the data, what it was cloned from.
+        details: additional information from the caller: the price estimate, the statistics of the data, the cloned job.
     """
     catalog = load_catalog()
     return {
@@ -56,13 +56,13 @@ def manifest_of(
 
 
 def list_price(spec: TuningJobSpec) -> float | None:
-    """Return US dollars for a million tokens of a job's model and mode; None where no price is published."""
+    """Return US dollars for a million tokens of a job's model and mode; None if no price is published."""
     limits = find_model(spec.base_model).modes.get(spec.mode) if spec.mode else None
     return limits.usd_per_million_tokens if limits else None
 
 
 def versions() -> dict[str, str | None]:
-    """Return the versions of the programs that a submission depends on; None for one that is not installed."""
+    """Return the versions of the programs that affect a submission; None for one that is not installed."""
     import platform  # here, so that looking starts fast
 
     return {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()}

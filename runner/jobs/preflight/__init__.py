@@ -1,1 +1,1 @@
-"""What would make a job fail after minutes in a queue, found before anything is sent."""
+"""Find problems that would make a job fail after minutes in a queue, before anything is sent."""

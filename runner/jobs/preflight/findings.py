@@ -1,4 +1,4 @@
-"""What a look for obstacles finds."""
+"""The findings of the preflight checks."""
 
 from __future__ import annotations
 

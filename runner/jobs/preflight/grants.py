@@ -1,4 +1,4 @@
-"""Whether the service's agents may read and write what a job uses: permissions decide, whatever the role is called."""
+"""Check the access of the service's agents to the data of a job. Permissions count, not the names of roles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runner.jobs.preflight.findings import PreflightFinding, warning
 READ = frozenset({"storage.objects.get", "storage.objects.list"})
 WRITE = READ | {"storage.objects.create", "storage.objects.delete"}
 ROLE = "roles/storage.objectUser"
-"""The role that the specification asks for."""
+"""The role that the specification requires."""
 _KNOWN = {
     ROLE: WRITE,
     "roles/storage.admin": WRITE,
@@ -27,21 +27,21 @@ _KNOWN = {
     "roles/storage.legacyBucketWriter": WRITE - {"storage.objects.get"},
     "roles/storage.legacyBucketOwner": WRITE - {"storage.objects.get"},
 }
-"""Roles that need not be asked for, as of 2026-04."""
+"""Roles whose permissions are known, as of 2026-04."""
 _EVERYONE = frozenset({"allUsers", "allAuthenticatedUsers"})
 _OPAQUE = ("group:", "domain:", "principalSet:")
-"""Members that may contain an agent, which cannot be seen from here."""
+"""Members that may contain an agent, which the runner cannot determine."""
 
 
 def missing(
     session: Session, buckets: list[BucketInfo], needs: Mapping[str, frozenset[str]]
 ) -> Iterator[PreflightFinding]:
-    """Yield what each agent lacks on each bucket.
+    """Yield the missing permissions of each agent on each bucket.
 
     Args:
-        session: where.
-        buckets: that the job uses.
-        needs: permissions by name of the bucket.
+        session: the project and location.
+        buckets: the buckets that the job uses.
+        needs: required permissions by bucket name.
     """
     agents = session.environment.service_agents
     number = next((bucket.project_number for bucket in buckets if bucket.project_number), "")
@@ -86,23 +86,23 @@ def missing(
 
 
 def _opaque(policy: Mapping[str, set[str]]) -> bool:
-    """Tell whether a policy lets in members that may contain an agent."""
+    """Return whether a policy grants access to members that may contain an agent."""
     return any(member.startswith(_OPAQUE) for role, members in policy.items() if _KNOWN.get(role) for member in members)
 
 
 class Roles:
-    """What roles allow, each asked for once."""
+    """The permissions of roles; each role is requested once."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._found: dict[str, frozenset[str] | None] = dict(_KNOWN)
 
     def permissions(self, role: str) -> frozenset[str] | None:
-        """Return the permissions of a role, None where they cannot be seen."""
+        """Return the permissions of a role; None if they cannot be read."""
         if role not in self._found:
             try:
                 self._found[role] = projects.role_permissions(self._session, role)
             except GoogleApiError:
-                # Predefined roles of other services allow nothing here that a job needs; a custom one may.
+                # Other predefined roles contain no permissions that a job needs; a custom role may.
                 self._found[role] = None if role.startswith(("projects/", "organizations/")) else frozenset()
         return self._found[role]

@@ -1,4 +1,4 @@
-"""Look for what would make a job fail after minutes in a queue. Asks for what the job uses, and nothing else."""
+"""Find problems that would make a job fail after minutes in a queue. Reads only resources that the job uses."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _MULTI_REGIONS = {"us": ("us-",), "eu": ("europe-",), "asia": ("asia-",)}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """A job to look at."""
+    """A job to check."""
 
     spec: TuningJobSpec
     sound: Collection[str] = ()
-    """Datasets that are known to be there, or are uploaded before the job is created."""
+    """Datasets that exist, or are uploaded before the job is created."""
     images: bool = False
-    """The data names images, so that the job reads the images bucket."""
+    """Whether the data refers to images, so that the job reads the images bucket."""
     wanted: Wanted | None = None
-    """The job's claim on its folder, where the specification names one."""
+    """The job's claim on its folder, if the specification names a folder."""
 
 
 def preflight(session: Session, spec: TuningJobSpec, *, images: bool = False) -> list[PreflightFinding]:
-    """Return what is in a job's way, [] if nothing is found. Changes nothing.
+    """Return the problems of a job; [] if there are none. Changes nothing.
 
     Raises:
         UnreachableError: the services cannot be reached.
@@ -43,7 +43,7 @@ def preflight(session: Session, spec: TuningJobSpec, *, images: bool = False) ->
 
 
 def preflight_many(session: Session, looks: Iterable[Look]) -> list[PreflightFinding]:
-    """Return what is in the way of many jobs; each folder and each bucket is asked for once.
+    """Return the problems of several jobs; each folder and bucket is read once.
 
     Raises:
         UnreachableError: the services cannot be reached.
@@ -67,7 +67,7 @@ def preflight_many(session: Session, looks: Iterable[Look]) -> list[PreflightFin
 
 
 def require_none(findings: Iterable[PreflightFinding]) -> None:
-    """Raise ConfigurationError for what would make a job fail, with everything; warnings pass."""
+    """Raise ConfigurationError with all problems that would make a job fail; warnings are ignored."""
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
         kind = OutputTakenError if all(finding.code == "output_taken" for finding in errors) else ConfigurationError
@@ -116,7 +116,7 @@ def _output(session: Session, look: Look) -> Iterator[PreflightFinding]:
 
 
 def _needs(session: Session, look: Look) -> Iterator[tuple[str, frozenset[str]]]:
-    """Yield each bucket that the job uses, and what the service's agents must be allowed to do there."""
+    """Yield each bucket that the job uses, and the permissions that the service's agents need on it."""
     spec, environment = look.spec, session.environment
     for uri in (spec.training_dataset, spec.validation_dataset, spec.custom_base_model):
         if uri:
@@ -136,7 +136,7 @@ def _buckets(session: Session, needs: dict[str, frozenset[str]]) -> list[Preflig
             command = f"`gcloud storage buckets create gs://{name} --location={session.environment.location}`"
             findings.append(error("bucket_missing", f"bucket {name} does not exist", command))
         except GoogleApiError as caught:
-            # Without storage.buckets.get neither place nor grants can be seen; the job may be fine.
+            # Without storage.buckets.get, neither the region nor the grants can be read; the job may still succeed.
             findings.append(warning("denied", caught.message))
     return [*findings, *itertools.chain(_regions(session, buckets), grants.missing(session, buckets, needs))]
 

@@ -1,4 +1,4 @@
-"""Whether a folder holds weights that a job can tune on from."""
+"""Check that a folder contains weights that a job can continue from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MERGE = "merge the adapter into its base, or name the folder of the merged weig
 
 
 def weights(session: Session, folder: str) -> Iterator[PreflightFinding]:
-    """Yield what a folder of weights to tune on from lacks."""
+    """Yield what is missing in a folder of weights."""
     base = folder.rstrip("/") + "/"
     try:
         sizes = {item.uri.removeprefix(base): item.size for item in storage.list_objects(session, base)}

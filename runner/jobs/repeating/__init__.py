@@ -1,1 +1,1 @@
-"""Run a job again: as it was, or with some values changed."""
+"""Run a job again, unchanged or with some changed values."""

@@ -1,4 +1,4 @@
-"""A job's specification, read back from the job, and changed by `name=value`."""
+"""Read the specification of a job, and change it with `name=value` settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WHOLE = frozenset({"epochs", "adapter_size", "batch_size"})
 _NUMBERS = frozenset({"learning_rate"})
 _FLAGS = {"true": True, "yes": True, "false": False, "no": False}
 SETTABLE = tuple(field.name for field in dataclasses.fields(TuningJobSpec) if field.name != "labels")
-"""What `name=value` may name, besides `labels.KEY`."""
+"""The names that `name=value` accepts, besides `labels.KEY`."""
 _REQUIRED = frozenset({"base_model", "training_dataset"})
 _ALIASES = {
     "model": "base_model",
@@ -26,10 +26,10 @@ _ALIASES = {
 
 
 def specification_of(session: Session, job: TuningJob) -> TuningJobSpec:
-    """Return the specification that makes such a job. What this tool itself filled in is left to be filled in again.
+    """Return the specification of a job, without the values that this tool itself filled in.
 
-    The folder and the name that were made of the job's fingerprint are therefore not taken over, so that the same
-    specification is known as the same, and a changed one gets a folder of its own.
+    The folder and the name that come from the job's fingerprint are omitted. The same specification therefore has the
+    same fingerprint, and a changed one gets its own folder.
     """
     spec = job.raw.get("supervisedTuningSpec") or {}
     short = job.labels.get(FINGERPRINT_LABEL, "\0")[:10]
@@ -65,17 +65,17 @@ def specification_of(session: Session, job: TuningJob) -> TuningJobSpec:
 
 
 def changed(spec: TuningJobSpec, settings: list[str] | tuple[str, ...]) -> TuningJobSpec:
-    """Return a specification with some values replaced; an empty value leaves it to the catalog or the service.
+    """Return a specification with some values replaced; an empty value restores the default.
 
-    What depends on a value goes with it: a new model or mode gives the learning rate and the adapter size back to the
-    catalog, and any change of what is trained gives the output folder back, unless they are set as well.
+    Dependent values are reset unless they are set as well: a new model or mode resets the learning rate and the adapter
+    size, and any change of the training resets the output folder.
 
     Args:
-        spec: the one to change.
+        spec: the specification to change.
         settings: `epochs=5`, `learning_rate=1e-4`, `labels.team=search`, …
 
     Raises:
-        ConfigurationError: with every mistake.
+        ConfigurationError: contains all errors.
     """
     values: dict[str, Any] = {}
     labels = dict(spec.labels)

@@ -1,4 +1,4 @@
-"""What a run manifest must hold to be read again; only reproducing asks for all of it, as pydantic takes a while."""
+"""The schema of a run manifest that is read again; a separate module, because importing pydantic takes long."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Commit(BaseModel):
 
 
 class RunManifest(BaseModel):
-    """What `run_manifest.manifest_of` writes, as far as it is read again."""
+    """The result of `run_manifest.manifest_of`, as far as it is read again."""
 
     version: Literal[1] = Field(alias="schema")
     fingerprint: str

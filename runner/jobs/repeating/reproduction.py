@@ -1,4 +1,4 @@
-"""Run a job again from its run manifest: what it was made of, and what has changed since."""
+"""Run a job again from its run manifest, and report what has changed since."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _TEMPLATES = ("chat_template.jinja", "tokenizer_config.json")
 
 
 def read_manifest(session: Session, job: TuningJob) -> dict[str, Any]:
-    """Return the manifest of a job.
+    """Return the run manifest of a job.
 
     Raises:
-        NotFoundError: there is none: the job was not submitted by this tool, or its folder was cleared.
-        ConfigurationError: what is there is none, or belongs to another job that used the same output folder.
+        NotFoundError: it does not exist: the job was not submitted by this tool, or its folder was cleared.
+        ConfigurationError: the object is not a run manifest, or belongs to another job with the same output folder.
     """
     from runner.jobs.repeating.manifest_form import RunManifest  # imports pydantic
 
@@ -33,7 +33,7 @@ def read_manifest(session: Session, job: TuningJob) -> dict[str, Any]:
 
 
 def checksums_of(session: Session, job: TuningJob) -> dict[str, Any]:
-    """Return the CRC32C of each dataset in a job's manifest; none where it cannot be read."""
+    """Return the CRC32C of each dataset in a job's run manifest; none if it cannot be read."""
     try:
         datasets = _read(session, job, lambda content: None).get("datasets")
     except RunnerError:
@@ -64,14 +64,14 @@ def _read(session: Session, job: TuningJob, check: Callable[[bytes], object]) ->
 
 
 def spec_of(manifest: Mapping[str, Any]) -> TuningJobSpec:
-    """Return the specification in a manifest that `read_manifest` has returned."""
+    """Return the specification in a run manifest from `read_manifest`."""
     return TuningJobSpec(**manifest["spec"])
 
 
 def differences(session: Session, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what is no longer as it was when the job was submitted: `what`, `then`, `now`, and whether it `matters`.
+    """Return what has changed since the job was submitted: `what`, `then`, `now`, and whether it `matters`.
 
-    `matters` marks what changes the result: the bytes of the data. The rest changes the price, or can.
+    `matters` marks changes of the result, which are changes of the data. The others can change the price.
     """
     found: list[dict[str, Any]] = []
 
@@ -95,7 +95,7 @@ def differences(session: Session, manifest: Mapping[str, Any]) -> list[dict[str,
 
 
 def template_of(session: Session, job: TuningJob) -> dict[str, str] | None:
-    """Return name and CRC32C of the chat template that a job's final weights carry; None where there is none yet."""
+    """Return the name and CRC32C of the chat template in a job's final weights; None if there is none yet."""
     if not job.final_checkpoint_uri:
         return None
     folder = f"{job.final_checkpoint_uri}/"

@@ -1,1 +1,1 @@
-"""Create a tuning job once: check, price, agree, obstacles, upload, claim, create, record."""
+"""Create a tuning job once: check, price, get approval, look for obstacles, upload, claim, create, record."""

@@ -1,9 +1,9 @@
-"""Who may create the job of a specification: whoever has written the run manifest over the generation that it read.
+"""Claims: the process that writes the run manifest over the generation that it has read may create the job.
 
-The run manifest in the output folder is the one claim of every submission, from a command line, a queue or a library.
-It is written with a generation precondition before the create is sent, so one runner writes it, and the others find
-out whose job it becomes. If the claim cannot be written, nothing is sent. How old a claim is says the
-service that stores it.
+The run manifest in the output folder is the only claim of every submission, from a command line, a queue or a library.
+It is written with a generation precondition before the create request is sent. One runner writes it; the others find
+the job that it creates. If the claim cannot be written, nothing is sent. The storage service determines the age of a
+claim.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from runner.jobs.outputs.run_manifest import manifest_uri
 from runner.waiting import looks
 
 SEND_WITHIN_SECONDS = 60.0
-"""A claim older than this sends no create any more."""
+"""A claim older than this no longer allows a create request."""
 SETTLE_SECONDS = 120.0
-"""Age at which the claim of a process of this machine that is gone is taken over, though its create may have been
-sent: the time to send, and that for which a created job may be missing from the list. The service publishes no limit;
-this one has a wide margin."""
+"""Age after which the claim of an ended process on this machine is taken over, although its create request may have
+been sent: the time in which it can be sent, plus the time for which a created job can be missing in the list. The
+service publishes no maximum; this value has a wide margin."""
 LOOKUP_SECONDS = 10.0
-"""How long the job of another machine, or of a lost answer, is waited for."""
+"""How long to wait for the job of another machine, or of a lost response."""
 
 
 class Job(Protocol):
-    """What a submission creates: a tuning job, a batch prediction job."""
+    """A resource that a submission creates: a tuning job or a batch prediction job."""
 
     @property
     def name(self) -> str:
@@ -44,15 +44,15 @@ class Job(Protocol):
 
     @property
     def id(self) -> str:
-        """Its last part."""
+        """The last part of the name."""
 
     @property
     def alive(self) -> bool:
-        """Whether it goes on or has left a result."""
+        """Whether it is running or has a result."""
 
     @property
     def create_time(self) -> datetime.datetime | None:
-        """By the service's clock."""
+        """Creation time, by the service's clock."""
 
 
 AnyJob = TypeVar("AnyJob", bound=Job)
@@ -60,16 +60,16 @@ AnyJob = TypeVar("AnyJob", bound=Job)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A claim that was won."""
+    """A claim that this process holds."""
 
     session: Session
     output: str
     generation: int
     since: float
-    """On `service_clock.elapsed`: when it was begun."""
+    """Time of the start, on `service_clock.elapsed`."""
 
     def release(self) -> None:
-        """Give it back, its create being refused or unsent; one that cannot be given back runs out."""
+        """Release the claim if its create request was refused or not sent; if this fails, the claim expires."""
         bucket, name = parse_gs_uri(manifest_uri(self.output))
         with contextlib.suppress(RunnerError):
             records.delete_record(self.session, bucket, name, generation=self.generation)
@@ -77,15 +77,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held(Generic[AnyJob]):
-    """A claim that another runner, or an earlier process of this machine, holds; or one that came to nothing."""
+    """A claim that another runner or an earlier process of this machine holds, or that has ended without a job."""
 
     job: AnyJob | None = None
-    """What came of it."""
+    """The jobs of the claim."""
     why: str = "another runner has claimed this job and may be creating it"
     left_seconds: float = 0.0
-    """Until it may be taken over; 0 if it may be at once."""
+    """Seconds until it can be taken over; 0 if it can be taken over now."""
     mine: bool = False
-    """An earlier process of this machine may have sent its create."""
+    """Whether an earlier process of this machine may have sent its create request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ class _Free:
     generation: int = 0
     body: dict[str, Any] = field(default_factory=dict)
     former: dict[str, Any] | None = None
-    """What is written over."""
+    """The object that the claim overwrites."""
 
 
 def take(
@@ -109,18 +109,18 @@ def take(
     """Claim the creation of a job, or find the job that another runner creates meanwhile.
 
     Args:
-        session: where.
+        session: the project and location.
         wanted: the job and its folder.
         body: its run manifest.
         owner: a name that no other claim has.
-        jobs: looks for the jobs of this fingerprint.
-        sent: owners whose processes are gone and whose create may have been sent.
-        unsent: owners that are gone, with nothing on its way.
+        jobs: finds the jobs with this fingerprint.
+        sent: owners whose processes have ended and whose create requests may have been sent.
+        unsent: owners whose processes have ended without a create request.
 
     Raises:
         OutputTakenError: the folder belongs to another job.
         PermissionDeniedError, NotFoundError: the claim cannot be written; nothing may be sent.
-        GoogleApiError, UnreachableError: it is not known who holds the claim; nothing may be sent.
+        GoogleApiError, UnreachableError: the owner of the claim is unknown; nothing may be sent.
     """
     bucket, name = parse_gs_uri(manifest_uri(wanted.output))
     while True:
@@ -139,7 +139,7 @@ def take(
             continue
         _require_time(session, bucket, written, free)
         if set(sent) - settled:
-            # Nothing says any more when the create was sent: the time runs from this claim.
+            # The time at which the create request was sent is no longer known, so the wait starts with this claim.
             return Held(left_seconds=SETTLE_SECONDS, mine=True)
         if replacing:
             ownership.clear(session, wanted.output)
@@ -153,7 +153,7 @@ def _standing(
     unsent: Collection[str],
     jobs: Callable[[], list[AnyJob]],
 ) -> _Free | Held[AnyJob]:
-    """Return the generation that may be written over, or whose claim it is after all."""
+    """Return the generation to overwrite, or the holder of the claim."""
     for _ in looks(0.2, 2.0, within=LOOKUP_SECONDS):
         there, now = ownership.holder_of(session, wanted.output)
         ownership.require_free(session, wanted, there, now)
@@ -163,7 +163,7 @@ def _standing(
         owner = str(there.body.get("claim"))
         if there.body.get("fingerprint") != wanted.fingerprint:
             return _Free(generation=there.generation, former=there.body)
-        # After the record: what came of this claim is in the list, or its owner may still send it.
+        # Read after the record: the job of this claim is in the list, or its owner may still send the request.
         known = jobs()
         alive = [job for job in known if job.alive]
         if alive:
@@ -181,10 +181,10 @@ def _standing(
 
 
 def _require_time(session: Session, bucket: str, written: StoredRecord, free: _Free) -> None:
-    """Do nothing if the ages of claims were told by the right time: a claim that was just written was written now.
+    """Return normally if the service's time was right when ages were calculated: a new claim must have a current time.
 
     Raises:
-        GoogleApiError: they were not. What stood there stands there again, and is as young as if it had just come.
+        GoogleApiError: it was not. The previous object is restored, and counts as new.
     """
     try:
         session.now()
@@ -198,10 +198,10 @@ def _require_time(session: Session, bucket: str, written: StoredRecord, free: _F
 
 
 def _settled(free: _Free, sent: Collection[str]) -> set[str]:
-    """Return the owners of whose creates nothing is on its way any more.
+    """Return the owners whose create requests can no longer arrive.
 
-    Processes of this machine submit one after the other: if the latest of their claims is old enough, all are. Whoever
-    takes over says so in the claim, so that a kill between claim and create does not begin the wait again.
+    Processes of this machine submit one after another: if the latest of their claims is old enough, all are. The new
+    owner records this in its claim, so that a kill between the claim and the create request does not restart the wait.
     """
     if str(free.body.get("claim")) in sent:
         return set(sent)

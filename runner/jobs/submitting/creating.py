@@ -1,4 +1,4 @@
-"""The one way to create a job: look for it, claim it, send one create, find the job of one whose answer was lost."""
+"""The only way to create a job: look for it, claim it, create it once, and find it if the response is lost."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class Once(Generic[AnyJob]):
     job: AnyJob
     created: bool
     ledger_problem: str = ""
-    """Why this machine has not written down that the job exists; the next submission finds it by its fingerprint."""
+    """Why this machine could not record that the job exists; the next submission finds it by its fingerprint."""
 
 
 class Notes:
-    """What a runner writes down of its attempt, beside the claim; these write nothing. An error ends the attempt."""
+    """Hooks that record the steps of an attempt; these record nothing. An error ends the attempt."""
 
     def claiming(self) -> None:
-        """Hear that the claim is about to be written."""
+        """Called before the claim is written."""
 
     def intend(self) -> None:
-        """Hear that the create is about to be sent."""
+        """Called before the create request is sent."""
 
 
 def attempt(
@@ -52,24 +52,24 @@ def attempt(
     unsent: Collection[str] = (),
     since: float = math.inf,
 ) -> Once[AnyJob] | Held[AnyJob]:
-    """Return the job of a fingerprint, created now unless one runs or has succeeded; or who may be creating it.
+    """Return the job with a fingerprint, and create it unless one is running, has succeeded, or may be being created.
 
     Args:
-        session: where.
+        session: the project and location.
         wanted: the fingerprint, and the folder that is claimed.
-        manifest: what the claim says.
+        manifest: the contents of the claim.
         owner: a name that no other attempt has.
-        jobs: looks for the jobs of the fingerprint.
-        send: sends the create, once, and returns the job.
-        notes: hears what is about to happen.
+        jobs: finds the jobs with the fingerprint.
+        send: sends the create request once, and returns the job.
+        notes: called before each step.
         sent: see `claims.take`.
         unsent: see `claims.take`.
-        since: on `service_clock.elapsed`, when others began to count this attempt's time, if that was before the claim.
+        since: time on `service_clock.elapsed` at which others started to measure this attempt, if before the claim.
 
     Raises:
-        AmbiguousSubmissionError: a create may or may not have happened, or several jobs carry the fingerprint.
+        AmbiguousSubmissionError: a job may or may not have been created, or several jobs have the fingerprint.
         OutputTakenError: the folder belongs to another job; nothing was sent.
-        RunnerError: as `claims.take` before the create is sent, and after it as the service refused.
+        RunnerError: before the create request, see `claims.take`; afterwards, the service's refusal.
     """
     known = jobs()
     alive = [job for job in known if job.alive]
@@ -95,17 +95,17 @@ def attempt(
 def _create(
     send: Callable[[], AnyJob], claim: Claim, jobs: Callable[[], list[AnyJob]], before: Collection[str]
 ) -> AnyJob:
-    """Create a job, once.
+    """Create a job once.
 
     Args:
-        send: sends the create, once, and returns the job.
-        claim: on the job; it is given back if certainly nothing was created.
-        jobs: looks for the jobs of the fingerprint.
-        before: names of those that were there.
+        send: sends the create request once, and returns the job.
+        claim: the claim on the job, which is released if certainly nothing was created.
+        jobs: finds the jobs with the fingerprint.
+        before: names of the jobs that existed before.
 
     Raises:
-        AmbiguousSubmissionError: the answer was lost and no job is listed; there may be one.
-        RunnerError: the service refused, or the request was not sent. Where the refusal is not certain, the claim stays
+        AmbiguousSubmissionError: the response was lost and no job is listed; there may be one.
+        RunnerError: the service refused, or the request was not sent. If the refusal is not certain, the claim stays
             until a job would be listed.
     """
     error: Exception
@@ -131,7 +131,7 @@ def _create(
 
 
 def _made_all_the_same(refusal: RunnerError, jobs: Callable[[], list[AnyJob]], before: Collection[str]) -> AnyJob:
-    """Return the job of a create that was refused and carried out. Raises the refusal: none is listed so far."""
+    """Return the job that was created although the request was refused. Raises the refusal if no job is listed."""
     found = _appeared(jobs, before)
     if found is not None:
         return found
@@ -141,15 +141,15 @@ def _made_all_the_same(refusal: RunnerError, jobs: Callable[[], list[AnyJob]], b
 
 
 def _appeared(jobs: Callable[[], list[AnyJob]], before: Collection[str], *made: AnyJob) -> AnyJob | None:
-    """Return the job that came of a create, None where none is listed.
+    """Return the job that a create request has created; None if none is listed.
 
     Args:
-        jobs: looks for the jobs of the fingerprint.
-        before: names of those that were there.
+        jobs: finds the jobs with the fingerprint.
+        before: names of the jobs that existed before.
         made: the job that the service has named.
 
     Raises:
-        AmbiguousSubmissionError: the network has repeated the create.
+        AmbiguousSubmissionError: the network has repeated the create request.
     """
     found = list(made)
     with contextlib.suppress(RunnerError):  # out of reach still, and nobody can say more
@@ -160,7 +160,7 @@ def _appeared(jobs: Callable[[], list[AnyJob]], before: Collection[str], *made: 
 
 
 def several(jobs: Sequence[Job]) -> AmbiguousSubmissionError:
-    """Return the error for jobs that carry one fingerprint."""
+    """Return the error for several jobs with one fingerprint."""
     ids = ", ".join(job.id for job in jobs)
     return AmbiguousSubmissionError(
         f"{len(jobs)} jobs carry the fingerprint of this specification: {ids}",
@@ -169,7 +169,7 @@ def several(jobs: Sequence[Job]) -> AmbiguousSubmissionError:
 
 
 def ambiguous(left_seconds: float, reason: str = "") -> AmbiguousSubmissionError:
-    """Return the error for a create that may have been carried out."""
+    """Return the error for a create request that may have been carried out."""
     why = f" ({reason})" if reason else ""
     return AmbiguousSubmissionError(
         f"a create was sent and its answer lost{why}; the job may or may not exist, and nothing was repeated",

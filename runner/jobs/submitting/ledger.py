@@ -1,8 +1,9 @@
-"""Intents to create a job, on disk before anything is claimed or sent.
+"""The ledger: intents to create a job, on disk before anything is claimed or sent.
 
-A line of JSON each, appended and fsynced: `claiming` before the claim is written, `intent` before the create is sent,
-and what became of it. The ledger says what may have been sent from this machine; the service's list of jobs says what
-has happened; the service's clock says how long ago. This machine's clock decides nothing.
+Each entry is a line of JSON that is appended and fsynced: `claiming` before the claim is written, `intent` before the
+create request is sent, and the outcome. The ledger records what may have been sent from this machine, the service's
+list of jobs shows what has happened, and the service's clock determines how long ago. This machine's clock is not used
+for decisions.
 """
 
 from __future__ import annotations
@@ -35,20 +36,20 @@ _TEXTS = ("kind", "fingerprint", "parent", "owner", "job")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trail:
-    """What this machine has done about one fingerprint, as far as no known job came of it."""
+    """The entries of this machine for one fingerprint that led to no known job."""
 
     sent: frozenset[str] = frozenset()
-    """Owners whose create may have been sent; "" for a claim of an earlier version, which wrote no owner."""
+    """Owners whose create request may have been sent; "" for a claim of an earlier version, which recorded no owner."""
     unsent: frozenset[str] = frozenset()
-    """Owners that are gone and have sent nothing."""
+    """Owners whose processes have ended and have sent nothing."""
     open: bool = False
-    """The newest intent has no outcome."""
+    """Whether the newest intent has no outcome."""
 
 
 class Ledger:
     """The ledger of this user: `with Ledger.open(fingerprint) as ledger`.
 
-    Each fingerprint is held by one process at a time, the file only while it is read or written.
+    One process at a time holds each fingerprint. The file is locked only while it is read or written.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
@@ -58,15 +59,15 @@ class Ledger:
     @classmethod
     @contextlib.contextmanager
     def open(cls, fingerprint: str, directory: Path | None = None) -> Iterator[Ledger]:
-        """Wait until no other process of this machine submits what has this fingerprint, and keep it from doing so.
+        """Wait until no other process of this machine submits this fingerprint, and lock it.
 
         Raises:
             DiskError, ConfigurationError: the ledger cannot be written.
-            LockedError: another process submits it, and does not come to an end.
+            LockedError: another process submits it and does not finish.
         """
         directory = directory or state_directory()
         path, locks = path_in(directory), directory / "submissions.locks"
-        # Of the fingerprints, a few share a lock: so many files are enough.
+        # Several fingerprints share a lock, to limit the number of files.
         lock = locks / f"{zlib.crc32(fingerprint.encode()) % _LOCKS:02}"
         with _opened(lock, directory, locks) as held, _opened(path) as descriptor:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -75,10 +76,10 @@ class Ledger:
             yield cls(path, descriptor)
 
     def trail(self, fingerprint: str, parent: str) -> Trail:
-        """Return what was done about a fingerprint.
+        """Return the entries for a fingerprint.
 
-        Whoever has opened it for a fingerprint is the only process of this machine that submits it, so the owners in it
-        are gone.
+        The process that has opened the ledger for a fingerprint is the only one that submits it, so the processes of
+        the recorded owners have ended.
 
         Raises:
             ConfigurationError: the ledger is damaged; then nothing may be sent.
@@ -116,9 +117,9 @@ class Ledger:
         self._append({"kind": "intent", "fingerprint": fingerprint, "parent": parent, "owner": owner})
 
     def record(self, fingerprint: str, parent: str, outcome: Outcome, job: str = "") -> str:
-        """Record what became of an intent. Return "", or why that could not be written.
+        """Record the outcome of an intent. Return "", or the reason why it could not be written.
 
-        What is missing here is found out by the next submission, which looks for the job by its fingerprint.
+        If an outcome is missing, the next submission looks for the job by its fingerprint.
         """
         entry = {"kind": outcome, "fingerprint": fingerprint, "parent": parent}
         try:
@@ -128,13 +129,13 @@ class Ledger:
         return ""
 
     def _entries(self) -> list[dict[str, Any]]:
-        """Return what is written. Raises ConfigurationError: it is damaged; then nothing may be sent."""
+        """Return the entries. Raises ConfigurationError if the ledger is damaged; then nothing may be sent."""
         with self._alone():
             content = os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
         return _entries(self.path, content)
 
     def _append(self, entry: dict[str, Any]) -> None:
-        # The time is for people: nothing is decided by it.
+        # The time is only for people; no decision depends on it.
         line = local_files.record_line({**entry, "time": time.time()})
         with self._alone():
             fresh = not os.fstat(self._descriptor).st_size
@@ -148,7 +149,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep others from reading and writing the file for a moment."""
+        """Lock the file against reading and writing by others for a moment."""
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         try:
             yield
@@ -162,7 +163,7 @@ def path_in(directory: Path) -> Path:
 
 
 def damage_of(path: Path) -> str:
-    """Return what is wrong with a ledger, "" for one that is sound or not there. Changes nothing."""
+    """Return the error of a ledger; "" if it is valid or does not exist. Changes nothing."""
     if not path.exists() and not path.is_symlink():
         return ""
     if not path.is_file() or path.is_symlink():
@@ -177,7 +178,7 @@ def damage_of(path: Path) -> str:
 
 
 def sound_lines(path: Path) -> list[bytes]:
-    """Return the lines of a damaged ledger that can be read, with their ends."""
+    """Return the readable lines of a damaged ledger, with their line ends."""
     kept = []
     for line in path.read_bytes().splitlines():
         with contextlib.suppress(ConfigurationError):
@@ -186,7 +187,7 @@ def sound_lines(path: Path) -> list[bytes]:
 
 
 def _entries(path: Path, content: bytes) -> list[dict[str, Any]]:
-    """Return what a ledger says. Raises ConfigurationError: it is damaged."""
+    """Return the entries of a ledger. Raises ConfigurationError if it is damaged."""
     entries = local_files.read_records(path, content)
     for entry in entries:
         wrong = [key for key in _TEXTS if not isinstance(entry.get(key, ""), str)]
@@ -198,7 +199,7 @@ def _entries(path: Path, content: bytes) -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def _opened(path: Path, *directories: Path) -> Iterator[int]:
-    """Yield the descriptor of a file of this user's, which is made with its directories if it is missing."""
+    """Yield the descriptor of a private file, which is created with its directories if it is missing."""
     try:
         for directory in directories:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -49,39 +49,39 @@ from runner.wording import counted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A job that somebody wants."""
+    """A request for a job."""
 
     spec: TuningJobSpec
-    """Its datasets may be files of this machine, which are uploaded."""
+    """The specification; its datasets can be local files, which are uploaded."""
     convert: bool = False
-    """Convert data of other formats."""
+    """Whether data in other formats is converted."""
     tokenizer: Path | None = None
-    """Folder to count tokens with; None is the model's in Hugging Face's cache."""
+    """Folder of the tokenizer; None uses the model's tokenizer in Hugging Face's cache."""
     force_new: bool = False
-    """Submit although a job with the same specification exists."""
+    """Whether to submit although a job with the same specification exists."""
     replace_output: bool = False
-    """Delete the results of another job from the output folder."""
+    """Whether to delete the results of another job from the output folder."""
     details: Mapping[str, Any] = field(default_factory=dict)
-    """What the run manifest shall say besides."""
+    """Additional contents of the run manifest."""
 
 
 class Listener:
-    """Hears what happens meanwhile. Every method may be overridden; these do nothing."""
+    """Called during a submission. You can override every method; these do nothing."""
 
     def warned(self, message: str) -> None:
-        """Hear of something that may go wrong."""
+        """Called with a warning."""
 
     def converted(self, source: Source, outcome: Outcome, first_line: str) -> None:
-        """Hear what became of data of another format."""
+        """Called with the result of a conversion."""
 
     def uploading(self, name: str) -> AbstractContextManager[Callable[[int, int], None] | None]:
-        """Return a context whose value is called with the bytes that are sent, and all bytes."""
+        """Return a context whose value is called with the number of uploaded bytes, and of all bytes."""
         return contextlib.nullcontext()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """A file that is sent before the job is created."""
+    """A file that is uploaded before the job is created."""
 
     path: Path
     uri: str
@@ -90,12 +90,12 @@ class Upload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """A job whose data is sound and whose price is known. Nothing was sent yet."""
+    """A job with valid data and a known price. Nothing has been sent."""
 
     session: Session
     request: Request
     spec: TuningJobSpec
-    """Resolved, with the addresses that its files get."""
+    """The resolved specification, with the future addresses of its files."""
     report: Report
     estimate: CostEstimate
     uploads: tuple[Upload, ...]
@@ -103,26 +103,26 @@ class Offer:
 
     @property
     def price(self) -> Price:
-        """Return what is paid for: the model, and how much data how often."""
+        """Return what is paid for: the model, the amount of data, and the number of epochs."""
         amounts = [counted(self.report.files[0].kept, "example")] if self.report.files else []
         amounts += [counted(self.spec.epochs, "epoch")] if self.spec.epochs else []
         what = f"tuning {self.spec.base_model}" + (f" ({', '.join(amounts)})" if amounts else "")
         return Price(what=what, usd=self.estimate.high, expected=self.estimate.expected)
 
     def obstacles(self) -> list[PreflightFinding]:
-        """Return what would make the job fail, or may. Changes nothing."""
+        """Return what will or may make the job fail. Changes nothing."""
         images = any(file.images for file in self.report.files)
         sound = {item.uri for item in self.uploads}
         look = Look(spec=self.spec, sound=sound, images=images, wanted=self._wanted())
         return preflight_many(self.session, [look])
 
     def _wanted(self) -> Wanted | None:
-        """Return the claim on the folder that the specification names; the others are named after the job."""
+        """Return the claim on the folder that the specification names; other folders are named after the job."""
         if self.spec.output_uri is None:
             return None
         output, fingerprint = self.spec.output_uri.rstrip("/"), ""
         datasets = (self.spec.training_dataset, self.spec.validation_dataset)
-        # A file that is not in the bucket yet makes a job that nothing in the folder can belong to.
+        # A file that is not in the bucket yet makes a new job, so nothing in the folder can belong to it.
         if not self.request.force_new and all(uri is None or storage.exists(self.session, uri) for uri in datasets):
             fingerprint = prepare(self.session, self.spec).fingerprint
         return Wanted(output=output, fingerprint=fingerprint, replace=self.request.replace_output)
@@ -130,10 +130,10 @@ class Offer:
 
 @contextlib.contextmanager
 def offered(session: Session, request: Request, listener: Listener | None = None) -> Iterator[Offer]:
-    """Check a request and its data, and yield it with its price. Converted copies are kept until the end.
+    """Check a request and its data, and yield it with its price. Converted copies exist until the end.
 
     Raises:
-        ConfigurationError: the specification is wrong, or a file is not there; all mistakes are listed.
+        ConfigurationError: the specification is incorrect, or a file does not exist; all errors are listed.
         DatasetError: the data has errors.
         NotFoundError: an object does not exist.
     """
@@ -175,15 +175,15 @@ def offered(session: Session, request: Request, listener: Listener | None = None
 
 
 def carry_out(offer: Offer, *, terms: Terms, listener: Listener | None = None) -> Once[TuningJob]:
-    """Agree to the price, look for obstacles, upload, and submit once.
+    """Get approval for the price, look for obstacles, upload, and submit once.
 
     Args:
-        offer: of `offered`, whose context is still open.
-        terms: what it may cost.
-        listener: hears what happens.
+        offer: an offer from `offered`, whose context is still open.
+        terms: determines the approval.
+        listener: called during the submission.
 
     Raises:
-        CostRefusedError: nobody agreed to the price; nothing was sent.
+        CostRefusedError: the price was not approved; nothing was sent.
         ConfigurationError: something would make the job fail; nothing was sent.
         RunnerError: see `submit_once`.
     """
@@ -212,7 +212,7 @@ def carry_out(offer: Offer, *, terms: Terms, listener: Listener | None = None) -
 
 
 def template_of(tokenizer: Path) -> dict[str, str] | None:
-    """Return file and SHA-256 of the chat template of a tokenizer's folder; None where it has none."""
+    """Return the file name and SHA-256 of the chat template in a tokenizer's folder; None if there is none."""
     for name in ("chat_template.jinja", "tokenizer_config.json"):
         if (tokenizer / name).is_file():
             return {"file": name, "sha256": hashlib.sha256((tokenizer / name).read_bytes()).hexdigest()}
@@ -222,7 +222,7 @@ def template_of(tokenizer: Path) -> dict[str, str] | None:
 def _readied(
     session: Session, given: str | None, request: Request, listener: Listener, stack: ExitStack
 ) -> Path | str | None:
-    """Return a plain file in place of data that the service cannot read as it is; an address stays one if it can."""
+    """Return a plain file for data that the service cannot read; a readable address is returned unchanged."""
     if given is None or (is_remote(given) and not request.convert):
         return given
     source: Source = remote_object(session, given) if is_remote(given) else Path(given)

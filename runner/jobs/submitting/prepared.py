@@ -1,4 +1,4 @@
-"""A specification with every value filled in, and the fingerprint by which its job is known again."""
+"""A specification with all values, and the fingerprint that identifies its job."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from runner.jobs.outputs.run_manifest import manifest_of
 from runner.jobs.specification import TuningJobSpec, check
 
 SCHEMA_VERSION = 1
-"""Version of the fingerprint; raise it when a field is added or changes its meaning."""
+"""Version of the fingerprint; increase it when a field is added or changes its meaning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedJob:
-    """A specification with every value filled in, ready to be sent."""
+    """A specification with all values, ready to be sent."""
 
     spec: TuningJobSpec
     fingerprint: str
@@ -31,11 +31,11 @@ class PreparedJob:
     datasets: dict[str, Any]
     """`training` and `validation`: address, generation and CRC32C, or None."""
     lineage: str = ""
-    """Same for all attempts of the job of a manifest."""
+    """Equal for all attempts of a manifest's job."""
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Return what `tuning_jobs.create` takes."""
+        """Return the arguments of `tuning_jobs.create`."""
         return {**self.spec.given(), "labels": self.labels}
 
     def wanted(self, *, replace: bool = False) -> Wanted:
@@ -54,12 +54,12 @@ def prepare(session: Session, spec: TuningJobSpec, *, salt: str = "") -> Prepare
     """Return the specification as it would be sent. Reads the generations of the datasets; changes nothing.
 
     Args:
-        session: where.
-        spec: what.
-        salt: makes a different fingerprint of the same specification.
+        session: the project and location.
+        spec: the specification.
+        salt: changes the fingerprint of the same specification.
 
     Raises:
-        ConfigurationError: the specification is wrong; all mistakes are listed.
+        ConfigurationError: the specification is incorrect; all errors are listed.
         UnknownModelError: the base model is not in the catalog.
         NotFoundError: a dataset does not exist.
     """
@@ -80,13 +80,13 @@ def prepare(session: Session, spec: TuningJobSpec, *, salt: str = "") -> Prepare
 
 
 def fingerprint_inputs(parent: str, spec: TuningJobSpec, datasets: dict[str, Any], salt: str = "") -> dict[str, Any]:
-    """Return what makes a job the same job; names, descriptions and labels make no difference to it.
+    """Return the fingerprint of a job, which does not depend on names, descriptions and labels.
 
     Args:
         parent: `projects/P/locations/L`.
-        spec: resolved.
+        spec: the resolved specification.
         datasets: `training` and `validation`: address, generation and CRC32C, or None.
-        salt: makes a different fingerprint of the same specification.
+        salt: changes the fingerprint of the same specification.
     """
     return {"schema": SCHEMA_VERSION, "parent": parent, "datasets": datasets, "salt": salt, **spec.work()}
 

@@ -1,10 +1,10 @@
 """Submit a job once.
 
-Creating a tuning job has no request id: a create that is repeated after a lost answer is a second paid job. So every
-job carries a fingerprint of what it is to do, as a label, and a create is sent only after the list of jobs shows none
-with that fingerprint, the ledger of this machine says what is about to happen, and the output folder is claimed
-(`runner.jobs.submitting.creating`). Whatever happens after that, from a reset connection to `kill -9`, the next
-submission looks the job up by its label and adopts it.
+The API for creating a tuning job has no request ID: a create request that is repeated after a lost response creates a
+second paid job. Therefore, every job has a label with the fingerprint of its specification. A create request is sent
+only if the list of jobs contains no job with this fingerprint, the ledger of this machine contains the intent, and the
+output folder is claimed (`runner.jobs.submitting.creating`). After any interruption, from a reset connection to `kill
+-9`, the next submission finds the job by its label and adopts it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from runner.jobs.submitting.prepared import prepare
 
 
 def submit(session: Session, spec: TuningJobSpec, *, force_new: bool = False) -> TuningJob:
-    """Return the job of a specification, creating it unless one exists; see `submit_once`."""
+    """Return the job of a specification, and create it unless it exists; see `submit_once`."""
     return submit_once(session, spec, force_new=force_new).job
 
 
@@ -41,24 +41,24 @@ def submit_once(
     replace_output: bool = False,
     details: Mapping[str, Any] | None = None,
 ) -> Once[TuningJob]:
-    """Return the job of a specification, and whether it was created now. Checks no data and asks nobody for the price.
+    """Return the job of a specification, and whether it was created now. Does not check the data or approve the price.
 
-    A job that runs or has succeeded is returned again; after a failed or cancelled one a new one is created.
+    A job that is running or has succeeded is returned; after a failed or cancelled job, a new one is created.
 
     Args:
-        session: where.
-        spec: what.
+        session: the project and location.
+        spec: the specification.
         force_new: create a job although one with the same specification exists.
         replace_output: delete the results of another job from the output folder.
-        details: what the run manifest shall say besides.
+        details: additional contents of the run manifest.
 
     Raises:
-        AmbiguousSubmissionError: a create may or may not have happened, or several jobs carry the fingerprint.
+        AmbiguousSubmissionError: a job may or may not have been created, or several jobs have the fingerprint.
         OutputTakenError: the output folder belongs to another job; nothing was sent.
-        ConfigurationError: the specification is wrong, or the ledger cannot be written; nothing was sent.
+        ConfigurationError: the specification is incorrect, or the ledger cannot be written; nothing was sent.
         DiskError: the ledger's disk is full or broken; nothing was sent.
         GoogleApiError, UnreachableError: the service refused or cannot be reached, or the output folder cannot be
-            claimed; no job was created.
+        claimed; no job was created.
     """
     prepared = prepare(session, spec, salt=uuid.uuid4().hex if force_new else "")
     return once(
@@ -78,14 +78,14 @@ def once(
     jobs: Callable[[], list[AnyJob]],
     send: Callable[[], AnyJob],
 ) -> Once[AnyJob]:
-    """Return the job of a fingerprint, created now unless one runs or has succeeded.
+    """Return the job with a fingerprint, and create it unless one is running or has succeeded.
 
     Args:
-        session: where.
+        session: the project and location.
         wanted: the fingerprint, and the folder that is claimed.
-        manifest: what the claim says.
-        jobs: looks for the jobs of the fingerprint.
-        send: sends the create, once, and returns the job.
+        manifest: the contents of the claim.
+        jobs: finds the jobs with the fingerprint.
+        send: sends the create request once, and returns the job.
 
     Raises:
         RunnerError: see `submit_once`.
@@ -117,14 +117,14 @@ def once(
 
 @dataclass(slots=True)
 class _Notes(Notes):
-    """In the ledger of this machine."""
+    """Records the steps in the ledger of this machine."""
 
     ledger: Ledger
     fingerprint: str
     parent: str
     owner: str = field(default_factory=lambda: uuid.uuid4().hex)
     stage: Literal["", "claiming", "intent"] = ""
-    """What was written last."""
+    """The last entry."""
 
     def claiming(self) -> None:
         self.ledger.claiming(self.fingerprint, self.parent, self.owner)
@@ -138,7 +138,7 @@ class _Notes(Notes):
         return self.ledger.record(self.fingerprint, self.parent, outcome, job)
 
     def failed(self, error: RunnerError) -> None:
-        """Note what is certain: an open intent stands for a create that may have been carried out."""
+        """Record what is certain: an open intent stands for a create request that may have been carried out."""
         if self.stage == "claiming":
             self.record("unsent")
         elif self.stage and not isinstance(error, AmbiguousSubmissionError) and failures.is_certain(error):
@@ -148,7 +148,7 @@ class _Notes(Notes):
 def _held(held: Held[AnyJob], notes: _Notes) -> AmbiguousSubmissionError:
     """Return the error for a job that another runner, or an earlier one of this machine, may have created."""
     if held.mine:
-        # The time runs from the claim in the folder, which may be this one.
+        # The wait starts with the claim in the folder, which may be this one.
         notes.intend()
         return ambiguous(held.left_seconds, "or it was a refusal that proves nothing, such as 429")
     notes.record("unsent")

@@ -1,1 +1,1 @@
-"""A file of questions answered: by an endpoint, several at a time, or by a batch prediction job."""
+"""Answer a file of questions, through an endpoint with concurrent requests or with a batch prediction job."""

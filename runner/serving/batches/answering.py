@@ -1,4 +1,4 @@
-"""The questions of an evaluation, answered by batch prediction jobs."""
+"""Answer the questions of an evaluation with batch prediction jobs."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def answers_of(
     rate: float | None = None,
     progress: Any = None,
 ) -> list[list[Answer]]:
-    """Return the answers of several models, each by a job of its own; they work at the same time.
+    """Return the answers of several models, from one concurrent job for each model.
 
-    What is kept below `evaluations/` of the state directory lets the same evaluation go on after a kill.
+    The state below `evaluations/` in the state directory lets the same evaluation continue after a kill.
 
     Raises:
-        CostRefusedError: the price of all jobs together is not agreed to; nothing was sent.
+        CostRefusedError: the price of all jobs together was not approved; nothing was sent.
         RunnerError: a question was refused, or see `jobs.run_job`.
     """
     content = "".join(

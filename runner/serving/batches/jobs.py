@@ -1,9 +1,9 @@
-"""Answer a file of questions by a batch prediction job: no endpoint, any number of machines, billed while they run.
+"""Answer a file of questions with a batch prediction job: no endpoint, any number of machines, billed while they run.
 
-The questions go to a bucket under a name made of what is asked and whom. That name is the job's fingerprint: it is
-created once, as tuning jobs are (`runner.jobs.submitting`), and found again by whoever runs the same command. Its
-results go into the journal beside the output, as the answers of an endpoint do, and from there into the output in the
-order of the questions.
+The questions are uploaded to a bucket, under a name that depends on the questions and the model. This name is the job's
+fingerprint: the job is created once, like tuning jobs (`runner.jobs.submitting`), and the same command finds it again.
+The results are written into the journal beside the output, like the answers of an endpoint, and from there into the
+output in the order of the questions.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from runner.wording import state_words
 
 POLL_SECONDS = 15.0
 _AT_ONCE = 1000
-"""Answers that are written to the journal together."""
+"""Number of answers that are written to the journal together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOutcome:
-    """What became of a batch."""
+    """The result of a batch."""
 
     job: BatchJob
     total: int
@@ -63,7 +63,7 @@ class BatchOutcome:
 
 
 def work_of(lines: Lines, sampling: Mapping[str, Any]) -> Work:
-    """Return how many tokens the answers have, at most and probably."""
+    """Return the maximum and the expected number of tokens of the answers."""
     expected = most = 0
     for index in range(len(lines.places)):
         given = lines.body(index).get("max_tokens", sampling.get("max_tokens"))
@@ -76,7 +76,7 @@ def work_of(lines: Lines, sampling: Mapping[str, Any]) -> Work:
 def plan(
     source: Path, who: Predictor, *, replicas: int, sampling: Mapping[str, Any] | None = None, rate: float | None = None
 ) -> BatchEstimate:
-    """Return what a batch takes and costs. Asks nobody. Raises ConfigurationError for mistakes in the file."""
+    """Return the time and price of a batch, without a request. Raises ConfigurationError for errors in the file."""
     with opened(source) as lines:
         return estimate(work_of(lines, _given(sampling)), who.base_model, who.machine, replicas, rate=rate)
 
@@ -90,7 +90,7 @@ def outstanding(
     sampling: Mapping[str, Any] | None = None,
     rate: float | None = None,
 ) -> Price | None:
-    """Return the price of what `run_job` would create; None where its job runs or has succeeded."""
+    """Return the price of the job that `run_job` would create; None if its job is running or has succeeded."""
     given = _given(sampling)
     with opened(source) as lines:
         if _known(session, lines, who, given, restart=False)[1] is not None:
@@ -113,30 +113,31 @@ def run_job(
     timeout: float | None = None,
     progress: Callable[[BatchJob], None] | None = None,
 ) -> BatchOutcome:
-    """Answer every line of `source` by a batch prediction job and write `output`, in the order of the questions.
+    """Answer every line of `source` with a batch prediction job and write `output`, in the order of the questions.
 
-    A job of the same questions to the same model that runs or has succeeded is taken again; then nothing is paid for.
+    If a job for the same questions and the same model is running or has succeeded, it is used again, and nothing is
+    paid.
 
     Args:
-        session: where.
+        session: the project and location.
         who: the model; see `predictors.predictor`.
         source: see `runner.serving.batches.online.run_batch`; the answers have the same form.
-        output: the same.
-        terms: what it may cost.
-        replicas: machines that work at the same time.
-        sampling: `max_tokens`, `temperature`, … of lines that do not have them.
-        rate: tokens a second of one replica, where it was measured.
-        restart: create a job though one has succeeded.
-        timeout: seconds to wait; None for ever.
-        progress: called with the job, now and then.
+        output: see `runner.serving.batches.online.run_batch`.
+        terms: determines the approval of the price.
+        replicas: number of concurrent machines.
+        sampling: `max_tokens`, `temperature`, … for lines that do not contain them.
+        rate: measured tokens per second of one replica.
+        restart: create a job although one has succeeded.
+        timeout: seconds to wait; None waits without a limit.
+        progress: called repeatedly with the job.
 
     Raises:
-        ConfigurationError: a line is wrong, the journal is of another input, or another run holds it.
-        CostRefusedError: the price is not agreed to; nothing was sent.
-        AmbiguousSubmissionError: a create may or may not have happened; the same command later finds out.
-        JobFailedError: the job failed or was cancelled; what it had done is billed.
-        WaitTimeoutError: it goes on; the same command waits again.
-        DiskError, GoogleApiError, UnreachableError: the same command goes on.
+        ConfigurationError: a line is incorrect, the journal belongs to another input, or another run holds it.
+        CostRefusedError: the price was not approved; nothing was sent.
+        AmbiguousSubmissionError: a job may or may not have been created; the same command finds out later.
+        JobFailedError: the job failed or was cancelled; the completed part is billed.
+        WaitTimeoutError: the job continues; the same command waits again.
+        DiskError, GoogleApiError, UnreachableError: the same command continues.
     """
     given = _given(sampling)
     with opened(source) as lines, journal_of(output, lines, {"model": who.model}, given, restart) as journal:
@@ -169,7 +170,7 @@ def wait(
     timeout: float | None = None,
     progress: Callable[[BatchJob], None] | None = None,
 ) -> BatchJob:
-    """Return a job when it has succeeded. Raises JobFailedError, WaitTimeoutError."""
+    """Return a job after it has succeeded. Raises JobFailedError, WaitTimeoutError."""
     for waited in looks(0.5, POLL_SECONDS, within=math.inf if timeout is None else timeout):
         job = batch_jobs.get(session, job.name) if waited else job
         if job.ended:
@@ -197,10 +198,10 @@ def _given(sampling: Mapping[str, Any] | None) -> dict[str, Any]:
 def _known(
     session: Session, lines: Lines, who: Predictor, sampling: dict[str, Any], *, restart: bool
 ) -> tuple[str, BatchJob | None]:
-    """Return the fingerprint of the job that is wanted, and the job where it runs or has succeeded.
+    """Return the fingerprint of the requested job, and the job if it is running or has succeeded.
 
-    Each restart has a fingerprint of its own, which follows from the job before it: a restart that is repeated after a
-    kill finds its job.
+    Each restart has its own fingerprint, derived from the previous job, so that a restart that is repeated after a kill
+    finds its job.
     """
     asked = {"kind": "batch", "input": lines.digest, "model": who.model, "sampling": sampling}
     fingerprint = digest({"parent": session.environment.parent, **asked})
@@ -227,7 +228,7 @@ def _submit(
     fingerprint: str,
     replicas: int,
 ) -> tuple[BatchJob, bool]:
-    """Upload the questions and create the job, once; return it, and whether it was created now."""
+    """Upload the questions and create the job once; return it, and whether it was created now."""
     session.environment.require("outputs_bucket")
     folder = f"gs://{session.environment.outputs_bucket}/batches/{fingerprint[:20]}"
     questions = f"{folder}/questions.jsonl"
@@ -258,7 +259,7 @@ def _submit(
 
 
 def _instances(lines: Lines, sampling: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield each question as an instance, with its index as key."""
+    """Yield each question as an instance, with its index as the key."""
     for index in range(len(lines.places)):
         question = lines.body(index)
         options = {**sampling, **{key: value for key, value in question.items() if key not in OWN_KEYS}}
@@ -269,7 +270,7 @@ def _instances(lines: Lines, sampling: dict[str, Any]) -> Iterator[dict[str, Any
 
 
 def _collect(session: Session, job: BatchJob, lines: Lines, journal: Journal) -> None:
-    """Write a job's predictions and errors to the journal, in whatever order they are; what has none says so."""
+    """Write a job's predictions and errors to the journal, in any order; a question without a result gets an error."""
     waiting: list[tuple[int, dict[str, Any]]] = []
     seen = set(journal.places)
 
@@ -293,7 +294,7 @@ def _collect(session: Session, job: BatchJob, lines: Lines, journal: Journal) ->
 
 
 def _results(session: Session, job: BatchJob) -> Iterator[dict[str, Any]]:
-    """Yield the lines of all files that a job wrote."""
+    """Yield the lines of all files that a job has written."""
     for item in storage.list_objects(session, f"{job.output_directory.rstrip('/')}/"):
         if ".results-" not in item.uri and ".errors_stats-" not in item.uri:
             continue

@@ -1,4 +1,4 @@
-"""Questions of a file, their answers in a journal beside the output, and the output in the order of the questions."""
+"""The questions of a file, the journal of answers beside the output, and the output in the order of questions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Lines:
 
     descriptor: int
     places: list[tuple[int, int, int]]
-    """Offset, length and number of each line that is not blank."""
+    """Offset, length and line number of each line that is not blank."""
     digest: str
 
     def body(self, index: int) -> dict[str, Any]:
@@ -41,7 +41,7 @@ class Lines:
 
 @contextmanager
 def opened(source: Path) -> Iterator[Lines]:
-    """Yield the input, every line of it checked. Raises ConfigurationError, DatasetError."""
+    """Yield the input with every line checked. Raises ConfigurationError, DatasetError."""
     with plain_examples(source) as plain, _checked(source, plain) as found:
         yield found
 
@@ -90,7 +90,7 @@ def _problem(raw: bytes) -> str:
 
 @dataclass(slots=True)
 class Journal:
-    """The answers so far, on disk."""
+    """The answers so far, in a file."""
 
     path: Path
     descriptor: int
@@ -100,7 +100,7 @@ class Journal:
     failed: int = 0
 
     def add(self, results: list[tuple[int, dict[str, Any]]]) -> None:
-        """Append answers and return when they are on disk."""
+        """Append answers, and return after they are on disk."""
         content = bytearray()
         places, failed = {}, 0
         for index, body in results:
@@ -114,7 +114,7 @@ class Journal:
         self.size += len(content)
 
     def body(self, index: int) -> dict[str, Any]:
-        """Return an answer, with its index."""
+        """Return an answer with its index."""
         offset, length = self.places[index]
         found: dict[str, Any] = parsed(os.pread(self.descriptor, length, offset))
         return found
@@ -124,14 +124,14 @@ class Journal:
 def journal_of(
     output: Path, lines: Lines, who: dict[str, str], sampling: dict[str, Any], restart: bool
 ) -> Iterator[Journal]:
-    """Yield the journal of an output, locked, with what an earlier run answered. Raises ConfigurationError.
+    """Yield the locked journal of an output, with the answers of earlier runs. Raises ConfigurationError.
 
     Args:
-        output: beside which it lies.
+        output: the output; the journal is beside it.
         lines: the questions.
-        who: who answers: `{"endpoint": NAME}`.
-        sampling: of lines that say nothing themselves.
-        restart: forget what an earlier run answered.
+        who: the model that answers: `{"endpoint": NAME}`.
+        sampling: the values for lines that do not contain them.
+        restart: discard the answers of earlier runs.
     """
     path = output.with_name(output.name + ".journal")
     head = {"input": lines.digest, **who, "sampling": sampling}
@@ -155,7 +155,7 @@ def journal_of(
 
 
 def _object(raw: bytes) -> dict[str, Any]:
-    """Return the JSON object of a line, {} if it is none."""
+    """Return the JSON object of a line; {} if it does not contain one."""
     try:
         body = parsed(raw)
     except ValueError:
@@ -164,7 +164,7 @@ def _object(raw: bytes) -> dict[str, Any]:
 
 
 def _resume(journal: Journal, head: dict[str, Any], lines: int) -> None:
-    """Read what there is; cut off a line that was torn by a kill. Write the head of a new journal."""
+    """Read the existing answers, and remove an incomplete last line. Write the header of a new journal."""
     with os.fdopen(os.dup(journal.descriptor), "rb") as file:
         file.seek(0)
         first = file.readline()
@@ -193,7 +193,7 @@ def _resume(journal: Journal, head: dict[str, Any], lines: int) -> None:
 
 
 def write_output(output: Path, lines: Lines, journal: Journal) -> None:
-    """Write the answers in the order of the input; the output appears whole or not at all."""
+    """Write the answers in the order of the input, atomically."""
     temporary = output.with_name(f".{output.name}.{os.getpid()}")
     try:
         _write_answers(temporary, lines, journal)

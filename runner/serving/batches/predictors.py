@@ -1,4 +1,4 @@
-"""Which model a batch prediction job asks: a tuning job's, one that has a name, or an endpoint's."""
+"""The model of a batch prediction job: from a tuning job, from its name, or from an endpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runner.serving.plan import choose_machine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictor:
-    """The model that answers, and on what."""
+    """The model that answers, and its machine."""
 
     model: str
     """Full name of the Model resource, with its version."""
@@ -25,17 +25,17 @@ class Predictor:
 
 
 def predictor(session: Session, given: str | None, machine_type: str | None = None) -> Predictor:
-    """Return the model that a tuning job left, that has a name, or that an endpoint serves.
+    """Return the model of a tuning job, of a resource name, or of an endpoint.
 
     Args:
-        session: where.
-        given: id or name of a tuning job, full name of a Model resource, or an endpoint's id or name; None is the only
-            endpoint.
-        machine_type: of the catalog; None is the base model's.
+        session: the project and location.
+        given: ID or name of a tuning job, full name of a Model resource, or ID or name of an endpoint; None selects the
+            only endpoint.
+        machine_type: a machine type of the catalog; None selects that of the base model.
 
     Raises:
-        NotFoundError: there is none of that name.
-        ConfigurationError: the job has no model yet, or the machine is not known.
+        NotFoundError: there is no resource with this name.
+        ConfigurationError: the job has no model yet, or the machine type is unknown.
     """
     chosen = choose_machine("", machine_type)
     if given and "/models/" in given:
@@ -63,7 +63,7 @@ def predictor(session: Session, given: str | None, machine_type: str | None = No
 
 
 def base_of(session: Session, model: str) -> str:
-    """Return the base model of the tuning job that left a model, "" where none of this location did."""
+    """Return the base model of the tuning job that created a model; "" if no job of this location did."""
     plain = model.partition("@")[0]
     found = (job for job in tuning_jobs.list_jobs(session) if job.tuned_model.partition("@")[0] == plain)
     return next((job.base_model for job in found), "")

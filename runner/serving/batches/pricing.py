@@ -1,8 +1,9 @@
-"""What a batch prediction job costs and how long it takes, and when it is the better way.
+"""The price and duration of a batch prediction job, and when it is better than an endpoint.
 
-A model that answers many questions at once reads all its weights for each step, so the rate is what the accelerator's
-memory gives: steps per second are its bandwidth by the bytes of the weights, and each step is a token for every
-question under way. The catalog says with how many questions and which share of the bandwidth that is counted.
+A model that answers many questions at once reads all its weights in each step, so the memory bandwidth of the
+accelerator determines the rate: steps per second are the bandwidth divided by the size of the weights, and each step
+generates a token for every concurrent question. The catalog contains the assumed number of concurrent questions and the
+assumed share of the bandwidth.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ _PARAMETERS = re.compile(r"(\d+(?:\.\d+)?)b\b")
 EXPECTED_TOKENS = 256
 """Expected length of an answer, unless its limit is lower."""
 ANSWER_TOKENS = 1024
-"""Length of an answer without a limit, for the high end of the price."""
+"""Length of an answer without a limit, for the upper end of the price."""
 FEWEST_QUESTIONS = 100
-"""Fewer are not worth a word."""
+"""Minimum number of questions for a recommendation."""
 WORTH_TELLING_SECONDS = 1800.0
-"""A shorter batch through an endpoint is not worth another way."""
+"""Minimum duration of a batch through an endpoint for a recommendation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What is asked."""
+    """The questions."""
 
     questions: int
     expected_tokens: int
@@ -40,7 +41,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchEstimate:
-    """Time and price of one job. None where the machine or the model is not in the catalog."""
+    """The duration and price of one job. None if the machine or the model is not in the catalog."""
 
     work: Work
     replicas: int
@@ -67,14 +68,14 @@ class BatchEstimate:
 def estimate(
     work: Work, base_model: str, machine: MachineChoice | None, replicas: int, *, rate: float | None = None
 ) -> BatchEstimate:
-    """Return what a job takes and costs.
+    """Return the duration and price of a job.
 
     Args:
-        work: what is asked.
-        base_model: id in the catalog.
-        machine: of each replica.
-        replicas: that run at once.
-        rate: tokens a second of one replica, where it was measured.
+        work: the questions.
+        base_model: ID in the catalog.
+        machine: the machine of each replica.
+        replicas: number of concurrent replicas.
+        rate: measured tokens per second of one replica.
     """
     catalog = load_catalog()
     expected, low = (rate, rate) if rate is not None else rates(base_model, machine)
@@ -96,7 +97,7 @@ def estimate(
 
 
 def rates(base_model: str, machine: MachineChoice | None) -> tuple[float | None, float | None]:
-    """Return the tokens a second of one replica that are expected, and the least; None where nothing is known."""
+    """Return the expected and the minimum tokens per second of one replica; None if they are unknown."""
     settings = load_catalog().batch
     bandwidth = settings.gigabytes_per_second.get(machine.accelerator_type) if machine else None
     try:
@@ -113,21 +114,21 @@ def rates(base_model: str, machine: MachineChoice | None) -> tuple[float | None,
 def advice(
     work: Work, base_model: str, machine: MachineChoice | None, *, concurrency: int, replicas: int, hourly: float | None
 ) -> str:
-    """Return why a batch prediction job is the better way for a batch, "" where it is not.
+    """Return why a batch prediction job is better for a batch; "" if it is not.
 
     Args:
-        work: what is asked.
-        base_model: id in the catalog.
-        machine: of the endpoint.
-        concurrency: questions that are asked at once.
-        replicas: of the endpoint.
-        hourly: what the endpoint costs.
+        work: the questions.
+        base_model: ID in the catalog.
+        machine: the machine of the endpoint.
+        concurrency: number of concurrent requests.
+        replicas: replicas of the endpoint.
+        hourly: hourly price of the endpoint.
     """
     settings = load_catalog().batch
     expected, _ = rates(base_model, machine)
     if expected is None:
         return ""
-    # The endpoint's replicas share what is asked at once.
+    # The endpoint's replicas share the concurrent requests.
     here = expected * replicas * min(1.0, concurrency / (settings.questions_at_once * replicas))
     seconds = work.expected_tokens / here
     job = estimate(work, base_model, machine, 4 * replicas)

@@ -1,4 +1,4 @@
-"""Runs batch prediction jobs. One that an emulator's end interrupts is begun anew at the next start."""
+"""Runs batch prediction jobs. One that an emulator's end interrupts is begun again at the next start."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class CompiledDecoder(DenseDecoder):
 
     @staticmethod
     def supports(model: Any) -> bool:
-        """Tell whether the package is installed, and is faster for this model on this processor."""
+        """Return whether the package is installed, and is faster for this model on this processor."""
         decoder = _compiled()
         if decoder is None or not DenseDecoder.supports(model) or model.dtype != torch.bfloat16:
             return False
@@ -98,7 +98,7 @@ def decoder_for(model: Any, *, threads: int) -> DenseDecoder | None:
 
 
 def _compiled() -> Any:
-    """Return the package's class, None where the package or the processor's kind has none."""
+    """Return the package's class, None if the package or the processor's kind has none."""
     return getattr(native.module(), "Decoder", None)
 
 

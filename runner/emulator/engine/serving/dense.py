@@ -54,7 +54,7 @@ class DenseDecoder:
 
     @staticmethod
     def supports(model: Any) -> bool:
-        """Tell whether this pass computes what the model's own does."""
+        """Return whether this pass computes what the model's own does."""
         config = model.config
         if type(model).__name__ not in _ARCHITECTURES or model.device.type != "cpu":
             return False
@@ -144,7 +144,7 @@ class Attention(ABC):
 
 
 def is_small(model: Any) -> bool:
-    """Tell whether a model may have a copy of its weights that is faster to read."""
+    """Return whether a model may have a copy of its weights that is faster to read."""
     size: int = sum(one.numel() * one.element_size() for one in model.parameters())
     return size <= _MAX_PACKED_BYTES
 

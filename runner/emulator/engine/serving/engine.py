@@ -229,7 +229,7 @@ class Engine(Admission):
         self._batch.read(ids[: known + _GROUP_POSITIONS])
 
     def _guarded(self, sequences: list[Sequence], work: Callable[[], None]) -> None:
-        """Do `work`; if it raises, fail the sequences it was for and go on with the others."""
+        """Do `work`; if it raises, fail the sequences it was for and continue with the others."""
         try:
             work()
         except Exception as error:

@@ -56,7 +56,7 @@ class SamplingParameters:
 
     @property
     def greedy(self) -> bool:
-        """Tell whether the most likely token is taken."""
+        """Return whether the most likely token is taken."""
         return self.temperature < GREEDY_TEMPERATURE
 
 
@@ -208,7 +208,7 @@ def refuse_others(
 
 
 def read_stream_options(body: Mapping[str, Any], path: str, problems: Problems) -> bool:
-    """Tell whether `stream_options` ask for the usage; see `read_fields`."""
+    """Return whether `stream_options` ask for the usage; see `read_fields`."""
     options = body.get("stream_options")
     if options is None:
         return False

@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _SHUTDOWN_SECONDS = 5
-"""How long answers that have begun may go on after SIGTERM."""
+"""How long answers that have begun may continue after SIGTERM."""
 
 _DEATH_SECONDS = 1
 """How often the server looks whether its engine is alive."""
@@ -124,7 +124,7 @@ class ModelServer:
         return _Stream(CompletionFormat(name, self.engine, asked), queued(self.engine, asked))
 
     async def _read(self, read: Callable[..., _T], body: dict[str, Any]) -> _T:
-        """Check a request and encode its prompts, while the server goes on answering others."""
+        """Check a request and encode its prompts, while the server continues answering others."""
         reading = functools.partial(read, body, self.engine, self._encoder, self._chat_defaults)
         return await asyncio.get_running_loop().run_in_executor(self._readers, reading)
 

@@ -70,7 +70,7 @@ class Sequence:
 
     @property
     def scores_prompt(self) -> bool:
-        """Tell whether its prompt is to be scored when it is read: once for all sequences of a request."""
+        """Return whether its prompt is to be scored when it is read: once for all sequences of a request."""
         return self.parameters.prompt_logprobs is not None and not self.index and not self.generated
 
     @property

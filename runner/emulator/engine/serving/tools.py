@@ -34,7 +34,7 @@ class Tools:
 
     @property
     def named(self) -> bool:
-        """Tell whether one function must be called."""
+        """Return whether one function must be called."""
         return self.choice not in CHOICES
 
     def schema(self) -> dict[str, Any] | None:
@@ -57,7 +57,7 @@ class Tools:
         return {"type": "array", "minItems": 1, **({} if self.parallel else {"maxItems": 1}), "items": items}
 
     def may_begin(self, text: str) -> bool:
-        """Tell whether a text that begins so may turn out to be a call."""
+        """Return whether a text that begins so may turn out to be a call."""
         if self.choice != "auto":
             return True
         begin = text.lstrip()

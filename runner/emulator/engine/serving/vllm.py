@@ -275,7 +275,7 @@ class VllmEngine(Admission):
             stream = self._llm.generate(
                 {"prompt_token_ids": list(sequence.prompt.ids)}, self._make_sampling(arguments), uuid.uuid4().hex
             )
-            # Closing the generator aborts the request, if vLLM would go on: at a stop string, which only we know.
+            # Closing the generator aborts the request, if vLLM would continue: at a stop string, which only we know.
             async with contextlib.aclosing(stream):
                 async for output in stream:
                     self._take(sequence, output)
