@@ -10,10 +10,10 @@
 `import runner` imports nothing else; each name below is imported when it is first asked for.
 """
 
-# Not from typing: that import costs as much as the rest of `import runner`.
+# Not from typing: that import takes as long as the rest of `import runner`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    # Relative, so that what packs the idle guard's function does not follow them.
+    # Relative, so that the program that packs the idle guard's function does not follow them.
     from .api.connection import connect, init
     from .api.datasets import check, estimate
     from .api.evaluation import evaluate
@@ -83,7 +83,7 @@ _PLACES |= {"Session": "runner.gcp.session", "TuningJobSpec": "runner.jobs.speci
 
 
 def __getattr__(name: str) -> object:
-    """Import a name of the API when it is first asked for."""
+    """Import a name of the API when it is first used."""
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
@@ -94,5 +94,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """Return the names of the API too."""
+    """Return the names, including those of the API."""
     return sorted({*globals(), *__all__})

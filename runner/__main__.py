@@ -1,11 +1,11 @@
-"""`python -m runner` is the command line `runner`."""
+"""`python -m runner` runs the command line `runner`."""
 
 import sys
 from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run the command line; Ctrl-C while it is being imported ends it as Ctrl-C does later."""
+    """Run the command line; Ctrl-C during its import has the same effect as later."""
     try:
         from runner.cli.main import main as run
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Addresses of services: how they are spelled, and whether an access token may be sent there."""
+"""Addresses of services: their syntax, and whether an access token may be sent there."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ _OF_ENDPOINTS = re.compile(r"[a-z0-9-]+\.[a-z0-9-]+\.prediction\.vertexai\.goog"
 """Hosts of dedicated endpoints, `{endpoint}.{location}-{uid}.prediction.vertexai.goog` (the API's Endpoint)."""
 _PORT = re.compile(r":[0-9]{1,5}")
 _NEVER_IN_ADDRESSES = re.compile(r"[^!-~]|[\\%]")
-"""What two parsers of addresses could take for two hosts."""
+"""Characters after which two parsers of addresses could find different hosts."""
 
 
 def problem(url: str, *, named_here: bool, settings: str) -> str:
-    """Say what is wrong with a base address, "" when nothing is.
+    """Describe the error in a base address; "" if there is none.
 
     Args:
         url: scheme, host and port.
-        named_here: the user named it on this machine, by a flag or a variable; else an environment document did.
-        settings: that flag and that variable, for the message.
+        named_here: whether the user set it on this machine with a flag or a variable, and not with an environment
+            document.
+        settings: the names of this flag and this variable, for the message.
     """
     return _url_problem(url) or _destination_problem(url, named_here=named_here, settings=settings)
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host, in lower case, is this machine."""
+    """Return whether a lowercase host is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -34,7 +35,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_safe(address: str) -> bool:
-    """Return whether nobody on the way to an address reads what is sent there: by TLS, or on this machine."""
+    """Return whether nobody can intercept requests to an address: it uses TLS, or is on this machine."""
     try:
         parts = urlsplit(address)
         host = (parts.hostname or "").lower()
@@ -44,17 +45,18 @@ def is_safe(address: str) -> bool:
 
 
 def is_googles(scheme: str, authority: str) -> bool:
-    """Return whether a scheme with HOST:PORT is one of Google's APIs, by TLS and at its usual port."""
+    """Return whether a scheme with HOST:PORT is one of Google's APIs, with TLS and at its usual port."""
     return scheme == "https" and _GOOGLES.fullmatch(authority) is not None
 
 
 def is_of_endpoint(scheme: str, authority: str, *, of: str) -> bool:
-    """Return whether a scheme with HOST:PORT may be that of a dedicated endpoint.
+    """Return whether a scheme with HOST:PORT can be that of a dedicated endpoint.
 
     Args:
-        scheme: only `https` is.
+        scheme: only `https` is allowed.
         authority: HOST:PORT.
-        of: base address of Vertex AI. One on this machine has endpoints on this machine, with any port and names.
+        of: base address of Vertex AI. If it is on this machine, endpoints can be on this machine with any port and
+            name.
     """
     port = _PORT.search(authority)
     host = authority[: port.start()] if port and port.end() == len(authority) else authority
@@ -80,9 +82,10 @@ def _url_problem(url: str) -> str:
 
 
 def _destination_problem(url: str, *, named_here: bool, settings: str) -> str:
-    """Say why no token may go to an address, "" when it may: to this machine, to Google by TLS, or where the user said.
+    """Return why a token must not be sent to an address; "" for this machine, Google with TLS, or a user's address.
 
-    A document comes from a bucket that others can write to, or with a checkout: what it says is not the user's word.
+    A document comes from a bucket that others can write to, or with a checkout, so its contents do not count as set by
+    the user.
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").lower()

@@ -36,18 +36,18 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 _SAID = 10
-"""Problems that a message names; `problems` has all."""
+"""Number of problems in a message; `problems` has all."""
 
 
 class RunnerError(Exception):
-    """An expected failure: `message` says what failed, on which thing and why; `hint` is the next command to type."""
+    """An expected failure: `message` says what failed, for which resource, and why; `hint` is the next command."""
 
     code: ClassVar[str] = "failed"
     exit_code: ClassVar[int] = 1
     details: ClassVar[tuple[str, ...]] = ()
-    """Attributes that the JSON form adds."""
+    """Attributes that are added to the JSON form."""
     usual_hint: ClassVar[str] = ""
-    """The hint of errors that are raised without one of their own."""
+    """The hint of errors that are raised without a hint."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -63,7 +63,10 @@ class RunnerError(Exception):
 
 
 class ConfigurationError(RunnerError):
-    """A flag, a variable or a file is wrong. `problems` holds all mistakes: the message, where it is the only one."""
+    """A flag, a variable or a file is incorrect.
+
+    `problems` contains all errors, or the message if it is the only one.
+    """
 
     code = "configuration"
     exit_code = 2
@@ -75,7 +78,10 @@ class ConfigurationError(RunnerError):
 
 
 def require_sound(problems: list[str], *, hint: str | None = None) -> None:
-    """Return normally if there are no problems. Raises ConfigurationError with all of them; its message has the first."""
+    """Return normally if there are no problems.
+
+    Raises ConfigurationError with all of them and the first in its message.
+    """
     if problems:
         more = f"; and {len(problems) - _SAID} more" if len(problems) > _SAID else ""
         raise ConfigurationError("; ".join(problems[:_SAID]) + more, problems=problems, hint=hint)
@@ -83,7 +89,7 @@ def require_sound(problems: list[str], *, hint: str | None = None) -> None:
 
 @contextmanager
 def gathered(problems: list[str]) -> Iterator[None]:
-    """Add what a ConfigurationError says to `problems` instead of raising it, so that all mistakes are told at once."""
+    """Add the contents of a ConfigurationError to `problems` instead of raising it, so that all errors are reported."""
     try:
         yield
     except ConfigurationError as error:
@@ -91,28 +97,28 @@ def gathered(problems: list[str]) -> Iterator[None]:
 
 
 class TemplateLimitError(ConfigurationError):
-    """A chat template takes more memory or time for one conversation than any needs."""
+    """A chat template exceeds the maximum memory or time for one conversation."""
 
     code = "template_limit"
     usual_hint = "use the chat template that the base model came with"
 
 
 class FileLimitError(ConfigurationError):
-    """A file of a model's folder is larger than any such file needs to be; it was not read."""
+    """A file of a model's folder exceeds the maximum size; it was not read."""
 
     code = "file_limit"
     usual_hint = "use the files that the base model came with"
 
 
 class ModelLimitError(ConfigurationError):
-    """A model needs more memory than there is, or than its weights account for; it was not loaded."""
+    """A model needs more memory than is free, or than its weights explain; it was not loaded."""
 
     code = "model_limit"
     usual_hint = "use a smaller model, or free memory"
 
 
 class ModelFilesError(ConfigurationError):
-    """A model's folder names something outside itself, asks for code, or holds weights that are no safetensors."""
+    """A model's folder refers to something outside, requests code, or contains weights that are not safetensors."""
 
     code = "model_files"
     usual_hint = "use the files that the base model came with"
@@ -139,7 +145,7 @@ class DatasetError(RunnerError):
 
 
 class GoogleApiError(RunnerError):
-    """The service answered with an error. `status` is the canonical name (`PERMISSION_DENIED`), `http` the number."""
+    """The service returned an error. `status` is the canonical name (`PERMISSION_DENIED`), `http` the number."""
 
     code = "google_api"
     exit_code = 4
@@ -154,7 +160,7 @@ class GoogleApiError(RunnerError):
         self.resource = resource
 
     def to_json(self) -> dict[str, Any]:
-        """Add what was asked of which resource, and the service's status."""
+        """Add the method, the resource and the service's status."""
         extra = {"status": self.status, "http": self.http, "method": self.method, "resource": self.resource}
         return {**super().to_json(), **{key: value for key, value in extra.items() if value}}
 
@@ -179,14 +185,14 @@ class NotFoundError(GoogleApiError):
 
 
 class AlreadyExistsError(GoogleApiError):
-    """The resource exists already (409), or a create-only precondition failed (412)."""
+    """The resource already exists (409), or a create-only precondition failed (412)."""
 
     code = "already_exists"
     usual_hint = "choose another name"
 
 
 class PermissionDeniedError(GoogleApiError):
-    """The caller or a service agent lacks a permission, or an API is switched off (401, 403)."""
+    """The caller or a service agent lacks a permission, or an API is disabled (401, 403)."""
 
     code = "permission_denied"
     usual_hint = "ask the project's owner for the missing permission; `runner doctor` checks the credentials"
@@ -201,7 +207,7 @@ class QuotaExceededError(GoogleApiError):
 
 
 class UnreachableError(RunnerError):
-    """Nothing answers at the configured address, or the connection broke."""
+    """The configured address does not answer, or the connection broke."""
 
     code = "unreachable"
     usual_hint = "`runner doctor` checks whether the services answer"
@@ -209,7 +215,7 @@ class UnreachableError(RunnerError):
 
 
 class JobFailedError(RunnerError):
-    """A tuning job ended in another state than success. `state` is the API's name of it."""
+    """A tuning job ended in another state than success. `state` is the API's name."""
 
     code = "job_failed"
     usual_hint = "`runner jobs why JOB` explains the failure"
@@ -230,14 +236,14 @@ class WaitTimeoutError(RunnerError):
 
 
 class JobStalledError(WaitTimeoutError):
-    """The wait ended because the job has made no progress for as long as it was given. It may still continue."""
+    """The wait ended because the job made no progress for the allowed time. The job may continue."""
 
     code = "job_stalled"
     usual_hint = "`runner jobs why JOB` explains what the job waits for"
 
 
 class CostRefusedError(RunnerError):
-    """Nothing was started: the price is unknown, above the limit, or nobody confirmed it."""
+    """Nothing was started: the price is unknown, exceeds the limit, or was not confirmed."""
 
     code = "cost_refused"
     usual_hint = "approve the price with --yes or --max-cost"
@@ -245,7 +251,7 @@ class CostRefusedError(RunnerError):
 
 
 class AmbiguousSubmissionError(RunnerError):
-    """A create was sent and its answer lost, or several jobs carry one fingerprint. Nothing was repeated."""
+    """A create request was sent and its response lost, or several jobs have one fingerprint. Nothing was repeated."""
 
     code = "ambiguous_submission"
     usual_hint = "`runner jobs ls` shows whether the job exists; then submit again"
@@ -253,7 +259,7 @@ class AmbiguousSubmissionError(RunnerError):
 
 
 class LockedError(RunnerError):
-    """Another process of this machine holds what the command needs, and does not let go of it."""
+    """Another process of this machine holds a lock that the command needs, and does not release it."""
 
     code = "locked"
     usual_hint = "wait until the other process has ended, then run the same command again"
@@ -261,7 +267,7 @@ class LockedError(RunnerError):
 
 
 class EngineMissingError(RunnerError):
-    """The command needs an optional part of this package that is not installed."""
+    """The command needs an optional part of this package, which is not installed."""
 
     code = "engine_missing"
     usual_hint = "install the extra that the message names"
@@ -269,7 +275,7 @@ class EngineMissingError(RunnerError):
 
 
 class StalePlanError(RunnerError):
-    """A saved plan no longer fits; nothing was changed. `changes` says what moved."""
+    """A saved plan is outdated; nothing was changed. `changes` contains the differences."""
 
     code = "stale_plan"
     usual_hint = "run `runner plan` again"
@@ -282,7 +288,7 @@ class StalePlanError(RunnerError):
 
 
 class GateFailedError(RunnerError):
-    """A model did not do what its gate asks for: it is not better than its base, or not the tuned one."""
+    """A model did not meet its gate: it is not better than its base, or not the tuned model."""
 
     code = "gate_failed"
     usual_hint = "read the report: it compares the scores of both models"
@@ -290,7 +296,7 @@ class GateFailedError(RunnerError):
 
 
 class CanaryFailedError(RunnerError):
-    """A canary did worse than was allowed and lost its traffic."""
+    """A canary exceeded its limits and lost its traffic."""
 
     code = "canary_failed"
     usual_hint = "undeploy the model: `runner endpoints undeploy ENDPOINT --model ID`"

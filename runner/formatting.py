@@ -1,4 +1,4 @@
-"""Values as people read them, on terminals and on pages: harmless text, lengths of time, sizes."""
+"""Values for people, on terminals and pages: safe text, durations, sizes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # C0, DEL and C1: escape sequences start with one of them
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional controls: show text in another order than it is
     "\u2028\u2029\ufeff"  # line breaks and marks that are not shown
-    # Nothing is shown of these, so that two names look the same; joiners, which scripts and emoji need, stay.
+    # These are invisible, so that two names could look equal; joiners, which scripts and emoji need, are kept.
     "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2060-\u2065\u206a-\u206f\u3164\uffa0\ufff0-\ufffb"
     "\U000e0000-\U000e0fff"
     "\ud800-\udfff]"  # lone surrogates: cannot be written as UTF-8
@@ -18,11 +18,11 @@ _UNSAFE_BUT_LINES = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x08\x
 
 
 def visible(text: str, *, lines: bool = False) -> str:
-    r"""Return text with every control character spelled out (`\x1b`), so that no remote text steers what shows it.
+    r"""Return text with every control character escaped (`\x1b`), so that remote text cannot control a terminal.
 
     Args:
-        text: anything, from anywhere.
-        lines: keep line feeds and tabs, for text of several lines.
+        text: any text, from any source.
+        lines: keep line feeds and tabs, for text with several lines.
     """
     return (_UNSAFE_BUT_LINES if lines else _UNSAFE).sub(_spelled, text)
 
@@ -34,7 +34,7 @@ def _spelled(match: re.Match[str]) -> str:
 
 
 def json_safe(document: str) -> str:
-    r"""Return a JSON text with unsafe characters inside its strings as `\uXXXX`, which means the same to a parser."""
+    r"""Return a JSON text with unsafe characters in strings as `\uXXXX`, which parsers read as the same text."""
     return _UNSAFE_BUT_LINES.sub(_as_json, document)
 
 
@@ -60,7 +60,7 @@ def seconds_of(text: str) -> float:
     """Return the seconds of a duration such as `90`, `45s`, `90m`, `2h30m` or `1d`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a duration.
     """
     found = _seconds_of(text)
     if found > _LONGEST:

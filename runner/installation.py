@@ -1,4 +1,4 @@
-"""How this package was installed, and so the command that adds one of its extras."""
+"""How this package was installed, and the matching command to add an extra."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ NAME = "open-model-tuning"
 
 
 def require(what: str, extra: str, **packages: str) -> None:
-    """Return normally if the packages of an extra are here.
+    """Return normally if the packages of an extra are installed.
 
     Args:
-        what: what needs them, as `reading Parquet`.
-        extra: brings them.
-        packages: module to the name of its package.
+        what: the feature that needs them, such as `reading Parquet`.
+        extra: the extra that contains them.
+        packages: maps modules to the names of their packages.
 
     Raises:
-        EngineMissingError: one is not here.
+        EngineMissingError: a package is not installed.
     """
     from importlib import util
 
@@ -33,15 +33,15 @@ def require(what: str, extra: str, **packages: str) -> None:
 
 
 def install_hint(*extras: str) -> str:
-    """Return the command, in backquotes, that installs extras into the environment that runs this.
+    """Return the command, in backquotes, that installs extras into the current environment.
 
-    It holds for a clone, a wheel file, an index, `pipx` and `uv tool`.
+    It works for a clone, a wheel file, an index, `pipx` and `uv tool`.
     """
     return f"`{' '.join(install_command(*extras))}`"
 
 
 def install_command(*extras: str) -> list[str]:
-    """Return the words of that command, each quoted for a shell."""
+    """Return the words of this command, each quoted for a shell."""
     from importlib import util
     from urllib.parse import unquote, urlsplit
 
@@ -63,7 +63,7 @@ def install_command(*extras: str) -> list[str]:
 
 
 def _direct_url() -> dict[str, Any] | None:
-    """Return what the installer says of where the package came from, None if it was an index."""
+    """Return what the installer recorded about the origin of the package; None if it was an index."""
     from importlib import metadata
 
     try:

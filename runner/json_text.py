@@ -1,4 +1,4 @@
-"""Reading JSON that somebody else may have written: it is sound, or a ValueError says in plain words why not."""
+"""Reading JSON from other programs, with ValueErrors that describe the problem for people."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def parsed(text: str | bytes | bytearray) -> Any:
 
 
 def expected(problem: str) -> str:
-    """Return what the JSON parser expected, such as `expected ','`, or its complaint."""
+    """Return what the JSON parser expected, such as `expected ','`, or its message."""
     if problem.startswith("Expecting "):
         return f"expected {problem.removeprefix('Expecting ').removesuffix(' delimiter')}"
     return problem[:1].lower() + problem[1:]

@@ -1,4 +1,4 @@
-"""Writing local files so that a disk that is full, read-only or broken leaves no half of anything, and an error."""
+"""Write local files without leaving incomplete content if a disk is full, read-only or broken."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from runner.errors import ConfigurationError, DiskError, RunnerError
 from runner.json_text import parsed, place_of
 
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
-"""What a disk says; other errors, such as ENOTDIR and EACCES, are about the name that was given."""
+"""Errors of disks; other errors, such as ENOTDIR and EACCES, concern the given name."""
 _ANOTHER = "name another path"
 _FOLDER = "a folder, not a file"
 NO_FOLDER = "a file, not a folder"
@@ -30,14 +30,15 @@ _REASONS = {
 }
 
 _WHOLE = re.compile(rb',"crc32":\d+\D')
-"""In a line that is not torn, whatever became of its end."""
+"""Checksum in a complete line, regardless of the line end."""
 
 
 def expanded(text: str) -> Path:
-    """Return the path that a text names, `~` being the user's home folder as in a shell.
+    """Return the path in a text, in which `~` is the user's home folder as in a shell.
 
     Raises:
-        ConfigurationError: there is no such user; a shell leaves that `~` in the text, and a folder would get its name.
+        ConfigurationError: the user does not exist; a shell leaves such a `~` in the text, which would become the name
+            of a folder.
     """
     if not text.startswith("~") or os.path.lexists(text):
         return Path(text)
@@ -49,7 +50,7 @@ def expanded(text: str) -> Path:
 
 
 def missing(path: Path) -> str:
-    """Say why nothing can be read at a path, "" if there is something: pipes and devices are read as files are."""
+    """Return why a path cannot be read; "" if it can. Pipes and devices are read like files."""
     try:
         found = path.stat()
     except (OSError, ValueError) as error:
@@ -58,21 +59,21 @@ def missing(path: Path) -> str:
 
 
 def unreadable(path: Path, error: Exception) -> ConfigurationError:
-    """Return what to raise when a file that a user named cannot be read."""
+    """Return the error for a file that the user named and that cannot be read."""
     return ConfigurationError(f"{path}: {reason(error)}")
 
 
 def reason(error: Exception) -> str:
-    """Return why a path cannot be read or written, in the words that all commands have for it."""
+    """Return why a path cannot be read or written, in the wording of all commands."""
     if isinstance(error, OSError):
         return _REASONS.get(error.errno or 0) or error.strerror or str(error)
     return "is not UTF-8" if isinstance(error, UnicodeDecodeError) else "no such file"  # its name holds a NUL
 
 
 def unwritable(path: Path, error: OSError, *, hint: str | None = None) -> RunnerError:
-    """Return what to raise when a file cannot be written: DiskError for what a disk says, else ConfigurationError.
+    """Return the error for a file that cannot be written: DiskError for errors of disks, otherwise ConfigurationError.
 
-    A folder that does not exist has a hint of its own.
+    The hint for a missing folder is the command that creates it.
     """
     why, mend = _why(path, error)
     message = f"cannot write {path}: {why}"
@@ -82,13 +83,13 @@ def unwritable(path: Path, error: OSError, *, hint: str | None = None) -> Runner
 
 
 def unusable(path: Path, error: OSError) -> RunnerError:
-    """Return what to raise when a path that a user named cannot be read or written: the user's mistake."""
+    """Return the error for a path that the user named and that cannot be read or written."""
     why, mend = _why(path, error)
     return ConfigurationError(f"cannot use {path}: {why}", hint=mend or _ANOTHER)
 
 
 def _why(path: Path, error: OSError) -> tuple[str, str | None]:
-    """Return why a path cannot be used, and the command that mends just that; None if there is none."""
+    """Return why a path cannot be used, and the command that corrects it; None if there is none."""
     if error.errno in {errno.ENOENT, errno.ENOTDIR} and not path.parent.is_dir():
         for above in reversed(path.parents):
             if above.exists() and not above.is_dir():
@@ -98,7 +99,7 @@ def _why(path: Path, error: OSError) -> tuple[str, str | None]:
 
 
 def read_text(path: Path, *, with_mark: bool = False) -> str:
-    """Return the text of a file with its line ends as they are.
+    """Return the text of a file with unchanged line ends.
 
     Args:
         path: the file.
@@ -114,7 +115,7 @@ def read_text(path: Path, *, with_mark: bool = False) -> str:
 
 
 def text_of(content: bytes, name: str, *, with_mark: bool = False) -> str:
-    """Return the text of what was read from a file or a stream. Raises ConfigurationError where it is not UTF-8."""
+    """Return the text in bytes from a file or a stream. Raises ConfigurationError if they are not UTF-8."""
     try:
         return content.decode("utf-8" if with_mark else "utf-8-sig")
     except UnicodeDecodeError as error:
@@ -122,16 +123,16 @@ def text_of(content: bytes, name: str, *, with_mark: bool = False) -> str:
 
 
 def append(path: Path, descriptor: int, content: bytes, *, hint: str | None = None) -> None:
-    """Append lines to a file, on disk when this returns; if that fails, the file is as it was.
+    """Append lines to a file and write them to disk before returning; after a failure, the file is unchanged.
 
     Args:
         path: name of the file, for messages.
-        descriptor: of the file, open with O_APPEND and to read; nobody else writes to it.
-        content: whole lines.
-        hint: of the error.
+        descriptor: descriptor of the file, opened with O_APPEND and for reading; nobody else writes to it.
+        content: complete lines.
+        hint: hint of the error.
 
     Raises:
-        DiskError, ConfigurationError: it cannot be written.
+        DiskError, ConfigurationError: the lines cannot be written.
     """
     try:
         before = os.fstat(descriptor).st_size
@@ -143,7 +144,7 @@ def append(path: Path, descriptor: int, content: bytes, *, hint: str | None = No
         write_all(descriptor, content)
         os.fsync(descriptor)
     except OSError as error:
-        # What was written in part would be half of the next line, or count though nobody was told.
+        # A partial write would be half of the next line, or count although nobody knows of it.
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, before)
         raise unwritable(path, error, hint=hint) from error
@@ -156,9 +157,10 @@ def record_line(body: dict[str, Any]) -> bytes:
 
 
 def read_records(path: Path, content: bytes) -> list[dict[str, Any]]:
-    """Return the records of a file that has been written with `record_line` and `append`.
+    """Return the records of a file that was written with `record_line` and `append`.
 
-    Torn lines are left out: what they were to say was not done. Lines without a checksum are of earlier versions.
+    Incomplete lines are omitted, because their write was not acknowledged. Lines without a checksum are from earlier
+    versions.
 
     Raises:
         ConfigurationError: a line was changed after it had been written.
@@ -182,14 +184,14 @@ def read_records(path: Path, content: bytes) -> list[dict[str, Any]]:
 
 
 def write_all(descriptor: int, content: bytes | bytearray) -> None:
-    """Write all bytes. A disk that takes only some of them says why at the next ones. Raises OSError."""
+    """Write all bytes, with several calls if a disk accepts only some of them. Raises OSError."""
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]
 
 
 def sync_directory(directory: Path) -> None:
-    """Return when the names in a directory are on disk. Raises OSError."""
+    """Return after the names in a directory are on disk. Raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -198,16 +200,16 @@ def sync_directory(directory: Path) -> None:
 
 
 def replace(path: Path, content: str | bytes, *, private: bool = False, hint: str | None = None) -> None:
-    """Write a file whole: it has its old content, or none, until the new one is on disk.
+    """Write a file atomically: it has its old content, or does not exist, until the new content is on disk.
 
     Args:
-        path: a link is followed; what is no regular file, such as /dev/stdout, is written to as it is.
+        path: links are followed; special files, such as /dev/stdout, are written directly.
         content: text is encoded as UTF-8.
-        private: only this user may read it; else as the umask says, or as the file was.
-        hint: of the error.
+        private: only this user can read it; otherwise, the umask or the previous permissions apply.
+        hint: hint of the error.
 
     Raises:
-        DiskError, ConfigurationError: it cannot be written; nothing was left.
+        DiskError, ConfigurationError: it cannot be written; nothing was left behind.
     """
     data = content.encode() if isinstance(content, str) else content
     try:
@@ -239,14 +241,14 @@ def _mode(target: Path) -> int:
 
 
 def new_mode() -> int:
-    """Return the permissions that the umask leaves a new file."""
+    """Return the permissions of a new file under the current umask."""
     current = os.umask(0o077)
     os.umask(current)
     return 0o666 & ~current
 
 
 def check_room(directory: Path, size: int, *, hint: str | None = None) -> None:
-    """Find out whether a directory takes a file of so many bytes. Raises DiskError, ConfigurationError."""
+    """Check that a directory accepts a file of this size. Raises DiskError, ConfigurationError."""
     try:
         descriptor, name = tempfile.mkstemp(dir=directory, prefix=".room-")
         try:

@@ -1,4 +1,4 @@
-"""Python processes of this program's own, which run nothing that lies in the directory they are started in."""
+"""Start Python processes of this program that run nothing from the current directory."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ if TYPE_CHECKING:
 def module_command(module: str, *arguments: str) -> list[str]:
     """Return the command that runs a module of this installation with this interpreter.
 
-    `-P` keeps the current directory off the module path: it may be anyone's, and hold a `json.py`.
+    `-P` removes the current directory from the module path, because it may contain files from others, such as
+    `json.py`.
     """
     return [interpreter(), "-P", "-m", module, *arguments]
 
 
 def script_command(script: str, *arguments: str) -> list[str]:
-    """Return the command that runs Python code with this interpreter, the current directory off the module path."""
+    """Return the command that runs Python code with this interpreter, ignoring the current directory."""
     return [interpreter(), "-P", "-c", script, *arguments]
 
 
 def interpreter() -> str:
-    """Return the interpreter that runs this."""
+    """Return the path of this interpreter."""
     return sys.executable
 
 
 @contextlib.contextmanager
 def variables(wanted: Mapping[str, str | None]) -> Iterator[None]:
-    """Within, have environment variables set; None takes one away."""
+    """Set environment variables within the context; None removes one."""
     before = {name: os.environ.get(name) for name in wanted}
     _set(wanted)
     try:
@@ -53,17 +54,18 @@ def _set(values: Mapping[str, str | None]) -> None:
 
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
-"""What people and systems stop a program with."""
+"""Signals with which people and systems stop a program."""
 
 
 class HandedOn:
-    """Hands stops on to a process, so that it ends in order and never runs on alone.
+    """Forwards stop signals to a process, so that it ends properly and never continues without this process.
 
-    Those that come before the process is there wait for it. Handle `STOPS` by `stop` before the process is started.
+    Signals that arrive before the process has started are sent when it has. Call `stop` for `STOPS` before you start
+    the process.
 
     Args:
-        send: the signal that the process gets instead of the one that came.
-        told: called after each with how many there have been.
+        send: the signal that the process gets, regardless of the received one.
+        told: called after each signal with the number of signals.
     """
 
     def __init__(self, *, send: int | None = None, told: Callable[[int], None] | None = None) -> None:
@@ -84,7 +86,7 @@ class HandedOn:
             self._told(self.times)
 
     def to(self, process: subprocess.Popen[Any]) -> None:
-        """Name the process, which has started."""
+        """Set the process, which has started."""
         self._process = process
         for number in self._early:
             process.send_signal(number)
@@ -92,7 +94,7 @@ class HandedOn:
 
 @contextlib.contextmanager
 def kept_back(numbers: Iterable[signal.Signals]) -> Iterator[None]:
-    """Within, have signals wait. A process that is started meanwhile gets its own when it unblocks them."""
+    """Delay signals within the context. A process that is started meanwhile gets its own when it unblocks them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
@@ -102,7 +104,7 @@ def kept_back(numbers: Iterable[signal.Signals]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def signals(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Within, have signals handled, in the main thread; in others they cannot be, and stay as they are."""
+    """Handle signals within the context in the main thread; in other threads, they remain unchanged."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

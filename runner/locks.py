@@ -1,7 +1,7 @@
-"""Locks on files that say who holds them and since when, and that nobody waits for without a word or forever.
+"""File locks with a record of their holder, and with messages and a limit for waits.
 
-The system releases a lock when its process ends, however that ends. Who holds it stands beside the file, for people:
-nothing is decided by it.
+The operating system releases a lock when its process ends. The record beside the file is only for people; no decision
+depends on it.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from runner.json_text import parsed
 from runner.waiting import waiting
 
 LONGEST_SECONDS = 300.0
-"""Nobody waits longer for a lock."""
+"""Maximum wait for a lock in seconds."""
 _PAUSE_SECONDS = 0.1
 
 
 def acquire(descriptor: int, path: Path, *, nothing: str = "nothing was changed") -> None:
-    """Hold the lock on an open file, until the file is closed.
+    """Lock an open file until it is closed.
 
     Args:
-        descriptor: of the file.
-        path: its name; who holds it is noted beside it.
-        nothing: what to say of this command if the lock is not given back.
+        descriptor: descriptor of the file.
+        path: name of the file; the record of the holder is beside it.
+        nothing: the effect on this command if the lock is not released, for the message.
 
     Raises:
-        LockedError: another process has held it all the time.
+        LockedError: another process held it all the time.
         OSError: the file cannot be locked.
     """
     start = time.monotonic()
@@ -49,14 +49,14 @@ def acquire(descriptor: int, path: Path, *, nothing: str = "nothing was changed"
 
 
 def note_holder(path: Path) -> None:
-    """Note beside a file that this process holds its lock."""
+    """Record beside a file that this process holds its lock."""
     body = {"pid": os.getpid(), "command": " ".join(sys.argv)[:300], "time": time.time()}
     with contextlib.suppress(OSError):
         _beside(path).write_text(json.dumps(body))
 
 
 def holder(path: Path) -> str:
-    """Return who holds the lock on a file, in words."""
+    """Describe the holder of the lock on a file."""
     try:
         body = parsed(_beside(path).read_bytes())
         pid, command, since = int(body["pid"]), str(body["command"]), float(body["time"])

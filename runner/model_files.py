@@ -1,8 +1,8 @@
-"""The files of a model's folder: which of them may be opened, how large they may be, and what the weights hold.
+"""The files of a model's folder: which may be opened, their maximum sizes, and the contents of the weights.
 
-A folder of weights may be anybody's. Everything here is decided from names, sizes, JSON and the headers of safetensors
-files, before a library that loads models sees the folder: what a model needs in memory as well. No pickle is opened,
-no file outside the folder is named, and nothing asks for code of its author.
+A folder of weights can come from anybody. All decisions use names, sizes, JSON and the headers of safetensors files,
+including the required memory, before a library that loads models opens the folder. No pickle is opened, no file outside
+the folder is referenced, and no code of its author is requested.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 _MIB = 1 << 20
 _LIMITS = {INDEX: 64 * _MIB, "tokenizer.json": 256 * _MIB, "tokenizer.model": 64 * _MIB, "tekken.json": 64 * _MIB}
-"""Bytes of single files. The largest known: 34 MB (tokenizer.json of Gemma 3), 30 MB (index of a 1-trillion model)."""
+"""Maximum size of single files. The largest known: 34 MB (tokenizer.json of Gemma 3), 30 MB (index of a 1-trillion
+model)."""
 _LIMITS_BY_ENDING = {".json": 4 * _MIB, ".jinja": _MIB, ".txt": 64 * _MIB, ".model": 64 * _MIB}
 _VOCABULARIES = {"vocab.json": 64 * _MIB, "added_tokens.json": 64 * _MIB, "tokenizer_config.json": 16 * _MIB}
 """Old tokenizer configurations list every added token."""
@@ -32,7 +33,7 @@ _HEADER_BYTES = 32 * _MIB
 """Maximum size of the header of a safetensors file; 100,000 tensors take about 12 MB."""
 _SHARDS = 2000
 _DEEPEST = 32
-"""Levels of folders within a model's folder, and of nesting in its configurations."""
+"""Maximum depth of folders in a model's folder, and of nesting in its configurations."""
 _CONFIGURATIONS = (
     "config.json",
     "generation_config.json",
@@ -45,10 +46,10 @@ _CONFIGURATIONS = (
     "audio_tokenizer_config.json",
 )
 _REFERENCE = re.compile(r"(?:^|_)(?:files?|paths?|dirs?|director(?:y|ies)|folders?|urls?|repos?|name_or_path)\Z")
-"""Keys whose values libraries open. What `_name_or_path` says is where the model once was: nothing reads it."""
+"""Keys with values that libraries open. `_name_or_path` contains a former path of the model, which is not read."""
 _INFORMATION = frozenset({"_name_or_path", "name_or_path"})
 _IMPLEMENTATION = re.compile(r"_implementation(?:_internal)?\Z")
-"""Keys that choose a kernel; a value with a slash is fetched from a hub."""
+"""Keys that select a kernel; a value with a slash is downloaded from a hub."""
 _BITS = {"BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "C64": 64}
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
 _LAYERS_KEY = "num_hidden_layers"
@@ -58,20 +59,20 @@ _MODEL_TYPE = re.compile(r"(?:llama|gemma|qwen|siglip)[a-z0-9_]*\Z")
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What the headers of a folder's safetensors files say."""
+    """The contents of the headers of a folder's safetensors files."""
 
     files: tuple[str, ...]
     parameters: int
-    """Elements of all tensors."""
+    """Number of elements in all tensors."""
     layers: dict[str, int]
-    """Layers by stack: `text`, and `vision` where there is one."""
+    """Number of layers by stack: `text`, and `vision` if there is one."""
 
 
 def check(folder: Path) -> dict[str, Any]:
-    """Return a folder's `config.json` once nothing in the folder leads out of it and nothing asks for code.
+    """Return a folder's `config.json` after a check that nothing in the folder leads out of it or requests code.
 
     Raises:
-        ModelFilesError: a link or a key leads out, a key asks for code, or JSON is damaged.
+        ModelFilesError: a link or a key leads out, a key requests code, or JSON is damaged.
         FileLimitError: a file is too large to be read.
     """
     for path in _entries(folder):
@@ -113,14 +114,14 @@ def read(folder: Path, name: str) -> bytes:
 
 
 def weights(folder: Path, config: dict[str, Any]) -> Weights:
-    """Return what a folder's weights hold, by their index and their headers alone.
+    """Return the contents of a folder's weights, from their index and headers only.
 
     Args:
-        folder: the model's, which `check` has passed.
+        folder: the model's folder, which `check` has accepted.
         config: its `config.json`.
 
     Raises:
-        ModelFilesError: the index names anything but safetensors files of this folder, or a header is damaged.
+        ModelFilesError: the index names other files than safetensors files of this folder, or a header is damaged.
         ModelLimitError: `config.json` has other layers than the weights.
         FileLimitError: an index or a header is too large.
     """
@@ -140,15 +141,15 @@ def weights(folder: Path, config: dict[str, Any]) -> Weights:
 
 
 def check_memory(parameters: int, bytes_each: float, free: int) -> None:
-    """Return if a model fits into memory.
+    """Return normally if a model fits into memory.
 
     Args:
-        parameters: of the model.
-        bytes_each: bytes that each of them takes, with gradients and optimizer where it is trained.
-        free: bytes of memory.
+        parameters: number of parameters.
+        bytes_each: bytes for each parameter, including gradients and optimizer for training.
+        free: bytes of free memory.
 
     Raises:
-        ModelLimitError: it does not.
+        ModelLimitError: it does not fit.
     """
     needed = math.ceil(parameters * bytes_each)
     if needed > free:
@@ -169,7 +170,7 @@ def _entries(folder: Path, depth: int = 0) -> Iterator[Path]:
 
 
 def _check_entry(folder: Path, path: Path) -> None:
-    """Refuse links that lead out, what is no file, and files that are too large. Raises ModelFilesError and so on."""
+    """Refuse links that lead out, special files, and files that are too large. Raises ModelFilesError and others."""
     name = path.relative_to(folder).as_posix()
     if path.is_symlink() and not _stays(folder, path):
         raise ModelFilesError(f"{name} is a link that leads out of the folder")
@@ -187,7 +188,7 @@ def _check_entry(folder: Path, path: Path) -> None:
 
 
 def _stays(folder: Path, path: Path) -> bool:
-    """Return whether a link stays in the folder, or leads to the blobs of the hub's cache that it is a snapshot of."""
+    """Return whether a link stays in the folder, or leads to the blobs of the hub cache that contains the snapshot."""
     root = folder.resolve()
     try:
         target = path.resolve(strict=True)
@@ -264,10 +265,11 @@ def _shards(folder: Path) -> tuple[str, ...]:
 
 
 def tensors(path: Path) -> Iterator[tuple[str, int]]:
-    """Yield name and number of elements of each tensor of a safetensors file, by its header.
+    """Yield the name and the number of elements of each tensor of a safetensors file, from its header.
 
     Raises:
-        ModelFilesError: it is torn, or its header is damaged: a tensor is outside of the file, or upon another one.
+        ModelFilesError: the file is truncated, or its header is damaged: a tensor is outside of the file, or overlaps
+            another one.
         FileLimitError: the header is too large.
     """
     damaged = f"{path.name} is damaged"
@@ -308,7 +310,7 @@ def _elements(tensor: dict[str, Any]) -> int:
 
 
 def _bits(dtype: str) -> int:
-    """Return the bits of an element: of `BF16`, `F8_E4M3`, `I64` and their like."""
+    """Return the number of bits of an element, for `BF16`, `F8_E4M3`, `I64` and others."""
     known = _BITS.get(dtype)
     if known is not None:
         return known
@@ -319,7 +321,7 @@ def _bits(dtype: str) -> int:
 
 
 def _check_layers(config: dict[str, Any], held: dict[str, int]) -> None:
-    """Refuse a configuration that describes other layers than the weights have. Raises ModelLimitError."""
+    """Refuse a configuration with other layers than the weights. Raises ModelLimitError."""
     text = config.get("text_config", config)
     parts = {"text": text, "vision": config.get("vision_config")}
     for stack, part in parts.items():

@@ -1,4 +1,4 @@
-"""Nothing that costs money starts before its price is known and agreed to. Fails closed."""
+"""Approval of prices: nothing that costs money starts before its price is known and approved."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from runner.errors import ConfigurationError, CostRefusedError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """What something costs at list price, in US dollars."""
+    """A list price in US dollars."""
 
     what: str
-    """What is paid for: `tuning meta/…`."""
+    """What the price is for: `tuning meta/…`."""
     usd: float | None
-    """The high end, which a limit is compared with; None if no price is published."""
+    """The upper end, which is compared with a limit; None if no price is published."""
     expected: float | None = None
-    """The estimate itself, where it differs."""
+    """The expected price, if it differs."""
     per: str = ""
-    """`hour` for a price that runs on."""
+    """`hour` for an hourly price."""
 
     @property
     def highest(self) -> str:
-        """Return the high end for people: `$3.20 per hour`. Raises TypeError for an unknown price."""
+        """Return the upper end for people: `$3.20 per hour`. Raises TypeError for an unknown price."""
         if self.usd is None:
             raise TypeError("this price is unknown")
         return f"{amount(self.usd)} per {self.per}" if self.per else amount(self.usd)
@@ -39,29 +39,29 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What the caller agrees to, and how it says so."""
+    """The conditions under which the caller approves a price."""
 
     limit: float | None = None
-    """Dollars, per hour for a price that runs on. It decides by itself: nobody is asked."""
+    """Limit in dollars, per hour for an hourly price. With a limit, nobody is asked."""
     accept_unknown: bool = False
-    """Whether an unknown price is accepted."""
+    """Whether an unknown price is approved."""
     agree: Callable[[Price], bool] | None = None
-    """Asked without a limit; None agrees to nothing."""
+    """Asks for approval if there is no limit; None approves nothing."""
     tell: Callable[[Price], None] | None = None
-    """Gets the price before anything is decided."""
+    """Called with the price before the decision."""
     limit_name: str = "max_cost"
-    """What the caller calls `limit`, for messages; `unknown_name` and `yes_name` likewise."""
+    """The caller's name for `limit`, for messages; also `unknown_name` and `yes_name`."""
     unknown_name: str = "accept_unknown_cost=True"
     yes_name: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a limit that no price is above, such as NaN, and one that is no number. Raises ConfigurationError."""
+        """Refuse a limit that no price exceeds, such as NaN, or that is not a number. Raises ConfigurationError."""
         number = isinstance(self.limit, int | float) and not isinstance(self.limit, bool)
         if self.limit is not None and not (number and self.limit >= 0):
             raise ConfigurationError(f"{self.limit_name} is {self.limit!r}: it must be an amount of US dollars")
 
     def require(self, price: Price) -> None:
-        """Return if the price is agreed to. Raises CostRefusedError."""
+        """Return normally if the price is approved. Raises CostRefusedError."""
         if price.usd is None and not self.accept_unknown:
             raise CostRefusedError(str(price), hint=f"continue with {self.unknown_name}")
         if self.tell is not None:
@@ -88,11 +88,11 @@ class Terms:
 
 
 AGREED = Terms(limit=math.inf, accept_unknown=True)
-"""To any price: it was agreed to before, or nothing is charged."""
+"""Approves every price: it was approved before, or nothing is charged."""
 
 
 def dollars_of(text: str) -> float:
-    """Return the amount in `12.50`, `$12.50` or `1,250`. Raises ValueError for what is none, or negative."""
+    """Return the amount in `12.50`, `$12.50` or `1,250`. Raises ValueError for other texts or a negative amount."""
     try:
         usd = float(text.removeprefix("$").replace(",", ""))
     except ValueError:
@@ -103,7 +103,7 @@ def dollars_of(text: str) -> float:
 
 
 def total(prices: Iterable[float | None]) -> float | None:
-    """Return the sum of prices; None if one of them is not known."""
+    """Return the sum of prices; None if one of them is unknown."""
     known = list(prices)
     return None if None in known else sum((price or 0.0 for price in known), 0.0)
 
@@ -121,22 +121,22 @@ def up_to(expected: float, high: float) -> str:
 
 
 def cents(usd: float) -> str:
-    """Return an amount to a hundredth of a cent: what is shown adds up."""
+    """Return an amount rounded to a hundredth of a cent, so that displayed amounts add up."""
     return f"{'-' if usd < 0 else ''}${abs(usd):,.4f}"
 
 
 def limit_above(usd: float) -> float:
-    """Return a limit in whole cents that lets a price pass."""
+    """Return a limit in whole cents that a price does not exceed."""
     return math.ceil(usd * 100) / 100
 
 
 def from_a_cent(usd: float) -> str:
-    """Return a price; what is less than a cent is said to be that."""
+    """Return a price; amounts below a cent are shown as less than a cent."""
     return "less than $0.01" if 0 < usd < 0.01 else amount(usd)
 
 
 def amount(usd: float) -> str:
-    """Return a price: cents from a dollar up, two significant digits below."""
+    """Return a price: with cents from one dollar, with two significant digits below."""
     if usd < 0:
         return f"-{amount(-usd)}"
     if usd >= 1 or usd == 0:

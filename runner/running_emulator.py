@@ -1,9 +1,9 @@
-"""The emulator that runs on this machine: where it listens, and which process it is.
+"""The emulator that runs on this machine: its address and its process.
 
-A state directory holds at most one server. While it runs, `server.json` says where it listens and which process it is;
-the server itself writes that file once it can be reached and removes it when it ends. The file alone proves nothing: a
-server that was killed leaves it behind, and its process number may belong to another program by now. So a process is
-taken for the server only if its command line names the emulator's module and this directory.
+A state directory has at most one server. While it runs, `server.json` contains its address and process. The server
+writes this file when it can be reached, and removes it when it ends. The file alone proves nothing: a killed server
+leaves it behind, and another program may have its process ID now. Therefore, a process counts as the server only if its
+command line contains the emulator's module and this directory.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class ServerInfo:
     url: str
     pid: int
     started: str
-    """When it could first be reached, RFC 3339."""
+    """Time at which it was ready, RFC 3339."""
     token: str | None = None
-    """Bearer token that it demands of every request."""
+    """Bearer token that every request needs."""
 
     def describe(self, directory: Path) -> dict[str, object]:
-        """Return what may be shown of it."""
+        """Return the fields that can be shown."""
         return {
             "url": self.url,
             "pid": self.pid,
@@ -42,7 +42,7 @@ class ServerInfo:
 
 
 def find(directory: Path) -> ServerInfo | None:
-    """Return the server that runs on a state directory, or None."""
+    """Return the server of a state directory, or None."""
     try:
         info = ServerInfo(**parsed((directory / SERVER_FILE).read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -59,7 +59,7 @@ def is_server(pid: int, directory: Path) -> bool:
     except FileNotFoundError:
         if Path("/proc/self/cmdline").exists():
             return False
-        # No /proc on this system: macOS.
+        # This system has no /proc: macOS.
         import subprocess  # only here: commands that only look do not load it
 
         shown = subprocess.run(["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True)
@@ -69,12 +69,13 @@ def is_server(pid: int, directory: Path) -> bool:
     names = any(word == "runner.emulator" or word.endswith("/runner/emulator/__main__.py") for word in words)
     if names:
         return str(directory.absolute()) in words
-    # `runner emulator start --foreground` does not name the directory: the lock says whether a server is on it.
+    # The command line of `runner emulator start --foreground` does not contain the directory; the lock shows the
+    # server.
     return "--foreground" in words and _is_locked(directory)
 
 
 def _is_locked(directory: Path) -> bool:
-    """Return whether a server holds a state directory."""
+    """Return whether a server has locked a state directory."""
     try:
         with (directory / "lock").open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

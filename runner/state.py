@@ -1,4 +1,4 @@
-"""Where this tool keeps what it remembers on this machine."""
+"""The location of this tool's state on this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from runner.json_text import parsed
 
 
 def state_directory() -> Path:
-    """Return the directory of what this tool remembers: `RUNNER_STATE_DIR`, or the user's state directory."""
+    """Return the state directory: `RUNNER_STATE_DIR`, or the platform's default for this user."""
     given = os.environ.get("RUNNER_STATE_DIR")
     if given:
         return Path(given)
@@ -24,12 +24,12 @@ def emulator_directory() -> Path:
 
 
 def emulator_document() -> Path:
-    """Return where the environment document of this user's emulator is, once `provision` has written it."""
+    """Return the path of the environment document of this user's emulator, which `provision` writes."""
     return emulator_directory() / "environment.json"
 
 
 def emulator_runs() -> bool:
-    """Return whether this user's emulator runs, by its process alone: what looks closer is slow to import."""
+    """Return whether this user's emulator runs, only from its process; a closer check is slow to import."""
     try:
         pid = parsed((emulator_directory() / "server.json").read_bytes()).get("pid")
     except (OSError, ValueError, AttributeError):

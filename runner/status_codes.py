@@ -30,11 +30,11 @@ NAMES = tuple(HTTP)
 SERVICE_FAILURES = frozenset(
     NAMES.index(name) for name in ("UNKNOWN", "DEADLINE_EXCEEDED", "ABORTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
 )
-"""Numbers of failures of the service itself, which nothing in what it was given explains."""
+"""Numbers of failures of the service itself, which do not depend on the input."""
 NO_CAPACITY = NAMES.index("RESOURCE_EXHAUSTED")
-"""Number of the failure for want of quota or of machines."""
+"""Number of the failure because of missing quota or machines."""
 
 
 def name_of(number: object) -> str:
-    """Return the name of a number, UNKNOWN for what is none."""
+    """Return the name of a number; UNKNOWN for other numbers."""
     return NAMES[number] if isinstance(number, int) and 0 <= number < len(NAMES) else "UNKNOWN"

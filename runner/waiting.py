@@ -1,4 +1,4 @@
-"""What this process waits for, so that no wait is silent: an answer, a lock."""
+"""Messages about waits of this process, for example for a response or a lock."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 TELL_SECONDS = 10.0
-"""A wait that is longer is told, and told again after each such time."""
+"""Seconds after which a wait is reported, and reported again."""
 
 
 def silent(line: str) -> None:
-    """Hear a line and say nothing: where nobody asked to be told."""
+    """Ignore a line."""
 
 
 class _Wait:
@@ -38,21 +38,21 @@ _numbers = itertools.count()
 
 
 def waiting(what: str) -> AbstractContextManager[None]:
-    """Say of the time within that it waits for `what`, in words."""
+    """Mark the time within the context as a wait for `what`."""
     return _Wait(what)  # a generator would take twice the time of each request
 
 
 def looks(
     first: float, longest: float, *, factor: float = 2.0, within: float = math.inf, what: str = ""
 ) -> Iterator[float]:
-    """Yield the seconds that have passed, for each look at something that is waited for: 0, and then after each pause.
+    """Yield the elapsed seconds for each poll: 0, and then after each pause.
 
     Args:
-        first: pause, in seconds.
-        longest: pause, in seconds.
-        factor: by which pauses grow.
-        within: seconds; no pause ends later.
-        what: is waited for, in words; see `waiting`. "" for a wait that is short.
+        first: the first pause, in seconds.
+        longest: the maximum pause, in seconds.
+        factor: the growth of the pauses.
+        within: seconds after which no pause ends.
+        what: describes what is waited for; see `waiting`. "" for a short wait.
     """
     start, pause = time.monotonic(), min(first, longest)
     yield 0.0
@@ -65,7 +65,7 @@ def looks(
 
 @contextmanager
 def told(tell: Callable[[str], None]) -> Iterator[None]:
-    """Within, call `tell` with a line whenever this process has waited for long; it is called from another thread."""
+    """Within the context, call `tell` with a line when this process has waited for long; it runs in another thread."""
     ended = threading.Event()
 
     def look() -> None:

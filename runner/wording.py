@@ -1,4 +1,4 @@
-"""How numbers and keys are spelled."""
+"""The spelling of numbers and keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def tokens_of(count: int, epochs: int) -> str:
-    """Return the tokens that epochs train: `1,000 per epoch, 3,000 in 3 epochs`."""
+    """Return the number of trained tokens: `1,000 per epoch, 3,000 in 3 epochs`."""
     return f"{count:,} per epoch, {count * epochs:,} in {counted(epochs, 'epoch')}"
 
 
@@ -23,9 +23,10 @@ def state_words(state: str) -> str:
 
 
 def camel_keys(body: _Document) -> _Document:
-    """Return a JSON document whose keys are spelled as Google's APIs spell theirs: `maxSequenceLength`.
+    """Return a JSON document with keys in the style of Google's APIs: `maxSequenceLength`.
 
-    Names of Python fields become camel case; keys with capitals or other signs, such as `PEFT_ADAPTER`, stay.
+    Names of Python fields become camel case; keys with capitals or other characters, such as `PEFT_ADAPTER`, are
+    unchanged.
     """
     if isinstance(body, dict):
         spelled = {camel(key) if isinstance(key, str) else key: camel_keys(value) for key, value in body.items()}
@@ -36,7 +37,7 @@ def camel_keys(body: _Document) -> _Document:
 
 
 def camel(name: str) -> str:
-    """Return the camel case of the name of a Python field; names with capitals or other signs stay."""
+    """Return the camel case of a Python field name; names with capitals or other characters are unchanged."""
     if name != name.lower() or not name.replace("_", "").isalnum():
         return name
     first, *rest = name.split("_")

@@ -1,1 +1,1 @@
-"""Google's APIs, one module each, by plain REST. The only place that imports google-auth."""
+"""Clients of Google's REST APIs, one module for each. Only this package imports google-auth."""

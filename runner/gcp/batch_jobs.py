@@ -1,4 +1,4 @@
-"""Batch prediction jobs, by plain REST."""
+"""Batch prediction jobs, with the REST API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runner.gcp.job_states import HasState
 from runner.gcp.session import Session
 
 KEY = "key"
-"""Field of an instance that the service returns with its prediction; the model does not see it."""
+"""Field of an instance that the service returns with its prediction, and that the model does not get."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +26,10 @@ class BatchJob(HasState):
     state: str
     labels: dict[str, str] = field(default_factory=dict)
     output_directory: str = ""
-    """`gs://` folder of its results, once there are some."""
+    """`gs://` folder of its results, if there are any."""
     error_message: str = ""
     replica_hours: float | None = None
-    """What is billed; None if the service does not say."""
+    """The billed amount of work; None if the service does not return it."""
     create_time: datetime.datetime | None = None
 
     @property
@@ -49,21 +49,21 @@ def create(
     replicas: int,
     labels: Mapping[str, str],
 ) -> BatchJob:
-    """Create a job. Sent once, whatever happens: the API has no request id, so a repetition is a second job.
+    """Create a job. Sent only once: the API has no request ID, so a repeated request creates a second job.
 
     Args:
-        session: where.
-        display_name: for people.
+        session: the project and location.
+        display_name: a name for people.
         model: full name of a Model resource.
         inputs: `gs://` address of instances, JSON Lines, each with a `KEY`.
-        outputs: `gs://` folder, in which the job makes one of its own.
-        machine: of each replica; None lets the service choose.
-        replicas: the most that run.
-        labels: of the job.
+        outputs: `gs://` folder, in which the job creates a folder.
+        machine: the machine of each replica; None lets the service choose.
+        replicas: maximum number of replicas.
+        labels: labels of the job.
 
     Raises:
-        GoogleApiError: refused. Where `failures.maybe_sent` holds, the job may exist all the same.
-        UnreachableError: not sent; ConnectionLostError: perhaps sent.
+        GoogleApiError: refused. If `failures.maybe_sent` is true, the job may exist.
+        UnreachableError: not sent; ConnectionLostError: possibly sent.
     """
     body: dict[str, Any] = {
         "displayName": display_name,
@@ -96,16 +96,16 @@ def get(session: Session, name: str) -> BatchJob:
 
 
 def labelled(session: Session, label: str, value: str) -> list[BatchJob]:
-    """Return the jobs of the location that carry a label's value, newest first."""
+    """Return the jobs of the location with a value of a label, newest first."""
     path = f"/v1beta1/{session.environment.parent}/batchPredictionJobs"
     params = {"pageSize": "100", "filter": f'labels.{label}="{value}"'}
     found = session.pages(path, "batchPredictionJobs", "batchPredictionJobs.list", params)
-    # A service that ignores the filter must not hand over other jobs.
+    # A service that ignores the filter must not return other jobs.
     return [job for job in map(_job, found) if job.labels.get(label) == value]
 
 
 def cancel(session: Session, name: str) -> None:
-    """Ask for a job to be cancelled. Raises NotFoundError."""
+    """Request the cancellation of a job. Raises NotFoundError."""
     session.send("POST", f"/v1beta1/{name}:cancel", "batchPredictionJobs.cancel", name, json={}, idempotent=True)
 
 

@@ -1,4 +1,4 @@
-"""Verified uploads of many files at once."""
+"""Verified concurrent uploads of many files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from runner.gcp.session import Session
 from runner.gcp.uploads import Progress, Sent, upload_file
 
 THREADS = 32
-"""Uploads at once. With small objects the time goes into waiting for answers: about 30 ms each."""
+"""Number of concurrent uploads. For small objects, most of the time is spent waiting for responses: about 30 ms each.
+Number of concurrent uploads. For small objects, most of the time is spent waiting for responses: about 30 ms each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,19 +37,19 @@ def upload_many(
     total: int = 0,
     progress: Progress | None = None,
 ) -> Iterator[Sent]:
-    """Upload files in parallel and yield each as it is done, in any order.
+    """Upload files concurrently and yield each when it is complete, in any order.
 
-    Memory is bounded by the number of threads: items are taken as they are needed.
+    The number of threads limits the memory, because items are read when they are needed.
 
     Args:
-        session: connection.
-        items: what to upload.
-        threads: uploads at once.
+        session: the connection.
+        items: the files.
+        threads: number of concurrent uploads.
         total: bytes of all items, for the progress.
-        progress: called with bytes done and `total`.
+        progress: called with the number of uploaded bytes and `total`.
 
     Raises:
-        As `upload_file`.
+        The errors of `upload_file`.
     """
     done = running = 0
     more = iter(items)
@@ -66,7 +67,7 @@ def upload_many(
                 sent = upload_file(session, item.path, item.uri, content_type=item.content_type, crc32c=item.crc32c)
                 results.put(sent)
         except BaseException as error:
-            # Whatever it is, it is raised where the caller can see it.
+            # Every error is raised where the caller can handle it.
             results.put(error)
         finally:
             results.put(None)

@@ -1,4 +1,4 @@
-"""Open the connection that flags, variables and the emulator on this machine ask for."""
+"""Open the session for the flags, the variables and the emulator on this machine."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from runner.gcp.session import Session
 
 
 def connect(flags: Mapping[str, str | None]) -> Session:
-    """Return a session on the environment of `flags`; see `environment.resolve`. Sends nothing to a service.
+    """Return a session for the environment of `flags`; see `environment.resolve`. Sends nothing to a service.
 
     Raises:
-        ConfigurationError: a flag, a variable or the environment document is wrong.
+        ConfigurationError: a flag, a variable or the environment document is incorrect.
         GoogleApiError, UnreachableError: the document is an object that cannot be read.
     """
     return Session(_with_local_token(open_environment(flags)))
 
 
 def _with_local_token(environment: Environment) -> Environment:
-    """Give the token of this user's emulator to an environment that is in it and was given none."""
+    """Add the token of this user's emulator to an environment that uses this emulator and has no token."""
     if environment.vertex_url is None or not environment.sources.get("token", "").startswith("default"):
         return environment
     directory = state_directory() / "emulator"

@@ -1,7 +1,7 @@
-"""HTTP/1.1 connections on `http.client`, with less CPU for each request.
+"""HTTP/1.1 connections based on `http.client`, with less CPU time for each request.
 
-What an answer says of its own end is believed only where all readers would understand it in the same way: else one
-request could be answered by what belongs to another. Such an answer is refused as a broken connection is.
+The end of a response is accepted only if every parser would find the same end. Otherwise, data of one response could be
+read as the response to another request. Such a response is refused like a broken connection.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from typing import Any
 _MAX_HEADERS = 100
 _MAX_LINE = 65536
 _MAX_DIGITS = 19
-"""Longest length that is read, in digits."""
+"""Maximum number of digits of a length."""
 _BLANK = " \t"
 _FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*")
-"""A header, without the end of its line."""
+"""A header without its line end."""
 _FOLDED = re.compile(r"[ \t][^\0\r\n]*")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?\r?\n")
 _MALFORMED = "the head of the answer is malformed, or too long"
 
 
 class Answer(http.client.HTTPResponse):
-    """Keeps its headers in a dictionary: the email parser takes a third of a small request's CPU.
+    """A response with headers in a dictionary: the email parser takes a third of a small request's CPU time.
 
-    And ends: a service that sends byte after byte is not silent, and never done.
+    It also has a time limit, because a service that sends single bytes is never silent and never finishes.
     """
 
     def __init__(self, sock: socket.socket, *, patience: float, **named: Any) -> None:
         super().__init__(sock, **named)
         self._socket = sock
         self.patience = patience
-        """Seconds until the head, a chunk's size or the trailers are here."""
+        """Seconds for the head, the size of a chunk, or the trailers."""
         self.deadline = time.monotonic() + patience
-        """On `time.monotonic`: when the head, and a body that `read_to_end` reads, must be here."""
+        """On `time.monotonic`: deadline for the head, and for a body that `read_to_end` reads."""
 
     def begin(self) -> None:
         """Read the head. Raises OSError, HTTPException."""
@@ -71,7 +71,7 @@ class Answer(http.client.HTTPResponse):
         self.will_close = not kept or "close" in said or (self.version == 10 and "keep-alive" not in said)
 
     def read_piece(self, most: int) -> bytes:
-        """Return what has come of the body, so many bytes at most; b"" at its end. Raises OSError, HTTPException."""
+        """Return the next part of the body, up to this many bytes; b"" at its end. Raises OSError, HTTPException."""
         if self.isclosed():
             return b""
         if self.chunked:
@@ -117,7 +117,10 @@ class Answer(http.client.HTTPResponse):
         raise http.client.HTTPException("the trailers of the answer are cut short, or too long")
 
     def _end(self) -> None:
-        """Close what has been read to its end. Its connection is not used again if more has come than the answer."""
+        """Finish a response that was read to its end.
+
+        If more data than the response arrived, the connection is not reused.
+        """
         self.will_close = self.will_close or self._has_more()
         self.close()
 
@@ -133,7 +136,7 @@ class Answer(http.client.HTTPResponse):
                 self._socket.settimeout(before)
 
     def read_to_end(self, most: int) -> bytes:
-        """Return the body, or its first bytes where it has more than `most`. Raises OSError, HTTPException."""
+        """Return the body, or its first bytes if it has more than `most`. Raises OSError, HTTPException."""
         if self.length and self.length <= most and self.length <= (there := len(self.fp.peek(1))):  # all of it has come
             content = self.fp.read(self.length)
             self.will_close = self.will_close or there > self.length
@@ -150,7 +153,7 @@ class Answer(http.client.HTTPResponse):
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _head(self) -> list[str]:
-        """Return the lines of a head without their ends, mostly from what one packet has brought."""
+        """Return the lines of a head without line ends, usually from one packet."""
         there = self.fp.peek(1)
         end = there.find(b"\r\n\r\n")
         if end > 0 and there.count(b"\n", 0, end) == there.count(b"\r\n", 0, end):
@@ -168,7 +171,10 @@ class Answer(http.client.HTTPResponse):
         raise http.client.HTTPException(_MALFORMED)
 
     def _line(self, until: float) -> bytes:
-        """Return the next line of a head, of sizes or trailers, with its end; what came of it before a cut."""
+        """Return the next line of a head, of sizes or of trailers with its line end.
+
+        Incomplete after a broken connection.
+        """
         found = b""
         while True:
             there = self.fp.peek(1)
@@ -223,10 +229,10 @@ def _fields(lines: list[str]) -> dict[str, str]:
 
 
 class Connection(http.client.HTTPConnection):
-    """Sends head and body together: a packet less, and nobody wakes for the head alone."""
+    """Sends head and body together, which saves a packet and a wake-up of the receiver."""
 
     def ask(self, verb: str, target: str, fields: Mapping[str, str], body: Sequence[bytes]) -> None:
-        """Send a request. Raises OSError; ValueError for a head that is malformed, before anything is sent."""
+        """Send a request. Raises OSError; ValueError for an invalid head, before anything is sent."""
         lines = [f"{verb} {target} HTTP/1.1", *[f"{name}: {value}" for name, value in fields.items()]]
         together = "".join(lines)
         if not (together.isprintable() and together.isascii()) or " " in target:
@@ -244,7 +250,7 @@ class Connection(http.client.HTTPConnection):
             sent = max(0, sent - len(piece))
 
     def answered(self, verb: str, patience: float) -> Answer:
-        """Return the answer, its head read; see `Answer` for its `patience`. Raises OSError, HTTPException."""
+        """Return the response after its head was read; see `Answer` for `patience`. Raises OSError, HTTPException."""
         answer = Answer(self.sock, method=verb, patience=patience)
         try:
             answer.begin()
@@ -255,11 +261,11 @@ class Connection(http.client.HTTPConnection):
 
 
 class TlsConnection(Connection, http.client.HTTPSConnection):
-    """The same over TLS."""
+    """The same with TLS."""
 
 
 def readable(connection: http.client.HTTPConnection) -> bool:
-    """Return whether there is something to read on an idle connection: its end, mostly."""
+    """Return whether an idle connection has data to read, which is usually its end."""
     if not hasattr(select, "poll"):
         return bool(select.select([connection.sock], [], [], 0)[0])
     poll = select.poll()  # `select` fails with many open files

@@ -1,4 +1,4 @@
-"""The curves of a tuning job: the run that its `experiment` has in TensorBoard, by plain REST."""
+"""The curves of a tuning job: the TensorBoard run of its `experiment`, with the REST API."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from runner.gcp.session import Session
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One value of a curve."""
+    """One point of a curve."""
 
     step: int
     value: float | None
-    """None for what JSON has no number for."""
+    """None for values that JSON cannot represent."""
     time: str
     """RFC 3339."""
 
 
 def curves_of(session: Session, experiment: str) -> dict[str, list[Point]]:
-    """Return the scalar curves of a job's experiment by name, points in order of steps.
+    """Return the scalar curves of a job's experiment by name, with points ordered by step.
 
-    Empty where the experiment, or what it names, is gone or not to be seen by the caller.
+    The result is empty if the experiment, or a resource that it refers to, does not exist or is not visible to the
+    caller.
 
     Args:
-        session: where.
+        session: the project and location.
         experiment: full name of the metadata context.
 
     Raises:

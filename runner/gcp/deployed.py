@@ -1,4 +1,4 @@
-"""What else is asked of endpoints and models: lists, traffic, operations under way, one model among several."""
+"""Further requests about endpoints and models: lists, traffic, running operations, and one of several models."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ModelResource:
 
 
 def list_models(session: Session) -> list[ModelResource]:
-    """Return the location's models, each in its default version."""
+    """Return the models of the location, each in its default version."""
     found = session.pages(f"/v1beta1/{session.environment.parent}/models", "models", "models.list", PAGE)
     return [model_of(item) for item in found]
 
@@ -45,9 +45,10 @@ def model_of(document: Mapping[str, Any]) -> ModelResource:
 
 
 def endpoint_there(session: Session, name: str) -> Endpoint | None:
-    """Return an endpoint, None if neither its name nor the list shows it: a 404 alone proves nothing.
+    """Return an endpoint; None if it exists neither by name nor in the list, because a 404 alone proves nothing.
 
-    What is taken for gone costs money unseen, so whoever forgets something asks here.
+    A resource that is wrongly considered deleted costs money unnoticed; callers that remove a record therefore use this
+    function.
     """
     try:
         return endpoints.get_endpoint(session, name)
@@ -57,7 +58,7 @@ def endpoint_there(session: Session, name: str) -> Endpoint | None:
 
 
 def model_there(session: Session, name: str) -> ModelResource | None:
-    """Return a model, None if neither its name nor the list shows it; see `endpoint_there`."""
+    """Return a model; None if it exists neither by name nor in the list; see `endpoint_there`."""
     try:
         return model_of(endpoints.get_model(session, name))
     except NotFoundError:
@@ -71,14 +72,14 @@ def list_versions(session: Session, model: str) -> list[dict[str, Any]]:
 
 
 def set_traffic(session: Session, endpoint: str, traffic: Mapping[str, int]) -> Endpoint:
-    """Replace an endpoint's traffic split: per cent by deployed model id, 100 together; {} sends it nothing."""
+    """Replace an endpoint's traffic split: percent by deployed model ID, with a sum of 100; {} sends it no traffic."""
     name = endpoints.full_name(session, endpoint)
     endpoints.patch(session, "endpoints.patch", name, "trafficSplit", traffic)
     return endpoints.get_endpoint(session, name)
 
 
 def unfinished_operations(session: Session, endpoint: str) -> list[str]:
-    """Return the names of the operations of an endpoint that have not ended. Raises NotFoundError."""
+    """Return the names of the running operations of an endpoint. Raises NotFoundError."""
     name = endpoints.full_name(session, endpoint)
     page = session.ask("GET", f"/v1beta1/{name}/operations", "operations.list", name)
     return [str(item.get("name")) for item in page.get("operations", []) if not item.get("done")]
@@ -87,12 +88,12 @@ def unfinished_operations(session: Session, endpoint: str) -> list[str]:
 def ask_deployed_model(
     session: Session, endpoint: Endpoint, deployed_model: str, messages: Sequence[Mapping[str, Any]], **sampling: Any
 ) -> dict[str, Any]:
-    """Ask one deployed model, whatever its traffic, and return the answer in the form of OpenAI's API.
+    """Send a request to one deployed model, regardless of its traffic, and return the response in OpenAI's format.
 
-    Google offers this on dedicated endpoints only.
+    Google supports this only for dedicated endpoints.
 
     Raises:
-        GoogleApiError: the endpoint does not offer it, or the model failed.
+        GoogleApiError: the endpoint does not support it, or the model failed.
     """
     base = endpoints.own_base(session.environment, endpoint)
     url = f"{base}/v1beta1/{endpoint.name}/deployedModels/{deployed_model}/invoke/v1/chat/completions"

@@ -1,4 +1,4 @@
-"""Verified downloads: streams of objects, and whole folders, never outside the directory, never through a link."""
+"""Verified downloads: streams of objects, and whole folders, never outside the directory or through a link."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ from runner.waiting import waiting
 
 _GET = "storage.objects.get"
 _LONGEST_NAME = 255
-"""Bytes of one part of a file's path, on all usual file systems."""
+"""Maximum bytes of one part of a file's path, on all common file systems."""
 _SLOWEST_BYTES = 1024
-"""A second: an answer from which less comes, for two minutes, is asked for again."""
+"""Bytes per second: a response that is slower for two minutes is requested again."""
 _PIECE_BYTES = 128 * 1024
-"""At most, of what is read at a time: what has come is told, however slowly it comes."""
+"""Maximum bytes of one read, so that slow progress is reported."""
 
 
 def read_bytes(session: Session, uri: str) -> bytes:
-    """Return the content of an object, verified. Raises NotFoundError."""
+    """Return the verified content of an object. Raises NotFoundError."""
     with open_object(session, uri)[1] as stream:
         return stream.read()
 
 
 def open_object(session: Session, uri: str) -> tuple[ObjectInfo, io.BufferedReader]:
-    """Return an object and a stream of its bytes, to be closed.
+    """Return an object and a stream of its bytes, which the caller closes.
 
-    The stream reads one version of the object whatever happens to it, continues where it was when the connection breaks,
-    and compares the CRC32C at the end.
+    The stream reads one version of the object, even if the object changes. It continues where it was after a broken
+    connection, and compares the CRC32C at the end.
 
     Raises:
-        NotFoundError: nothing is stored there. While reading: GoogleApiError, ConnectionLostError.
+        NotFoundError: the object does not exist. While reading: GoogleApiError, ConnectionLostError.
     """
     found = existing(session, uri)
     return found, stream_of(session, found)
 
 
 def stream_of(session: Session, info: ObjectInfo) -> io.BufferedReader:
-    """Return a stream of the bytes of an object that was found; see `open_object`."""
+    """Return a stream of the bytes of an existing object; see `open_object`."""
     what = f"{size(info.size)} of {info.uri}"
     return io.BufferedReader(_ObjectStream(session, info, what), READ_CHUNK_BYTES)
 
@@ -66,19 +66,19 @@ def download_prefix(
 ) -> list[Path]:
     """Download every object under a prefix into `directory`, with their names relative to the prefix.
 
-    Each file is written aside, verified and renamed, so that an interrupted download leaves no half file; files that
-    are there already with the right content are kept.
+    Each file is written to a temporary name, verified and renamed, so that an interrupted download leaves no incomplete
+    file. Existing files with the right content are kept.
 
     Args:
-        session: where to read.
-        prefix_uri: a `gs://` folder; a final slash is added if it is missing.
-        directory: made if it is missing.
-        progress: bytes done of all objects.
-        force: replace files that are there with another content.
+        session: the connection.
+        prefix_uri: a `gs://` folder; a missing final slash is added.
+        directory: created if it does not exist.
+        progress: called with the number of bytes for all objects.
+        force: replace existing files with other content.
 
     Raises:
-        NotFoundError: nothing is stored under the prefix.
-        ConfigurationError: a name would leave the directory or pass through a link, or another file is in the way.
+        NotFoundError: no object is under the prefix.
+        ConfigurationError: a name would leave the directory or pass through a link, or another file exists.
     """
     prefix_uri = prefix_uri.rstrip("/") + "/"
     bucket, prefix = parse_gs_uri(prefix_uri)
@@ -89,7 +89,7 @@ def download_prefix(
             method="storage.objects.list",
             resource=prefix_uri,
         )
-    # Lists do not say the checksums of objects whose key the customer manages.
+    # Lists contain no checksums for objects with customer-managed keys.
     objects = [item if item.crc32c else existing(session, item.uri) for item in listed]
     directory.mkdir(parents=True, exist_ok=True)
     start = len(f"gs://{bucket}/{prefix}")
@@ -111,7 +111,7 @@ def download_prefix(
 
 
 def _unnamable(names: list[str]) -> list[str]:
-    """Return why some of the names cannot be files of one folder, although objects may be named so."""
+    """Return why some of the names cannot be files in one folder, although they are valid object names."""
     known = set(names)
     problems = []
     for name in names:
@@ -167,7 +167,7 @@ def _download(session: Session, item: ObjectInfo, path: Path, done: int, total: 
 
 
 class _ObjectStream(io.RawIOBase):
-    """See `open_object`. `what` says in words what is waited for until all of it is there; "" if others tell of it."""
+    """See `open_object`. `what` describes the wait until everything has arrived; "" if others report it."""
 
     def __init__(self, session: Session, info: ObjectInfo, what: str = "") -> None:
         import google_crc32c
@@ -181,10 +181,10 @@ class _ObjectStream(io.RawIOBase):
         self._checksum: Any = google_crc32c.Checksum()
         self._response: Response | None = None
         self._waited = 0.0
-        """Seconds for which the present answer has been waited for."""
+        """Seconds of waiting for the current response."""
         self._left_then = 0
         self._slow = 0
-        """How many answers came too slowly."""
+        """Number of responses that were too slow."""
 
     def readable(self) -> bool:
         return True
@@ -222,13 +222,13 @@ class _ObjectStream(io.RawIOBase):
         return len(piece)
 
     def close(self) -> None:
-        """Give the connection back if the object was read to its end, else close it."""
+        """Return the connection to the pool if the object was read to its end, otherwise close it."""
         self._wait.close()
         self._drop()
         super().close()
 
     def _timed(self, response: Response, most: int) -> bytes:
-        """Return what has come. Raises TransportError: too little has, for too long."""
+        """Return the next data. Raises TransportError if too little has arrived for too long."""
         if self._is_slow():
             raise TransportError("the answer comes too slowly")
         began = time.monotonic()
@@ -238,7 +238,7 @@ class _ObjectStream(io.RawIOBase):
             self._waited += time.monotonic() - began
 
     def _is_slow(self) -> bool:
-        """Return whether too little has come of the present answer, for too long."""
+        """Return whether too little of the current response has arrived for too long."""
         came = self._left_then - (self._info.size - self._position)
         return self._waited > 2 * rest.TIMEOUT_SECONDS and came < self._waited * _SLOWEST_BYTES
 

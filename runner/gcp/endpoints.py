@@ -1,4 +1,4 @@
-"""Endpoints, models and deployments, by plain REST (docs/decisions/0002-clients.md)."""
+"""Endpoints, models and deployments, with the REST API (docs/decisions/0002-clients.md)."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class DeployedModel:
     display_name: str = ""
     machine: MachineChoice | None = None
     replicas: int = 0
-    """The most that may run, each at the machine's price."""
+    """Maximum number of replicas, each at the machine's price."""
     create_time: str = ""
     labels: dict[str, str] = field(default_factory=dict)
-    """System labels, which `:deploy` sets; endpoints made by it have no labels of their own at first."""
+    """System labels, which `:deploy` sets; endpoints that it creates have no labels of their own at first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +44,9 @@ class Endpoint:
     labels: dict[str, str] = field(default_factory=dict)
     deployed_models: tuple[DeployedModel, ...] = ()
     traffic: dict[str, int] = field(default_factory=dict)
-    """Per cent by deployed model id."""
+    """Percent by deployed model ID."""
     dedicated_dns: str = ""
-    """Host that answers predictions when the shared one does not; "" for shared endpoints."""
+    """Host for predictions if the shared host does not serve them; "" for shared endpoints."""
     create_time: str = ""
     raw: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -82,11 +82,11 @@ def full_name(session: Session, name_or_id: str) -> str:
 
 
 def own_base(environment: Environment, endpoint: Endpoint) -> str:
-    """Return the base address of a dedicated endpoint; "" for one that is asked at the shared host.
+    """Return the base address of a dedicated endpoint; "" for an endpoint at the shared host.
 
     Raises:
-        GoogleApiError: its host is not one of its own at Google, nor on this machine where Vertex AI is: whoever asks
-            there sends a token.
+        GoogleApiError: its host is neither a host of Google for endpoints, nor on this machine if Vertex AI is.
+            Requests there contain a token.
     """
     host, base = endpoint.dedicated_dns, environment.vertex_base
     if not host:
@@ -105,7 +105,7 @@ def bare_name(name: str) -> str:
 
 
 def list_endpoints(session: Session, filter: str = "") -> list[Endpoint]:
-    """Return all endpoints of the location; `filter` is the API's filter language."""
+    """Return all endpoints of the location; `filter` uses the API's filter language."""
     path = f"/v1beta1/{session.environment.parent}/endpoints"
     return [_endpoint(item) for item in session.pages(path, "endpoints", "endpoints.list", {**PAGE, "filter": filter})]
 
@@ -161,16 +161,16 @@ def deploy_custom_model(
     affinity: Mapping[str, Any] | None = None,
     endpoint_config: Mapping[str, Any] | None = None,
 ) -> str:
-    """Deploy weights to a new endpoint through Model Garden and return the operation's name. Sent once.
+    """Deploy weights to a new endpoint through Model Garden and return the operation's name. Sent only once.
 
     Args:
-        session: where.
+        session: the project and location.
         gcs_uri: folder of the weights.
-        display_name: of the endpoint and of the model.
+        display_name: display name of the endpoint and of the model.
         machine: None lets the service choose.
         labels: written as system labels of the deployment.
-        endpoint_id: id for the new endpoint; with one chosen before, a lost answer can be looked up.
-        model_id: id for the new model, likewise.
+        endpoint_id: ID of the new endpoint, chosen before, so that it can be found after a lost response.
+        model_id: ID of the new model, also chosen before.
         resources: the API's DedicatedResources without the machine; None is one replica.
         affinity: the API's ReservationAffinity of the machine.
         endpoint_config: further fields of the API's EndpointConfig.
@@ -202,15 +202,15 @@ def upload_model(
     labels: Mapping[str, str] | None = None,
     model_id: str | None = None,
 ) -> str:
-    """Register weights as a Model resource and return the operation's name. Sent once.
+    """Register weights as a Model resource and return the operation's name. Sent only once.
 
     Args:
-        session: where.
-        display_name: of the model.
+        session: the project and location.
+        display_name: display name of the model.
         gcs_uri: folder of the weights.
         container: the API's `containerSpec`: image, arguments, routes and ports of the serving container.
-        labels: of the Model resource.
-        model_id: chosen before, so that a lost answer can be looked up.
+        labels: labels of the Model resource.
+        model_id: chosen before, so that the model can be found after a lost response.
     """
     parent = session.environment.parent
     model: dict[str, Any] = {
@@ -239,10 +239,10 @@ def deploy_model(
     resources: Mapping[str, Any] | None = None,
     affinity: Mapping[str, Any] | None = None,
 ) -> str:
-    """Deploy a Model resource to an existing endpoint and return the operation's name. Sent once.
+    """Deploy a Model resource to an existing endpoint and return the operation's name. Sent only once.
 
-    `traffic` is per cent by deployed model id, where "0" stands for the model of this very request; {} leaves the
-    endpoint's as it is, which gives the new model nothing; None gives it everything. `resources` and `affinity` are as
+    `traffic` is percent by deployed model ID, where "0" stands for the model of this request. {} leaves the endpoint's
+    traffic unchanged, so that the new model gets none; None gives it all traffic. `resources` and `affinity` are those
     of `deploy_custom_model`.
     """
     deployed: dict[str, Any] = {
@@ -262,9 +262,9 @@ def deploy_model(
 def undeploy_model(
     session: Session, endpoint: str, deployed_model_id: str, *, traffic: Mapping[str, int] | None = None
 ) -> str:
-    """Take a model off an endpoint and return the operation's name; billing of its machine ends with it.
+    """Undeploy a model from an endpoint and return the operation's name; this ends the billing of its machine.
 
-    `traffic` is per cent by id of the models that stay; it must be given if the model still receives some.
+    `traffic` is percent by ID of the remaining models; it is required if the model still gets traffic.
     """
     name = full_name(session, endpoint)
     body: dict[str, Any] = {"deployedModelId": deployed_model_id}
@@ -279,7 +279,7 @@ def delete_endpoint(session: Session, endpoint: str) -> str:
 
 
 def delete_model(session: Session, model: str) -> str:
-    """Delete a Model resource that is deployed nowhere and return the operation's name. Raises NotFoundError."""
+    """Delete a Model resource that is not deployed and return the operation's name. Raises NotFoundError."""
     return _delete(session, "models.delete", model.split("@", 1)[0])
 
 

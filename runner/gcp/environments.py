@@ -1,4 +1,4 @@
-"""Environments whose document may lie in a bucket."""
+"""Environments whose document can be in a bucket."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runner.gcp.session import Session
 def open_environment(flags: Mapping[str, str | None]) -> Environment:
     """Return `environment.resolve(flags)`, reading a `gs://` environment document through Cloud Storage.
 
-    The document is read with what flags and variables alone say: the address and the token.
+    Only flags and variables determine the address and the token for reading the document.
 
     Raises:
         ConfigurationError, GoogleApiError, UnreachableError: see `environment.resolve` and `downloads.read_bytes`.

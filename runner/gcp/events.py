@@ -1,4 +1,4 @@
-"""Progress events of a tuning job, from services that offer them."""
+"""Progress events of a tuning job, from services that have them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _WITHOUT = frozenset({400, 404, 405, 501})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEvent:
-    """Something that happened in a job."""
+    """An event of a job."""
 
     number: int
-    """Position, from 1; give the last one seen as `after`."""
+    """Position, from 1; pass the last one as `after`."""
     time: str
     """RFC 3339."""
     kind: str
-    """`state`, `dataset`, `step`, `evaluation`, `checkpoint`, `done` or `failed`; others may come."""
+    """`state`, `dataset`, `step`, `evaluation`, `checkpoint`, `done` or `failed`; others are possible."""
     data: dict[str, Any] = field(default_factory=dict)
-    """The rest: `step`, `total_steps`, `epoch`, `loss`, `learning_rate`, …"""
+    """Other fields: `step`, `total_steps`, `epoch`, `loss`, `learning_rate`, …"""
 
 
 def job_events(session: Session, name: str, after: int = 0) -> list[JobEvent]:
-    """Return the events after number `after`, oldest first; [] from a service that has no such method."""
+    """Return the events after number `after`, oldest first; [] from a service without this method."""
     parts = name.split("/")
     project, location, job = parts[1], parts[3], parts[5]
     path = f"/_emulator/tuningJobs/{project}/{location}/{job}/events"
@@ -39,7 +39,7 @@ def job_events(session: Session, name: str, after: int = 0) -> list[JobEvent]:
 
 
 def job_log(session: Session, name: str) -> str | None:
-    """Return the end of what the training process has written; None from a service that has no such method."""
+    """Return the end of the training process's log; None from a service without this method."""
     parts = name.split("/")
     path = f"/_emulator/tuningJobs/{parts[1]}/{parts[3]}/{parts[5]}/log"
     response = session.send("GET", path, "tuningJobs.log", name, expected=_WITHOUT)
@@ -59,7 +59,7 @@ def _event(item: dict[str, Any]) -> JobEvent:
 
 
 def _rfc3339(value: Any) -> str:
-    """Return a time given in seconds since 1970, or already as text."""
+    """Return a time from seconds since 1970, or from a text."""
     if isinstance(value, int | float):
         moment = datetime.datetime.fromtimestamp(value, datetime.UTC)
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

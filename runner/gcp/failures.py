@@ -1,7 +1,7 @@
-"""Turn what the HTTP client raises into `runner.errors`, and repeat what may be repeated.
+"""Convert errors of the HTTP client into `runner.errors`, and retry idempotent calls.
 
-Only calls whose repetition changes nothing are repeated: reads, and writes with a precondition. A create of a tuning
-job, an upload of a model and a deployment are sent once.
+Only calls whose repetition changes nothing are retried: reads, and writes with a precondition. Creating a tuning job,
+uploading a model and deploying are sent once.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from runner.waiting import waiting
 Result = TypeVar("Result")
 
 ATTEMPTS = 5
-"""Tries of an idempotent call; with the pauses below about 15 s in all."""
+"""Attempts of an idempotent call; with the pauses below, about 15 s in total."""
 REPEAT_SECONDS = 100.0
-"""A call that has taken longer is not repeated: a service that is silent has been asked twice by then."""
+"""A call that took longer is not retried, because a silent service has been asked twice by then."""
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 32.0
 LISTED = "the service lists it, but answers that it does not exist"
-"""Said when a removal is answered with 404, which proves nothing: what is forgotten continues costing money."""
+"""Message for a removal that gets 404, which proves nothing: an unnoticed resource continues to cost money."""
 PASSING = frozenset({408, 429, 500, 502, 503, 504})
-"""Statuses of failures that pass by themselves."""
+"""Statuses of temporary failures."""
 
 _NOTHING_DEPLOYED = re.compile(r"traffic_split|no deployed model", re.IGNORECASE)
-"""What the service says of an endpoint at which no model answers."""
+"""The service's message for an endpoint without a model."""
 _LISTING = {
     "/endpoints/": "runner endpoints ls",
     "/tuningJobs/": "runner jobs ls",
@@ -65,21 +65,21 @@ _STATUS_OF_HTTP = {
 
 
 class ConnectionLostError(UnreachableError):
-    """The connection broke or went silent after the request was, or may have been, sent."""
+    """The connection broke or became silent after the request was, or may have been, sent."""
 
 
 def call(method: str, resource: str, function: Callable[[], Result], *, idempotent: bool = False) -> Result:
-    """Return `function()`, its failures turned into this package's errors.
+    """Return `function()`, and convert its failures into this package's errors.
 
     Args:
-        method: what is asked, for messages: `tuningJobs.create`.
-        resource: of which resource.
+        method: the method, for messages: `tuningJobs.create`.
+        resource: the resource, for messages.
         function: the call.
-        idempotent: try again, with pauses, after failures that pass by themselves.
+        idempotent: retry temporary failures with pauses.
 
     Raises:
         GoogleApiError: the service refused (or one of its subclasses).
-        UnreachableError: no connection; ConnectionLostError when the request may have been received.
+        UnreachableError: no connection; ConnectionLostError if the request may have been received.
     """
     attempts, start = ATTEMPTS if idempotent else 1, time.monotonic()
     with waiting(f"the answer of {method} {resource}".rstrip()):
@@ -95,7 +95,7 @@ def call(method: str, resource: str, function: Callable[[], Result], *, idempote
 
 
 def raise_from(error: Exception, method: str, resource: str) -> NoReturn:
-    """Raise this package's error for a client's `error`; what is no client error is raised as it is."""
+    """Raise this package's error for a client's `error`; other errors are raised unchanged."""
     translated = translate(error, method, resource)
     if translated is error:
         raise error
@@ -103,7 +103,7 @@ def raise_from(error: Exception, method: str, resource: str) -> NoReturn:
 
 
 def translate(error: Exception, method: str, resource: str) -> Exception:
-    """Return this package's error for a client's, or `error` itself when it is none."""
+    """Return this package's error for a client's error; other errors are returned unchanged."""
     if isinstance(error, StatusError):
         response = error.response
         return api_error(
@@ -119,7 +119,7 @@ def translate(error: Exception, method: str, resource: str) -> Exception:
 
 
 def api_error(http: int, body: Any, fallback: str = "", *, method: str, resource: str) -> GoogleApiError:
-    """Return the error for an answer with HTTP number `http` and Google's JSON `body`."""
+    """Return the error for a response with HTTP status `http` and Google's JSON `body`."""
     inner = body.get("error", body) if isinstance(body, dict) else {}
     if isinstance(inner, str):  # OAuth (RFC 6749)
         inner = {"message": f"{inner}: {body.get('error_description') or 'no description'}"}
@@ -133,10 +133,10 @@ def api_error(http: int, body: Any, fallback: str = "", *, method: str, resource
 
 
 def document_of(response: Response, method: str, resource: str) -> dict[str, Any]:
-    """Return the JSON object of an answer that succeeded.
+    """Return the JSON object of a successful response.
 
     Raises:
-        GoogleApiError: it is not a JSON object, or a field is not what Google's are.
+        GoogleApiError: it is not a JSON object, or a field has another type than at Google.
     """
     body = _json(response)
     if not isinstance(body, dict):
@@ -148,9 +148,9 @@ def document_of(response: Response, method: str, resource: str) -> dict[str, Any
 
 
 def about(document: dict[str, Any], name: str, method: str) -> dict[str, Any]:
-    """Return the document of a resource that was asked for by name. Raises GoogleApiError: it is of another, or none.
+    """Return the document of a resource that was requested by name. Raises GoogleApiError if it has another name.
 
-    Of the name, the project may be written as its number.
+    The project in the name can be its number.
     """
     found = str(document.get("name", ""))
     if found.partition("/locations/")[2].partition("@")[0] != name.partition("/locations/")[2].partition("@")[0]:
@@ -159,7 +159,7 @@ def about(document: dict[str, Any], name: str, method: str) -> dict[str, Any]:
 
 
 def data_loss(resource: str, problem: str, *, method: str) -> GoogleApiError:
-    """Return the error for bytes, or what is said of them, that changed under way."""
+    """Return the error for bytes or metadata that changed in transit."""
     message = f"{method} {resource}: {problem}"
     return GoogleApiError(
         message, status="DATA_LOSS", http=500, method=method, resource=resource, hint="run the same command again"
@@ -167,24 +167,24 @@ def data_loss(resource: str, problem: str, *, method: str) -> GoogleApiError:
 
 
 def maybe_sent(error: Exception) -> bool:
-    """Return whether the request behind `error` may have taken effect though no answer says so."""
+    """Return whether the request of `error` may have taken effect although no response confirms it."""
     if isinstance(error, GoogleApiError):
-        # A redirect is nobody's refusal: something on the way has answered, and perhaps not before the service.
+        # A redirect does not count as a refusal: it comes from something on the way, possibly after the service.
         return error.http < 400 or (error.http >= 500 and error.http != 501) or error.http == 408
     return isinstance(error, ConnectionLostError)
 
 
 def is_certain(error: Exception) -> bool:
-    """Return whether a refusal proves that nothing was made: it is of the request, the caller or its permissions.
+    """Return whether a refusal proves that nothing was created: it concerns the request, the caller or its permissions.
 
-    These the service looks at before it makes anything. That a quota is used up (429) or that something changed
-    meanwhile (409) may also come from a later stage, whose first attempt has made it.
+    The service checks these before it creates anything. An exhausted quota (429) or a conflict (409) can also come from
+    a later stage, whose first attempt has created the resource.
     """
     return not isinstance(error, GoogleApiError) or error.http in _DECIDED_FIRST
 
 
 def may_pass(error: Exception) -> bool:
-    """Return whether a failure may pass by itself, for whoever waits longer than `call` does."""
+    """Return whether a failure may be temporary, for callers that wait longer than `call`."""
     if isinstance(error, GoogleApiError):
         return error.http in (408, 429) or (error.http >= 500 and error.http != 501)
     return isinstance(error, UnreachableError)
@@ -240,7 +240,7 @@ def _passes(error: Exception) -> bool:
 
 
 def pause(attempt: int, error: Exception | None = None) -> float:
-    """Return seconds before the next try: what `Retry-After` says, else truncated exponential with full jitter."""
+    """Return the pause before the next attempt: `Retry-After`, or truncated exponential backoff with full jitter."""
     given = error.response.headers.get("retry-after", "") if isinstance(error, StatusError) else ""
     try:
         return min(LONGEST_PAUSE_SECONDS, max(0.0, float(given)))

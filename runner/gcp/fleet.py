@@ -1,4 +1,4 @@
-"""All tuning jobs of a location and how many may run at once: plain REST, in as few requests as there are pages."""
+"""All tuning jobs of a location and the quota of concurrent jobs, with the REST API and one request per page."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob, from_document
 
 PAGE_SIZE = 1000
-"""Asked for; a service that gives fewer sends a token for the rest."""
+"""Requested page size; a service that returns fewer also returns a token."""
 QUOTA_SERVICE = "aiplatform.googleapis.com"
 QUOTA_ID = "GlobalConcurrentManagedOssModelTuningJobs"
 """Quota id of `Global concurrent managed OSS model fine-tuning jobs per project`."""
 DEFAULT_QUOTA = 1
-"""What every project has at least (specification)."""
+"""The default for every project (specification)."""
 UNLIMITED = 1_000_000
-"""Stands for the quota -1."""
+"""Represents the quota -1."""
 _QUOTAS = "https://cloudquotas.googleapis.com"
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """How many tuning jobs of a project may run at once."""
+    """Number of concurrent tuning jobs of a project."""
 
     limit: int
     source: str
-    """Where the number comes from, in words."""
+    """The source of the number."""
 
 
 def all_jobs(session: Session) -> list[TuningJob]:
@@ -39,14 +39,14 @@ def all_jobs(session: Session) -> list[TuningJob]:
 
 
 def unended_elsewhere(session: Session, listed: Collection[str] = ()) -> list[TuningJob]:
-    """Return the jobs of all other locations that have not ended: the quota counts them too.
+    """Return the unfinished jobs of all other locations, which the quota also counts.
 
     Args:
-        session: where.
-        listed: locations, `projects/P/locations/L`, that are listed anyway.
+        session: the project and location.
+        listed: locations, `projects/P/locations/L`, that the caller lists itself.
 
-    One request a location, all at once. Only the newest 1,000 jobs of each are looked through; a location that cannot
-    be asked counts as empty.
+    Sends one request per location, all concurrently. Only the newest 1,000 jobs of each location are read. A location
+    that cannot be read counts as empty.
     """
     from concurrent.futures import ThreadPoolExecutor  # here, so that looking starts fast
 
@@ -72,9 +72,9 @@ def _newest(session: Session, location: str) -> list[TuningJob]:
 
 
 def tuning_quota(session: Session) -> Quota:
-    """Return the granted quota of concurrent tuning jobs, or the default where none was asked for or may be read.
+    """Return the granted quota of concurrent tuning jobs, or the default if none was requested or can be read.
 
-    A custom address of Vertex AI is asked for this too.
+    A custom address of Vertex AI also gets this request.
     """
     parent = f"projects/{session.environment.project}/locations/global"
     base = session.environment.vertex_url or _QUOTAS

@@ -1,4 +1,4 @@
-"""Application Default Credentials. The one module that imports google-auth, and only what the login needs."""
+"""Application Default Credentials. Only this module imports google-auth, and only the parts that the login needs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from runner.gcp.rest import RestClient, TransportError
 from runner.gcp.service_clock import ahead_of
 
 _TIMEOUT_SECONDS = 120.0
-"""As google-auth's own transport."""
+"""The same as in google-auth's own transport."""
 _PLAIN = ("google.oauth2.service_account", "google.oauth2.credentials", "google.auth.compute_engine.credentials")
-"""Modules of credentials that send plain requests. Others may want a client certificate or a session of `requests`."""
+"""Modules of credentials that send plain requests. Others may need a client certificate or a session of `requests`."""
 
 
 def found() -> DefaultLogin:
-    """Return Application Default Credentials. Raises PermissionDeniedError: nobody is logged in."""
+    """Return Application Default Credentials. Raises PermissionDeniedError if there are none."""
     try:
         credentials, _ = google.auth.default(scopes=[SCOPE])
     except google.auth.exceptions.DefaultCredentialsError as error:
@@ -51,7 +51,7 @@ class DefaultLogin:
         return bool(self._credentials.valid)
 
     def refresh(self) -> None:
-        """Get a fresh token. Raises PermissionDeniedError, UnreachableError."""
+        """Get a new token. Raises PermissionDeniedError, UnreachableError."""
         transport = _transport(self._credentials)
         try:
             self._credentials.refresh(transport)  # type: ignore[no-untyped-call]
@@ -63,14 +63,14 @@ class DefaultLogin:
 
 
 def _file() -> str:
-    """Return where google-auth has found the credentials, in words."""
+    """Describe where google-auth found the credentials."""
     given = os.environ.get(VARIABLE)
     path = given or google.auth._cloud_sdk.get_application_default_credentials_path()  # type: ignore[no-untyped-call]
     return path if given or Path(path).exists() else "this machine's metadata server"
 
 
 def _transport(credentials: Credentials) -> Any:
-    """Return what google-auth sends its requests with: where it is enough the REST client, quick to import."""
+    """Return the transport of google-auth: the REST client if it suffices, because it is quick to import."""
     if type(credentials).__module__ in _PLAIN:
         return _PlainTransport()
     import google.auth.transport.requests
@@ -80,7 +80,7 @@ def _transport(credentials: Credentials) -> Any:
 
 class _PlainTransport(google.auth.transport.Request):
     ahead: float | None = None
-    """By how many seconds this machine's clock was ahead of the last answer."""
+    """By how many seconds this machine's clock was ahead of the last response."""
 
     def __call__(
         self,
@@ -115,7 +115,7 @@ class _Answer(google.auth.transport.Response):
 
     @property
     def headers(self) -> Any:
-        """Headers, with lower-case names."""
+        """Headers with lowercase names."""
         return self._headers
 
     @property

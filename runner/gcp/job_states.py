@@ -4,13 +4,13 @@ from __future__ import annotations
 
 SUCCEEDED = frozenset({"JOB_STATE_SUCCEEDED", "JOB_STATE_PARTIALLY_SUCCEEDED"})
 ENDED = SUCCEEDED | {"JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"}
-"""States that a job never leaves. A state that is not known here counts as running."""
+"""Final states of a job. An unknown state counts as running."""
 
 STATES = (
     *("queued", "pending", "running", "succeeded", "partially succeeded", "failed", "cancelling", "cancelled"),
     *("paused", "expired", "updating"),
 )
-"""States of the API's JobState, in words."""
+"""Descriptions of the states of the API's JobState."""
 
 
 class HasState:
@@ -23,15 +23,15 @@ class HasState:
 
     @property
     def ended(self) -> bool:
-        """Return whether the job is over."""
+        """Return whether the job has ended."""
         return self.state in ENDED
 
     @property
     def succeeded(self) -> bool:
-        """Return whether the job left what it was to make: a tuned model, predictions."""
+        """Return whether the job created its result: a tuned model, or predictions."""
         return self.state in SUCCEEDED
 
     @property
     def alive(self) -> bool:
-        """Return whether it continues or has succeeded: another job like it would be paid for twice."""
+        """Return whether it is running or has succeeded, so that an equal job would be paid twice."""
         return self.succeeded or not self.ended

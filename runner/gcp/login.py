@@ -1,8 +1,8 @@
-"""Who this program is to Google: the key of a service account, or what `google_login` finds on this machine.
+"""The login: a service account key, or the credentials that `google_login` finds on this machine.
 
-A key of the usual kind signs its requests for tokens here, by cryptography: google-auth takes a sixth of a second of
-CPU for that, more than all else that a command does which only looks. All other credentials, and keys that it should
-refuse, are google-auth's.
+With a key of the usual type, this module signs the token requests with cryptography: google-auth takes a sixth of a
+second of CPU time for that, more than everything else in a read-only command. google-auth handles all other
+credentials, and keys that it should refuse.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 AUDIENCE = "https://oauth2.googleapis.com/token"
-"""The audience that each assertion names, whichever address it is sent to."""
+"""The audience of each assertion, regardless of the address that gets it."""
 VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _VALID_SECONDS = 3600
 EARLY_SECONDS = 225.0
-"""So long before its end a token is not used any more, as in google-auth."""
+"""Seconds before its end from which a token is no longer used, as in google-auth."""
 _REFUSALS = frozenset({400, 401, 403, 404})
 
 
@@ -49,22 +49,22 @@ class Login(Protocol):
         """Whether the token can still be used."""
 
     def refresh(self) -> None:
-        """Get a fresh token. Raises PermissionDeniedError, UnreachableError, GoogleApiError."""
+        """Get a new token. Raises PermissionDeniedError, UnreachableError, GoogleApiError."""
 
 
 def key_given() -> ServiceAccountKey | None:
-    """Return the key of a service account that the environment names; None if google-auth finds another login."""
+    """Return the service account key that the environment names; None if google-auth finds another login."""
     path = os.environ.get(VARIABLE)
     return _key_in(Path(path)) if path else None
 
 
 def refused(message: str, otherwise: str = "", *, ahead: float | None = None) -> PermissionDeniedError:
-    """Return the error for credentials that are missing or of no use.
+    """Return the error for credentials that are missing or cannot be used.
 
     Args:
-        message: what is wrong.
+        message: the error.
         otherwise: the end of the hint.
-        ahead: by how many seconds this machine's clock was ahead of the answer that refused them.
+        ahead: by how many seconds this machine's clock was ahead of the response that refused them.
     """
     clock = off(ahead)
     hint = "set the clock (`sudo timedatectl set-ntp true`) and run the same command again; otherwise " if clock else ""
@@ -77,7 +77,7 @@ def refused(message: str, otherwise: str = "", *, ahead: float | None = None) ->
 
 
 def useless(path: object, why: str, *, ahead: float | None = None) -> PermissionDeniedError:
-    """Return the error for a credentials file that yields no token; the arguments are those of `refused`."""
+    """Return the error for a credentials file without a valid token; the arguments are those of `refused`."""
     message = f"the Google credentials in {path} cannot be refreshed: {why}"
     return refused(message, f", or another file in {VARIABLE}", ahead=ahead)
 
@@ -89,10 +89,10 @@ class ServiceAccountKey:
     account: str
     id: str
     address: str
-    """Where tokens are asked for."""
+    """Address of the token service."""
     key: RSAPrivateKey
     file: Path
-    """Where it was read."""
+    """Path of the key file."""
     token: str | None = None
     _until: float = 0.0
 
@@ -102,7 +102,7 @@ class ServiceAccountKey:
         return self.token is not None and elapsed() < self._until
 
     def refresh(self) -> None:
-        """Get a fresh token. Raises PermissionDeniedError, UnreachableError, GoogleApiError."""
+        """Get a new token. Raises PermissionDeniedError, UnreachableError, GoogleApiError."""
         if not is_safe(self.address):
             raise useless(self.file, f"its token_uri {self.address!r} is neither https:// nor on this machine")
         method = "oauth2.token"
@@ -128,7 +128,7 @@ class ServiceAccountKey:
         self.token, self._until = token, asked + int(seconds) - EARLY_SECONDS
 
     def assertion(self, now: int) -> str:
-        """Return the signed claim to be this account (RFC 7523), made at `now` in seconds since 1970."""
+        """Return the signed assertion for this account (RFC 7523), with the time `now` in seconds since 1970."""
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
         from cryptography.hazmat.primitives.hashes import SHA256
@@ -137,7 +137,7 @@ class ServiceAccountKey:
         text = f"{_base64({'typ': 'JWT', 'alg': 'RS256', 'kid': self.id})}.{_base64(claims)}"
         signature = self.key.sign(text.encode(), PKCS1v15(), SHA256())
         try:
-            # The key's numbers were not proved when it was read; a signature by wrong ones would tell about the key.
+            # The key's numbers were not proved when it was read; a signature by wrong ones would reveal the key.
             self.key.public_key().verify(signature, text.encode(), PKCS1v15(), SHA256())
         except InvalidSignature:
             raise refused(f"the private key of {self.account} in {self.file} is damaged") from None
@@ -145,7 +145,7 @@ class ServiceAccountKey:
 
 
 def _key_in(path: Path) -> ServiceAccountKey | None:
-    """Return the key of a file; None if google-auth is to read it, or to say what is wrong."""
+    """Return the key in a file; None if google-auth should read it, or report its error."""
     try:
         from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -154,7 +154,8 @@ def _key_in(path: Path) -> ServiceAccountKey | None:
         if body["type"] != "service_account" or body.get("universe_domain", "googleapis.com") != "googleapis.com":
             return None
         account, number, address = body["client_email"], body["private_key_id"], body["token_uri"]
-        # Proving that the numbers are primes takes longer than all the rest; `assertion` looks at what they make.
+        # Proving that the numbers are primes takes longer than everything else; `assertion` checks the signature
+        # instead.
         key = load_pem_private_key(body["private_key"].encode(), None, unsafe_skip_rsa_key_validation=True)
     except Exception:
         return None

@@ -13,7 +13,7 @@ from runner.waiting import looks
 
 POLL_SECONDS = 10.0
 _METHOD = "operation"
-"""Method of an error that is an operation's own end, and no failed request."""
+"""Method of errors that are the end of an operation, not of a failed request."""
 
 
 def ended_badly(error: Exception) -> bool:
@@ -37,15 +37,15 @@ def wait(
     """Wait for an operation and return its `response`.
 
     Args:
-        session: where.
+        session: the project and location.
         name: full name of the operation.
         timeout: seconds.
-        poll: longest pause between two looks, in seconds; the first pauses are shorter.
-        progress: called after every look with the seconds waited and the stage of a deployment, `PREPARING_MODEL`, or
-            "" if the service tells none.
+        poll: maximum pause between two polls, in seconds; the first pauses are shorter.
+        progress: called after every poll with the elapsed seconds and the stage of a deployment, `PREPARING_MODEL`, or
+            "" if the service returns none.
 
     Raises:
-        GoogleApiError: the operation ended in an error.
+        GoogleApiError: the operation ended with an error.
         WaitTimeoutError: it has not ended; it continues.
     """
     for waited in looks(0.2, poll, factor=1.5, within=timeout, what=f"the operation {name.rsplit('/', 1)[-1]}"):

@@ -1,7 +1,7 @@
-"""Ask a deployed model, or one that Google manages.
+"""Send requests to a deployed model, or to a model that Google manages.
 
-Deployed models answer `predict` and, in the form of OpenAI's API, `chat/completions`; managed ones only the latter. An
-endpoint with a host of its own refuses predictions on the shared one.
+Deployed models support `predict` and, in OpenAI's format, `chat/completions`; managed models only the latter. An
+endpoint with its own host refuses predictions at the shared host.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from runner.gcp.session import Session
 from runner.json_text import parsed
 
 TIMEOUT_SECONDS = 600.0
-"""The first answers of a deployed model take long (specification)."""
+"""The first responses of a deployed model take long (specification)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatAnswer:
-    """A whole answer."""
+    """A complete answer."""
 
     text: str
     finish_reason: str = ""
@@ -42,20 +42,20 @@ class ChatChunk:
 
 
 _SHORTEST = 4
-"""Characters of an id's beginning that are taken for one."""
+"""Minimum number of characters for the beginning of an ID."""
 
 
 def resolve_endpoint(session: Session, given: str | None = None) -> Endpoint:
     """Return an endpoint.
 
     Args:
-        session: where.
-        given: full name, id or its unique beginning, or display name. None is the environment's default endpoint or,
-            where that has no model, the only endpoint that has one.
+        session: the project and location.
+        given: full name, ID or its unique beginning, or display name. None selects the environment's default endpoint
+            or, if that has no model, the only endpoint with a model.
 
     Raises:
-        NotFoundError: there is none of that name.
-        ConfigurationError: several have that display name, or nothing says which one is meant.
+        NotFoundError: there is no endpoint with this name.
+        ConfigurationError: several endpoints have this display name, or the choice is ambiguous.
     """
     wanted = session.environment.default_endpoint if given is None else given
     if wanted.startswith("projects/"):
@@ -107,16 +107,16 @@ def predict(
     """Return one prediction per instance.
 
     Args:
-        session: where.
+        session: the project and location.
         endpoint: see `resolve_endpoint`.
         instances: such as `{"prompt": …, "max_tokens": 200, "temperature": 1.0, "top_p": 1.0, "top_k": 1,
-            "raw_response": True}`; without `raw_response` the text repeats the prompt.
-        parameters: for all instances.
-        repeat: ask again after failures that pass by themselves: a prediction changes nothing.
+            "raw_response": True}`; without `raw_response`, the text repeats the prompt.
+        parameters: parameters for all instances.
+        repeat: retry temporary failures, because a prediction changes nothing.
 
     Raises:
         NotFoundError, ConfigurationError: see `resolve_endpoint`.
-        GoogleApiError: nothing is deployed there, or an instance is wrong.
+        GoogleApiError: nothing is deployed there, or an instance is incorrect.
     """
     name, base = _address(session, endpoint)
     body: dict[str, Any] = {"instances": [dict(item) for item in instances]}
@@ -164,20 +164,20 @@ def chat(
     stream: bool = False,
     **sampling: Any,
 ) -> ChatAnswer | Iterator[ChatChunk]:
-    """Ask a deployed model (`endpoint`) or a managed one (`model`).
+    """Send a chat to a deployed model (`endpoint`) or a managed model (`model`).
 
     Args:
-        session: where.
-        endpoint: of a deployed model; see `resolve_endpoint`.
+        session: the project and location.
+        endpoint: endpoint of a deployed model; see `resolve_endpoint`.
         model: a managed model, `meta/llama-3.3-70b-instruct-maas`, instead.
         messages: `{"role": "user", "content": "…"}` in order.
-        stream: return the pieces as they come instead of the whole.
-        sampling: `max_tokens`, `temperature`, `top_p`, `stop`, `seed`, …; None is left out.
+        stream: return the parts as they arrive instead of the complete answer.
+        sampling: `max_tokens`, `temperature`, `top_p`, `stop`, `seed`, …; None values are omitted.
 
     Raises:
         ValueError: both endpoint and model are given.
         NotFoundError, ConfigurationError: see `resolve_endpoint`.
-        GoogleApiError, UnreachableError: as the service answers; of a stream, also between its pieces.
+        GoogleApiError, UnreachableError: errors of the service; in a stream, also between its parts.
     """
     if endpoint is not None and model is not None:
         raise ValueError("give either endpoint or model")
@@ -215,7 +215,7 @@ def _answer(body: Mapping[str, Any], name: str) -> ChatAnswer:
 
 
 def _stream(session: Session, url: str, name: str, body: Mapping[str, Any]) -> Iterator[ChatChunk]:
-    """Yield the pieces of a server-sent event stream until `[DONE]`."""
+    """Yield the data of a server-sent event stream until `[DONE]`."""
     try:
         with session.http.stream("POST", url, json=dict(body), timeout=TIMEOUT_SECONDS) as response:
             if not response.is_success:

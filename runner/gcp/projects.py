@@ -1,4 +1,4 @@
-"""What a project's own policy grants."""
+"""The grants in a project's own policy."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _RESOURCE_MANAGER = "https://cloudresourcemanager.googleapis.com"
 
 
 def project_policy(session: Session) -> dict[str, set[str]]:
-    """Return the members of each role bound on the project.
+    """Return the members of each role in the project's policy.
 
-    See `unconditional` for those that are left out. A custom address of Vertex AI is asked for this too.
+    See `unconditional` for omitted members. A custom address of Vertex AI also gets this request.
 
     Raises:
         PermissionDeniedError: the caller may not read the policy.
@@ -27,7 +27,7 @@ def project_policy(session: Session) -> dict[str, set[str]]:
 
 
 def project_number(session: Session, project: str) -> str:
-    """Return the number of a project. Raises PermissionDeniedError, which stands for one that does not exist too."""
+    """Return the number of a project. Raises PermissionDeniedError, also for a project that does not exist."""
     base = session.environment.vertex_url or _RESOURCE_MANAGER
     found = session.ask("GET", f"{base}/v1/projects/{project}", "projects.get", f"projects/{project}")
     return str(found.get("projectNumber", ""))
@@ -37,7 +37,7 @@ def role_permissions(session: Session, role: str) -> frozenset[str]:
     """Return the permissions of a role, predefined (`roles/…`) or custom (`projects/P/roles/…`).
 
     Raises:
-        NotFoundError: there is no such role.
+        NotFoundError: the role does not exist.
         PermissionDeniedError: the caller may not read it.
     """
     base = session.environment.vertex_url or _IAM

@@ -1,4 +1,4 @@
-"""What the environment says of the way to a service: proxies, and the authorities that certificates are checked by."""
+"""Environment variables for connections: proxies, and certificate authorities."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def tls_context(*, trust_environment: bool) -> ssl.SSLContext:
-    """Return what checks servers' certificates: by SSL_CERT_FILE or SSL_CERT_DIR, else by Mozilla's authorities."""
+    """Return the TLS settings with the authorities in SSL_CERT_FILE or SSL_CERT_DIR, or Mozilla's."""
     file = os.environ.get("SSL_CERT_FILE", "") if trust_environment else ""
     directory = os.environ.get("SSL_CERT_DIR", "") if trust_environment else ""
     return _trusting(file, directory)
@@ -23,7 +23,10 @@ def tls_context(*, trust_environment: bool) -> ssl.SSLContext:
 
 @functools.cache
 def _trusting(file: str, directory: str) -> ssl.SSLContext:
-    """Return what trusts the authorities of a file or folder. Reading them costs as much as starting Python twice."""
+    """Return TLS settings with the authorities of a file or folder.
+
+    Reading them takes twice as long as starting Python.
+    """
     import ssl
 
     if not file and not directory:
@@ -36,9 +39,10 @@ def _trusting(file: str, directory: str) -> ssl.SSLContext:
 
 
 def proxy_for(address: SplitResult) -> SplitResult | None:
-    """Return the address of the proxy for a host, None if there is none. Raises ValueError for an unknown kind.
+    """Return the address of the proxy for a host; None if there is none. Raises ValueError for an unknown type.
 
-    This machine itself is never behind one, also where NO_PROXY does not say so: a proxy would look on its own.
+    Connections to this machine never use a proxy, even if NO_PROXY does not say so, because the proxy would connect to
+    its own machine.
     """
     if is_loopback((address.hostname or "").lower()):
         return None
@@ -59,7 +63,7 @@ def proxy_for(address: SplitResult) -> SplitResult | None:
 
 
 def proxy_login(proxy: SplitResult) -> dict[str, str]:
-    """Return the header that logs in to a proxy; none where its address names nobody."""
+    """Return the header for the login at a proxy; none if its address contains no user."""
     if not proxy.username:
         return {}
     import base64

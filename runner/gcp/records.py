@@ -1,8 +1,8 @@
-"""Small documents in a bucket that several writers change without losing each other's changes.
+"""Small documents in a bucket that several writers can change without losing changes.
 
-A record is one object: its body is JSON for people, and the same JSON stands in its custom metadata, which a list
-returns. So one list call (a page for every thousand) reads all records. A write names the generation that it read; if
-another writer came first, it fails.
+A record is one object. Its body is JSON for people; its custom metadata, which a list returns, contains the same JSON.
+Therefore, one list request per thousand records reads all of them. A write names the generation that it has read, and
+fails if another writer was faster.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from runner.json_text import parsed
 _KEY = "record"
 _METHOD = "storage.objects.get"
 _METADATA_BYTES = 7000
-"""Cloud Storage allows 8 KiB of custom metadata in all; a larger record is read by a request of its own."""
+"""Cloud Storage allows 8 KiB of custom metadata in total; a larger record is read with its own request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRecord:
-    """A record as it was read or written."""
+    """A record that was read or written."""
 
     name: str
     """Name of the object."""
     generation: int
     """0 for a record that does not exist yet."""
     updated: datetime.datetime
-    """By the service's clock."""
+    """Time of the last write, by the service's clock."""
     body: dict[str, Any]
 
 
 def list_records(session: Session, bucket: str, prefix: str) -> tuple[list[StoredRecord], datetime.datetime]:
-    """Return the records whose names start with `prefix`, and the service's time at the answer.
+    """Return the records whose names start with `prefix`, and the service's time of the response.
 
     Raises:
-        NotFoundError: no such bucket.
+        NotFoundError: the bucket does not exist.
     """
     found = list(storage.each_object(session, f"gs://{bucket}/{prefix}"))
     now = datetime.datetime.fromtimestamp(session.now(), datetime.UTC)
@@ -51,7 +51,7 @@ def list_records(session: Session, bucket: str, prefix: str) -> tuple[list[Store
 
 
 def read_record(session: Session, bucket: str, name: str) -> StoredRecord | None:
-    """Return a record, None if there is none. Raises PermissionDeniedError."""
+    """Return a record; None if it does not exist. Raises PermissionDeniedError."""
     found = storage.stat(session, f"gs://{bucket}/{name}")
     return None if found is None else record_of(session, found)
 
@@ -59,17 +59,17 @@ def read_record(session: Session, bucket: str, name: str) -> StoredRecord | None
 def write_record(
     session: Session, bucket: str, name: str, body: dict[str, Any], *, generation: int
 ) -> StoredRecord | None:
-    """Write a record unless another writer changed it since `generation` was read; None if one did.
+    """Write a record unless another writer changed it since `generation` was read; return None if one did.
 
-    A write whose answer was lost is repeated, and recognises its own result by the body; so bodies that race must
-    differ, for example by their writer's name.
+    A write whose response was lost is repeated, and recognizes its own result by the body. Therefore, bodies of
+    concurrent writers must differ, for example by the writer's name.
 
     Args:
-        session: where.
+        session: the connection.
         bucket: name of the bucket.
-        name: of the object.
-        body: JSON-ready.
-        generation: what was read; 0 for a record that was not there.
+        name: name of the object.
+        body: JSON values.
+        generation: the generation that was read; 0 for a record that did not exist.
 
     Raises:
         GoogleApiError, UnreachableError: it is unknown whether it was written.
@@ -88,10 +88,10 @@ def write_record(
 
 
 def delete_record(session: Session, bucket: str, name: str, *, generation: int) -> bool:
-    """Delete an object unless it changed since; tell whether it is gone.
+    """Delete an object unless it changed since; return whether it no longer exists.
 
     Raises:
-        GoogleApiError: the service refuses, or says that it is not there and lists it all the same.
+        GoogleApiError: the service refuses, or reports that the object does not exist but lists it.
     """
     uri = f"gs://{bucket}/{name}"
     try:
@@ -115,11 +115,11 @@ def _listed(session: Session, uri: str) -> ObjectInfo | None:
 
 
 def record_of(session: Session, item: ObjectInfo, body: dict[str, Any] | None = None) -> StoredRecord:
-    """Return the record that an object is, whose body may be known. Raises GoogleApiError: it is none."""
+    """Return the record in an object, whose body may be known. Raises GoogleApiError if it is not a record."""
     if body is None:
         text: str | bytes | None = item.metadata.get(_KEY)
         if text is None:
-            # Lists do not say the checksums of objects whose key the customer manages.
+            # Lists contain no checksums for objects with customer-managed keys.
             with stream_of(session, item if item.crc32c else storage.existing(session, item.uri)) as stream:
                 text = stream.read()
         body = _parsed(text, item.uri)

@@ -1,8 +1,8 @@
-"""The one HTTP client of `runner.gcp`, on the standard library's: kept connections, JSON, bounded answers.
+"""The HTTP client of `runner.gcp`, based on the standard library: reused connections, JSON, limited responses.
 
-The client never follows redirects. Before it sends an access token, it checks that the host is one that the token is
-meant for, however the address was put together. `http.client` costs a fraction of other libraries' import time, and
-less CPU for each request (docs/decisions/0002-clients.md).
+The client never follows redirects. Before it sends an access token, it checks that the token is meant for the host,
+regardless of the origin of the address. `http.client` takes a fraction of the import time of other libraries, and less
+CPU time for each request (docs/decisions/0002-clients.md).
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from runner.gcp.proxies import proxy_for, proxy_login, tls_context
 from runner.json_text import parsed
 
 TIMEOUT_SECONDS = 60.0
-"""Longest silence of one request; predictions set their own. A whole answer may take twice as long."""
+"""Maximum silence in one request; predictions set their own. A complete response can take twice as long."""
 CONNECT_SECONDS = 15.0
 MAX_BODY_BYTES = 256 << 20
-"""Longest answer that is read into memory."""
+"""Maximum size of a response that is read into memory."""
 _IDLE_SECONDS = 5.0
-"""A connection that is idle for longer is not used again: servers close them without a word."""
+"""Maximum idle time of a reused connection, because servers close idle connections without notice."""
 _SAFE = "!$&'()*+,;=:@/?%-._~"
 
 
 class TransportError(Exception):
-    """The connection broke or went silent after the request was, or may have been, sent; or the answer is malformed."""
+    """The connection broke or became silent after the request may have been sent, or the response is malformed."""
 
 
 class ConnectError(TransportError):
@@ -40,11 +40,11 @@ class ConnectError(TransportError):
 
 
 class StrangerError(ConnectError):
-    """The address is of a host that the login does not belong to: nothing was sent."""
+    """The address has a host that must not get the login: nothing was sent."""
 
 
 class StatusError(Exception):
-    """The service answered with something else than success."""
+    """The service returned another status than success."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(f"HTTP {response.status_code} {response.reason_phrase}")
@@ -52,13 +52,13 @@ class StatusError(Exception):
 
 
 class Response:
-    """An answer. `RestClient.request` has read its body; after `RestClient.open` it is still to be read, and closed."""
+    """A response. `RestClient.request` has read its body; after `RestClient.open`, the caller reads and closes it."""
 
     def __init__(self, answer: Answer, release: Callable[[bool], None], *, decode: bool) -> None:
         self.status_code = answer.status
         self.reason_phrase = answer.reason
         self.headers: Mapping[str, str] = answer.headers  # type: ignore[assignment]
-        """With lower-case names."""
+        """With lowercase names."""
         self.content = b""
         self._answer = answer
         self._release: Callable[[bool], None] | None = release
@@ -71,11 +71,11 @@ class Response:
 
     @property
     def length(self) -> int | None:
-        """Bytes of the body that are still to be read; None if the service does not say."""
+        """Remaining bytes of the body; None if the service does not send the length."""
         return self._answer.length
 
     def raise_for_status(self) -> Response:
-        """Return this answer. Raises StatusError if the status is not 2xx."""
+        """Return this response. Raises StatusError if the status is not 2xx."""
         if not self.is_success:
             raise StatusError(self)
         return self
@@ -101,14 +101,14 @@ class Response:
         return self.content
 
     def read_piece(self, most: int) -> bytes:
-        """Return what has come of the body, so many bytes at most; b"" at its end. Raises TransportError."""
+        """Return the next part of the body, up to this many bytes; b"" at its end. Raises TransportError."""
         try:
             return self._answer.read_piece(most)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise TransportError(_text(error)) from error
 
     def lines(self) -> Iterator[str]:
-        """Yield the lines of the body as they come. Raises TransportError."""
+        """Yield the lines of the body as they arrive. Raises TransportError."""
         rest = b""
         while piece := self.read_piece(64 * 1024):
             *lines, rest = (rest + piece).split(b"\n")
@@ -120,7 +120,7 @@ class Response:
             yield rest.decode("utf-8", "replace")
 
     def close(self) -> None:
-        """Keep the connection for the next request if the body was read to its end, else close it."""
+        """Keep the connection for the next request if the body was read to its end; otherwise close it."""
         release, self._release = self._release, None
         if release is not None:
             read = self._answer.isclosed()
@@ -130,15 +130,16 @@ class Response:
 
 
 class RestClient:
-    """Sends requests. It may be used from several threads; connections are kept and shared.
+    """Sends requests. Several threads can use it; they share its connections.
 
     Args:
-        base_url: of addresses that are paths only.
+        base_url: base of addresses that are only paths.
         login: returns the bearer token; with `fresh=True` a new one, which is tried once after a 401. None: no login.
-        trusted: tells by scheme and HOST:PORT whether the login may go there, beside the host of `base_url` [nowhere].
-        renewable: whether a fresh token can differ.
+        trusted: returns for a scheme and HOST:PORT whether the login may be sent there, in addition to the host of
+            `base_url` [nowhere].
+        renewable: whether a new token can differ.
         user_agent: "" sends none.
-        trust_environment: heed the variables of proxies and certificates.
+        trust_environment: use the variables for proxies and certificates.
     """
 
     def __init__(
@@ -179,7 +180,7 @@ class RestClient:
         self.close()
 
     def request(self, verb: str, url: str, **options: Any) -> Response:
-        """Send a request and return the whole answer, whatever its status; see `open`."""
+        """Send a request and return the complete response, with any status; see `open`."""
         response = self.open(verb, url, **options)
         response.read()
         return response
@@ -194,7 +195,7 @@ class RestClient:
 
     @contextmanager
     def stream(self, verb: str, url: str, **options: Any) -> Iterator[Response]:
-        """Send a request and yield the answer, whose body is still to be read; see `open`."""
+        """Send a request and yield the response, whose body has not been read; see `open`."""
         response = self.open(verb, url, **options)
         try:
             yield response
@@ -212,19 +213,19 @@ class RestClient:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> Response:
-        """Send a request and return the answer, whose body is still to be read.
+        """Send a request and return the response, whose body has not been read.
 
         Args:
             verb: the HTTP method.
-            url: a path, or a whole address.
-            params: of the query.
-            json: the body, to be written as JSON.
-            content: the body as it is, or its pieces.
-            headers: beside the login. Without `accept-encoding`, the body is unzipped where `read` returns it.
-            timeout: longest silence, in seconds [TIMEOUT_SECONDS].
+            url: a path, or a complete address.
+            params: the query parameters.
+            json: the body, which is written as JSON.
+            content: the body, or its parts, sent unchanged.
+            headers: additional headers. Without `accept-encoding`, `read` returns the decompressed body.
+            timeout: maximum silence, in seconds [TIMEOUT_SECONDS].
 
         Raises:
-            ConnectError: nothing was sent. TransportError: perhaps something was.
+            ConnectError: nothing was sent. TransportError: the request may have been sent.
         """
         try:
             host, target = place(self._base_url + url if url.startswith("/") else url)
@@ -254,7 +255,7 @@ class RestClient:
         return response
 
     def _trust(self, scheme: str, authority: str) -> None:
-        """Note that the login belongs to a host. Raises StrangerError: it does not."""
+        """Return normally if the login may be sent to a host. Raises StrangerError if it may not."""
         if self._may_be_trusted is None or not self._may_be_trusted(scheme, authority):
             raise StrangerError(f"the access token does not belong to {f'{scheme}://{authority}'[:200]!r}")
         self._trusted.add((scheme, authority))
@@ -338,7 +339,7 @@ class RestClient:
 
 @lru_cache(64)
 def place(url: str) -> tuple[tuple[str, str], str]:
-    """Return scheme and host of an address, and what is asked for there; many uploads ask for the same.
+    """Return the scheme and host of an address, and the path of the request; many uploads use the same.
 
     Raises ValueError if `url` is not an address.
     """

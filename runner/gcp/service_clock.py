@@ -1,9 +1,9 @@
-"""The service's time, as its answers tell it.
+"""The service's time, from its responses.
 
-What costs money is decided by it and never by this machine's clock, which may be a day off and jumps. Between two
-answers a clock counts that nobody sets. A single answer may be old, kept by a proxy perhaps, or wrong: the median of
-the last ones counts. Where all are, what the service has made contradicts them: nothing was made after now, and what
-was just made was made just now.
+Decisions that cost money use this time, never this machine's clock, which can jump or be wrong by a day. Between two
+responses, a clock counts that nobody can set. A single response can be old, for example from a proxy's cache, or wrong;
+therefore, the median of the last responses counts. If all of them are wrong, the service's resources contradict them:
+no resource was created after now, and a new resource was created just now.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from runner import times
 from runner.formatting import duration
 
 _HEARD = 9
-"""So many answers are remembered."""
+"""Number of remembered responses."""
 _DIFFERENCE_SECONDS = 60.0
-"""How far the clocks of the service's machines may differ."""
+"""Maximum difference between the clocks of the service's machines."""
 _KEPT_SECONDS = 600.0
-"""What was made counts for so long as evidence."""
+"""Seconds for which a created resource counts as evidence."""
 _OFF_SECONDS = 120.0
-"""By so much a clock of a machine may be off without a word. Google takes a signed request that is off by less."""
+"""Maximum difference of a machine's clock without a warning. Google accepts signed requests with a smaller difference.
+Maximum difference of a machine's clock without a warning. Google accepts signed requests with a smaller difference."""
 _SURE_SECONDS = 2.0
-"""Answers tell whole seconds: what differs by less changes nothing, so that the time does not go back."""
+"""Responses contain whole seconds: smaller differences change nothing, so that the time does not go backward."""
 
 
 def elapsed() -> float:
-    """Return seconds that pass while this machine sleeps, too, and that nobody sets."""
+    """Return seconds on a clock that nobody can set, and that continues while this machine sleeps."""
     for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC_RAW"):  # Linux; macOS, where the plain one stops during sleep
         if hasattr(time, name):
             return time.clock_gettime(getattr(time, name))
@@ -39,11 +40,11 @@ def elapsed() -> float:
 
 
 def moment_of(headers: Mapping[str, str]) -> float | None:
-    """Return when an answer was made, in seconds since 1970 by the service's clock; None if it does not say."""
+    """Return the time of a response, in seconds since 1970 by the service's clock; None if it contains none."""
     try:
         made = email.utils.parsedate_to_datetime(headers["date"])
         age = headers.get("age", "")
-        # A date without a zone is in UTC, as HTTP wants it.
+        # A date without a time zone is in UTC, as HTTP requires.
         made = made.replace(tzinfo=datetime.UTC) if made.tzinfo is None else made
         return made.timestamp() + (float(age) if age.isascii() and age.isdecimal() else 0.0)
     except (KeyError, ValueError, TypeError, OverflowError, IndexError):
@@ -51,7 +52,7 @@ def moment_of(headers: Mapping[str, str]) -> float | None:
 
 
 def off(ahead: float | None) -> str:
-    """Return in words by how many seconds this machine's clock is ahead of the service's; "" if it hardly is."""
+    """Describe by how many seconds this machine's clock is ahead of the service's; "" for a small difference."""
     if ahead is None or abs(ahead) <= _OFF_SECONDS:
         return ""
     which = "ahead of" if ahead > 0 else "behind"
@@ -59,29 +60,29 @@ def off(ahead: float | None) -> str:
 
 
 def ahead_of(headers: Mapping[str, str]) -> float | None:
-    """Return by how many seconds this machine's clock is ahead of an answer that has just come; None without a date."""
+    """Return by how many seconds this machine's clock is ahead of a new response; None without a date."""
     moment = moment_of(headers)
     return None if moment is None else time.time() - moment
 
 
 class ServiceClock:
-    """The time of one session's services. It may be used from several threads."""
+    """The time of one session's services. Several threads can use it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._starts: deque[float] = deque(maxlen=_HEARD)
-        """What each answer says that the service's clock showed when `elapsed` was 0."""
+        """For each response, the service's time when `elapsed` was 0."""
         self._start: float | None = None
-        """What counts."""
+        """The time that counts."""
         self._scaled = False
-        """Whether this is an emulator's clock that runs faster than others."""
+        """Whether this is the clock of an emulator, which runs faster than others."""
         self._newest: tuple[str, float] = ("", 0.0)
-        """When what was made last was made, and when that was heard on `elapsed`."""
+        """Creation time of the newest resource, and when it was received on `elapsed`."""
         self._just_made: tuple[str, float] = ("", 0.0)
-        """The same of what this session made, and when it asked for that."""
+        """The same for resources of this session, and when it requested them."""
 
     def hear(self, headers: Mapping[str, str]) -> None:
-        """Take note of an answer's time."""
+        """Record the time of a response."""
         moment = moment_of(headers)
         if moment is not None:
             with self._lock:
@@ -92,12 +93,12 @@ class ServiceClock:
                     self._start = median
 
     def now(self) -> float | None:
-        """Return seconds since 1970 by the service's clock; None if no answer has told it."""
+        """Return seconds since 1970 by the service's clock; None if no response contained a time."""
         start = self._start
         return None if start is None else start + elapsed()
 
     def hear_made(self, made: str, asked: float | None = None) -> None:
-        """Take note of when something was made; `asked` is when this session asked for its making, on `elapsed`."""
+        """Record the creation time of a resource; `asked` is when this session requested its creation, on `elapsed`."""
         if made.startswith("20"):
             before, heard = self._newest
             if made >= before or elapsed() - heard > _KEPT_SECONDS:
@@ -106,7 +107,7 @@ class ServiceClock:
                 self._just_made = made, asked
 
     def doubt(self) -> str:
-        """Return what contradicts `now`, in words; "" if nothing does."""
+        """Describe what contradicts `now`; "" if nothing does."""
         now, passed = self.now(), elapsed()
         if now is None or self._scaled:
             return ""
@@ -121,7 +122,7 @@ class ServiceClock:
     def ahead(self) -> float | None:
         """Return by how many seconds this machine's clock is ahead of the service's.
 
-        None if that is unknown, and where the service is an emulator whose clock runs faster.
+        None if this is unknown, or if the service is an emulator whose clock runs faster.
         """
         now = self.now()
         return None if now is None or self._scaled else time.time() - now

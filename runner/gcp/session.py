@@ -1,4 +1,4 @@
-"""One connection to the services of an environment: its HTTP client and its login, made when first asked for."""
+"""A session with the services of an environment: its HTTP client and its login, created when first used."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from runner.gcp.login import Login
 
 PARENT = r"projects/([\w.:-]+)/locations/([\w-]+)"
-"""What `projects/P/locations/L` looks like: a project and a location."""
+"""The form of `projects/P/locations/L`: a project and a location."""
 _NAMED = {key: re.compile(rf"{PARENT}/{key}/[\w.-]*\w(@[\w-]+)?") for key in ("endpoints", "models", "tuningJobs")}
-"""Lists of resources that each have a name, and what it looks like."""
+"""Lists of resources that have names, and the form of these names."""
 
 
 class Session:
     """Requests to the services of one environment. Use it as a context manager, or call `close`.
 
-    A session may be used from several threads.
+    Several threads can use a session.
     """
 
     def __init__(self, environment: Environment) -> None:
@@ -56,7 +56,7 @@ class Session:
             client.close()
 
     def at(self, project: str, location: str) -> Session:
-        """Return the session of another project or location, with the same login and buckets; closed with this one."""
+        """Return the session for another project or location, with the same login and buckets; closed with this one."""
         here = self.environment
         if (project, location) == (here.project, here.location):
             return self
@@ -66,14 +66,14 @@ class Session:
         return self.like(dataclasses.replace(here, **changes))
 
     def of(self, parent: str) -> Session:
-        """Return the session of `projects/P/locations/L`; see `at`. Raises GoogleApiError: the text names no place."""
+        """Return the session for `projects/P/locations/L`; see `at`. Raises GoogleApiError for other texts."""
         found = re.fullmatch(PARENT, parent)
         if found is None:
             raise data_loss(parent[:200], "this is not projects/PROJECT/locations/LOCATION", method="places")
         return self.at(found[1], found[2])
 
     def like(self, environment: Environment) -> Session:
-        """Return the session of another environment, with the same login; closed with this one."""
+        """Return the session for another environment, with the same login; closed with this one."""
         key = (environment.project, environment.location, *sorted(environment.service_agents.values()))
         found = self._others.get(key)
         if found is None:
@@ -82,17 +82,17 @@ class Session:
         return found
 
     def renew(self) -> None:
-        """Forget the credentials and the connections made with them: the next request logs in again."""
+        """Discard the credentials and the connections that use them: the next request logs in again."""
         with self._lock:
             self.close()
             self.__dict__.pop("credentials", None)
 
     @functools.cached_property
     def credentials(self) -> Login:
-        """What gets tokens; Application Default Credentials.
+        """The login; Application Default Credentials.
 
         Raises:
-            PermissionDeniedError: nobody is logged in.
+            PermissionDeniedError: there are no credentials.
         """
         from runner.gcp import login  # imported only where no token is given
 
@@ -105,7 +105,7 @@ class Session:
 
     @functools.cached_property
     def http(self) -> RestClient:
-        """Client of all services; addresses that are paths, such as `/v1beta1/…`, are Vertex AI's."""
+        """Client of all services; addresses that are paths, such as `/v1beta1/…`, belong to Vertex AI."""
         return RestClient(
             self.environment.vertex_base,
             login=self.token,
@@ -115,7 +115,7 @@ class Session:
         )
 
     def _trusts(self, scheme: str, authority: str) -> bool:
-        """Return whether the token may go to a host: to Google's APIs, a dedicated endpoint, or what the user named."""
+        """Return whether the token may be sent to a host: Google's APIs, a dedicated endpoint, or a user's host."""
         here = self.environment
         own = {place(here.vertex_base)[0], place(here.storage_base)[0]}
         return (
@@ -125,12 +125,12 @@ class Session:
         )
 
     def now(self) -> float:
-        """Return the time in seconds since 1970, by the service's clock: what costs money is decided by no other.
+        """Return the time in seconds since 1970 by the service's clock, the only clock for decisions that cost money.
 
         Raises:
-            GoogleApiError: the service's answers do not say the time, or a time at which it cannot have made what it
-                lists or has just made; or it refused to answer.
-            UnreachableError: nothing answers.
+            GoogleApiError: the service's responses contain no time, or a time that contradicts its resources; or it
+                refused to answer.
+            UnreachableError: the service does not answer.
         """
         moment = self.clock.now()
         if moment is None:
@@ -149,11 +149,11 @@ class Session:
         return times.exact(datetime.datetime.fromtimestamp(self.now(), datetime.UTC))
 
     def token(self, *, fresh: bool = False) -> str:
-        """Return a bearer token, refreshed when it has expired or when `fresh`.
+        """Return a bearer token, refreshed if it has expired or if `fresh` is set.
 
         Raises:
             PermissionDeniedError: it cannot be refreshed.
-            UnreachableError: the service that gives tokens out does not answer.
+            UnreachableError: the token service does not answer.
         """
         if self.environment.token:
             return self.environment.token
@@ -176,20 +176,20 @@ class Session:
         expected: Collection[int] = (),
         **options: Any,
     ) -> Response:
-        """Send a request and return the answer.
+        """Send a request and return the response.
 
         Args:
             verb: the HTTP method.
-            url: a path of Vertex AI, or a whole address.
+            url: a path of Vertex AI, or a complete address.
             method: the API's name of the method, for messages: `tuningJobs.create`.
-            resource: of which resource, for messages.
-            idempotent: try again after failures that pass by themselves [only a GET].
-            expected: statuses to return beside those of success.
-            options: of `RestClient.open`.
+            resource: the resource, for messages.
+            idempotent: retry temporary failures [only a GET].
+            expected: statuses to return besides success.
+            options: arguments of `RestClient.open`.
 
         Raises:
             GoogleApiError: the service refused (or one of its subclasses).
-            UnreachableError: no connection; ConnectionLostError when the request may have been received.
+            UnreachableError: no connection; ConnectionLostError if the request may have been received.
         """
 
         def once() -> Response:
@@ -200,7 +200,7 @@ class Session:
         return call(method, resource, once, idempotent=verb == "GET" if idempotent is None else idempotent)
 
     def ask(self, verb: str, url: str, method: str, resource: str, **options: Any) -> dict[str, Any]:
-        """Send a request and return the JSON object of the answer; see `send`."""
+        """Send a request and return the JSON object of the response; see `send`."""
         asked = elapsed() if verb in {"POST", "PATCH"} else None
         found = document_of(self.send(verb, url, method, resource, **options), method, resource)
         made = found.get("updateTime" if verb == "PATCH" else "createTime") or found.get("timeCreated")
@@ -219,16 +219,16 @@ class Session:
         kind: str = "",
         answered: Callable[[Response], object] | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Yield the items of all pages of a list, each page asked for when it is needed.
+        """Yield the items of all pages of a list; each page is requested when it is needed.
 
         Args:
-            url: of the collection.
-            key: of the items in a page.
+            url: address of the collection.
+            key: key of the items in a page.
             method: for messages.
-            params: of the query; those that are "" are left out.
-            resource: for messages, where it is not the path after its version.
-            kind: what `kind` of the answer must be, which tells an empty list from an answer that was lost.
-            answered: called with the answer of each page.
+            params: query parameters; those with "" are omitted.
+            resource: for messages, if it is not the path after its version.
+            kind: the required value of `kind`, which distinguishes an empty list from a lost response.
+            answered: called with the response for each page.
         """
         resource = resource or url.removeprefix("/v1beta1/")
         given = {name: value for name, value in (params or {}).items() if value != ""}

@@ -1,7 +1,7 @@
-"""What the fields of Google's JSON are, as far as this package reads them: by name, since a name means one thing.
+"""The types of fields in Google's JSON that this package reads, by name, because a name has one meaning.
 
-An answer may have passed a proxy, or come from a server that only resembles Google's. What has another shape is refused
-where it is read, and nothing further in has to ask.
+A response may have passed a proxy, or come from a server that only resembles Google's. Values of another type are
+refused when they are read, so that later code need not check them.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ _SHAPES = {name: shape for shape, names in _NAMES.items() for name in names.spli
 
 
 def problem_of(document: Mapping[str, Any]) -> str:
-    """Return what is wrong with an answer, "" if every field that is known has its shape."""
+    """Return the error in a response; "" if every known field has its type."""
     waiting: list[tuple[str, Any]] = [("", document)]
     while waiting:
         where, value = waiting.pop()
@@ -86,7 +86,7 @@ def problem_of(document: Mapping[str, Any]) -> str:
                 continue  # most are, and an upload waits for each call
             if shape is not None and not shape(item):
                 return f"{where}{key} is {str(item)[:40]!r}"
-            # What people chose names and values of.
+            # Keys and values that users choose.
             if isinstance(item, (dict, list)) and shape not in (_is_map, _is_split) and key != "metadata":
                 waiting.append((f"{where}{key}.", item))
     return ""

@@ -1,7 +1,7 @@
-"""What lies in Cloud Storage: objects and buckets, described and listed; addresses and checksums.
+"""The contents of Cloud Storage: metadata and lists of objects and buckets; addresses and checksums.
 
-Their bytes go up in `uploads.py` and come down in `downloads.py`. Every transfer is checked by CRC32C, the only
-checksum that every object has; MD5 is missing on composed ones.
+`uploads.py` and `downloads.py` transfer the data. Every transfer is verified with CRC32C, the only checksum that every
+object has; composed objects have no MD5.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ FIELDS = "bucket,name,size,crc32c,generation,contentType,storageClass,timeCreate
 """Fields of an object's JSON resource that `info_of` reads."""
 READ_CHUNK_BYTES = 1024 * 1024
 LISTED_FROM = 4
-"""So many objects of one folder are listed together instead of being asked for one by one."""
+"""Number of objects in one folder from which they are listed together instead of requested individually."""
 _THREADS = 8
 _URI = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(.*))?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectInfo:
-    """One object as it is now."""
+    """The current version of one object."""
 
     uri: str
     size: int
-    """Bytes."""
+    """Size in bytes."""
     crc32c: str
-    """Base64 of the big-endian CRC32C, as the API writes it; "" in a list where the customer manages the key."""
+    """Base64 of the big-endian CRC32C, as in the API; "" in a list for an object with a customer-managed key."""
     generation: int
     content_type: str = ""
     storage_class: str = ""
     """`STANDARD`, `NEARLINE`, …"""
     created: str = ""
-    """When this version was written, RFC 3339."""
+    """Creation time of this version, RFC 3339."""
     updated: str = ""
-    """When this version or its metadata was written, RFC 3339."""
+    """Last change of this version or its metadata, RFC 3339."""
     metadata: dict[str, str] = field(default_factory=dict, compare=False)
 
 
@@ -57,19 +57,19 @@ class BucketInfo:
 
     name: str
     location: str
-    """Lower case: `us-central1`, or a multi-region such as `us`."""
+    """Lowercase: `us-central1`, or a multi-region such as `us`."""
     location_type: str
     """`region`, `dual-region` or `multi-region`."""
     project_number: str
 
 
 def parse_gs_uri(uri: str) -> tuple[str, str]:
-    """Return bucket and object name of a `gs://` address; the name is "" for a bucket.
+    """Return the bucket and object name of a `gs://` address; the name is "" for a bucket.
 
-    Object names are opaque: `..`, `#` and `?` are ordinary characters of them.
+    Object names are opaque: `..`, `#` and `?` are ordinary characters.
 
     Raises:
-        ConfigurationError: it is no such address, or the name has a line break or more than 1024 bytes.
+        ConfigurationError: it is not such an address, or the name has a line break or more than 1024 bytes.
     """
     match = _URI.fullmatch(uri)
     name = (match[2] or "") if match else ""
@@ -91,9 +91,10 @@ def crc32c_of(path: Path) -> str:
 
 
 def digests_of(path: Path) -> tuple[str, str]:
-    """Return the SHA-256 of a file in hexadecimal and its CRC32C, as the API writes it, of one reading. Raises OSError.
+    """Return the SHA-256 of a file in hexadecimal and its CRC32C, as in the API, from one read. Raises OSError.
 
-    Who names an object by its content hands the checksum to the upload: a file that changes in between is an error.
+    If the name of an object depends on its content, pass the checksum to the upload, so that a file that changes in
+    between is an error.
     """
     import google_crc32c
 
@@ -113,7 +114,7 @@ def crc32c_of_bytes(content: bytes) -> str:
 
 
 def parse_object_uri(uri: str) -> tuple[str, str]:
-    """Return bucket and name of an object's address. Raises ConfigurationError, also for that of a bucket."""
+    """Return the bucket and name of an object's address. Raises ConfigurationError, also for a bucket's address."""
     bucket, name = parse_gs_uri(uri)
     if not name:
         raise ConfigurationError(f"{uri!r} names a bucket, not an object")
@@ -131,13 +132,13 @@ def info_of(body: dict[str, Any], uri: str, *, method: str, listed: bool = False
     """Return an object's JSON resource as `ObjectInfo`.
 
     Args:
-        body: as the service sent it.
-        uri: of which object it must be; of a list, what the objects' addresses begin with.
+        body: as sent by the service.
+        uri: address of the object; for a list, the prefix of the addresses.
         method: for messages.
-        listed: an entry of a list, which may lack the checksum.
+        listed: whether it is an entry of a list, which may lack the checksum.
 
     Raises:
-        GoogleApiError: it does not describe an object, or another one.
+        GoogleApiError: it does not describe an object, or describes another one.
     """
     try:
         named = f"gs://{body['bucket']}/{body['name']}"
@@ -160,7 +161,7 @@ def info_of(body: dict[str, Any], uri: str, *, method: str, listed: bool = False
 
 
 def stat(session: Session, uri: str) -> ObjectInfo | None:
-    """Return what is stored under `uri` now, None if nothing is."""
+    """Return the current object at `uri`; None if it does not exist."""
     method = "storage.objects.get"
     response = session.send("GET", object_url(session, uri), method, uri, params={"fields": FIELDS}, expected=(404,))
     if response.status_code == 404:
@@ -169,7 +170,7 @@ def stat(session: Session, uri: str) -> ObjectInfo | None:
 
 
 def existing(session: Session, uri: str) -> ObjectInfo:
-    """Return what is stored under `uri` now. Raises NotFoundError."""
+    """Return the current object at `uri`. Raises NotFoundError."""
     info = stat(session, uri)
     if info is None:
         raise NotFoundError(
@@ -182,21 +183,21 @@ def existing(session: Session, uri: str) -> ObjectInfo:
 
 
 def exists(session: Session, uri: str) -> bool:
-    """Return whether an object has this name. Raises PermissionDeniedError when it cannot be told."""
+    """Return whether an object with this name exists. Raises PermissionDeniedError if this is unknown."""
     return stat(session, uri) is not None
 
 
 def each_object(
     session: Session, prefix_uri: str, *, page_size: int = 1000, delimiter: str = "", **answered: Any
 ) -> Iterator[ObjectInfo]:
-    """Yield the objects whose name starts with that of `prefix_uri`, in order of name, each page when it is needed.
+    """Yield the objects whose name starts with that of `prefix_uri`, ordered by name; pages are requested when needed.
 
     Args:
-        session: where.
+        session: the connection.
         prefix_uri: a bucket, or the beginning of an object's address.
-        page_size: asked for; 1000 at most.
-        delimiter: "/" leaves out what lies deeper.
-        answered: of `Session.pages`.
+        page_size: requested page size; 1000 at most.
+        delimiter: "/" omits objects in subfolders.
+        answered: see `Session.pages`.
 
     Raises:
         NotFoundError: the bucket does not exist.
@@ -216,10 +217,10 @@ def list_objects(session: Session, prefix_uri: str, *, limit: int | None = None)
 
 
 def object_versions(session: Session, uris: Iterable[str]) -> dict[str, ObjectInfo | None]:
-    """Return what is stored under each address, in few requests; None if nothing is.
+    """Return the object at each address, with few requests; None if it does not exist.
 
     Raises:
-        ConfigurationError: an address is malformed.
+        ConfigurationError: an address is invalid.
         PermissionDeniedError: an object may not be read.
     """
     folders: dict[str, list[str]] = {}
@@ -244,7 +245,7 @@ def object_versions(session: Session, uris: Iterable[str]) -> dict[str, ObjectIn
 
 
 def bucket_info(session: Session, bucket: str) -> BucketInfo:
-    """Return a bucket's place and project. Raises NotFoundError."""
+    """Return a bucket's region and project. Raises NotFoundError."""
     url = f"{session.environment.storage_base}/storage/v1/b/{bucket}"
     found = session.ask("GET", url, "storage.buckets.get", f"gs://{bucket}", params={"projection": "noAcl"})
     return BucketInfo(
@@ -256,7 +257,7 @@ def bucket_info(session: Session, bucket: str) -> BucketInfo:
 
 
 def bucket_policy(session: Session, bucket: str) -> dict[str, set[str]]:
-    """Return the members of each role bound on a bucket itself (not those of its project); see `unconditional`."""
+    """Return the members of each role in a bucket's own policy, without the project's; see `unconditional`."""
     url = f"{session.environment.storage_base}/storage/v1/b/{bucket}/iam"
     params = {"optionsRequestedPolicyVersion": "3"}
     return unconditional(session.ask("GET", url, "storage.buckets.getIamPolicy", f"gs://{bucket}", params=params))
@@ -265,7 +266,7 @@ def bucket_policy(session: Session, bucket: str) -> dict[str, set[str]]:
 def unconditional(policy: dict[str, Any]) -> dict[str, set[str]]:
     """Return the members of each role of a policy.
 
-    Conditional bindings are left out: whether they hold is not known here.
+    Conditional bindings are omitted, because it is unknown whether they apply.
     """
     roles: dict[str, set[str]] = {}
     for binding in policy.get("bindings") or []:

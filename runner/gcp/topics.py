@@ -1,4 +1,4 @@
-"""Messages to Pub/Sub topics, by plain REST."""
+"""Messages to Pub/Sub topics, with the REST API."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _METHOD = "projects.topics.publish"
 _PUBSUB = "https://pubsub.googleapis.com"
 _EMULATOR_VARIABLE = "PUBSUB_EMULATOR_HOST"
 """Google's own variable for a local Pub/Sub: HOST:PORT, plain HTTP, no credentials."""
-# Of topics: https://docs.cloud.google.com/pubsub/docs/pubsub-basics#resource_names
+# Topic names: https://docs.cloud.google.com/pubsub/docs/pubsub-basics#resource_names
 _TOPIC = re.compile(r"projects/[a-z0-9:.-]+/topics/[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
 
 
 def checked_topic(name: str) -> str:
-    """Return the full name of a topic. Raises ConfigurationError for what is none."""
+    """Return the full name of a topic. Raises ConfigurationError for other texts."""
     topic = name.removeprefix("pubsub://")
     if not _TOPIC.fullmatch(topic):
         raise ConfigurationError(f"{name!r} is not projects/PROJECT/topics/TOPIC")
@@ -30,10 +30,10 @@ def checked_topic(name: str) -> str:
 
 
 def publish(session: Session, topic: str, body: dict[str, Any], attributes: dict[str, str]) -> str:
-    """Publish one JSON message and return its id. A repetition after a lost answer may publish it twice.
+    """Publish one JSON message and return its ID. A retry after a lost response may publish it twice.
 
     Raises:
-        NotFoundError, PermissionDeniedError: there is no such topic, or it may not be published to.
+        NotFoundError, PermissionDeniedError: the topic does not exist, or the caller may not publish to it.
         UnreachableError: the service does not answer.
     """
     message = {"data": base64.b64encode(json.dumps(body).encode()).decode(), "attributes": attributes}

@@ -1,6 +1,6 @@
-"""Tuning jobs, by plain REST (docs/decisions/0002-clients.md).
+"""Tuning jobs, with the REST API (docs/decisions/0002-clients.md).
 
-A `TuningJob` is read from the service's own document, which it keeps: fields that are not known here are not lost.
+A `TuningJob` is read from the service's document and keeps it, so that unknown fields are not lost.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ADAPTER_SIZES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobCheckpoint:
-    """A checkpoint as the job's document lists it."""
+    """A checkpoint in the job's document."""
 
     id: str
     epoch: int
@@ -47,7 +47,7 @@ class TuningJob(HasState):
     id: str
     state: str
     detail_state: str = ""
-    """The finer `TUNING_JOB_STATE_…`, "" when the service sends none."""
+    """The detailed state `TUNING_JOB_STATE_…`; "" if the service sends none."""
     display_name: str = ""
     description: str = ""
     base_model: str = ""
@@ -72,13 +72,13 @@ class TuningJob(HasState):
     tuned_model: str = ""
     endpoint: str = ""
     data_stats: dict[str, Any] = field(default_factory=dict)
-    """`supervisedTuningDataStats` as the service sends it."""
+    """`supervisedTuningDataStats` as sent by the service."""
     completed_epochs: int | None = None
     completed_steps: int | None = None
     emulator: dict[str, Any] = field(default_factory=dict)
-    """What the local server adds, such as the model that was really trained; {} from other services."""
+    """Additional fields of the emulator, such as the model that is really trained; {} from other services."""
     raw: dict[str, Any] = field(default_factory=dict, repr=False)
-    """The whole document."""
+    """The complete document."""
 
     @property
     def waits(self) -> bool:
@@ -87,17 +87,17 @@ class TuningJob(HasState):
 
     @property
     def stand_in(self) -> str:
-        """Return what the local server really trains, "" for real weights and other services."""
+        """Return the model that the emulator really trains; "" for real weights and other services."""
         return str(self.emulator.get("weights", "")) if self.emulator.get("standIn") else ""
 
     @property
     def rate_scale(self) -> float:
-        """Return how many times the job's learning rate a stand-in trains at, at most; 1.0 for real weights."""
+        """Return the maximum factor by which a stand-in multiplies the job's learning rate; 1.0 for real weights."""
         return float(self.emulator.get("learningRateScale") or 1.0)
 
     @property
     def counted_by_stand_in(self) -> bool:
-        """Return whether its tokens are those of a stand-in's tokenizer, of which the real model's count differs."""
+        """Return whether a stand-in's tokenizer counted its tokens, so that the real model's count differs."""
         return bool(self.stand_in) and not self.emulator.get("ownTokenizer")
 
     @property
@@ -143,18 +143,18 @@ class TuningJob(HasState):
 
 
 def create(session: Session, body_fields: Mapping[str, Any]) -> TuningJob:
-    """Create a tuning job. Sent once, whatever happens: the API has no request id, so a repetition is a second job.
+    """Create a tuning job. Sent only once: the API has no request ID, so a repeated request creates a second job.
 
     Args:
-        session: where.
+        session: the project and location.
         body_fields: `base_model`, `training_dataset`, and optionally `validation_dataset`, `mode` (`FULL` or
             `PEFT_ADAPTER`), `epochs`, `learning_rate`, `adapter_size` (a number), `batch_size`, `display_name`,
             `description`, `labels`, `output_uri`, `custom_base_model`, `export_last_checkpoint_only`,
             `service_account`, `kms_key`.
 
     Raises:
-        GoogleApiError: refused. Where `failures.maybe_sent` holds, the job may exist all the same.
-        UnreachableError: not sent; ConnectionLostError: perhaps sent.
+        GoogleApiError: refused. If `failures.maybe_sent` is true, the job may exist.
+        UnreachableError: not sent; ConnectionLostError: possibly sent.
     """
     parent = session.environment.parent
     url = f"/v1beta1/{parent}/tuningJobs"
@@ -162,7 +162,7 @@ def create(session: Session, body_fields: Mapping[str, Any]) -> TuningJob:
 
 
 def request_body(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the API's JSON of a new job; `fields` as of `create`."""
+    """Return the API's JSON of a new job; `fields` are those of `create`."""
     adapter, mode, key = fields.get("adapter_size"), fields.get("mode"), fields.get("kms_key")
     parameters = {
         "epochCount": fields.get("epochs"),
@@ -196,7 +196,7 @@ def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def get(session: Session, name_or_id: str) -> TuningJob:
-    """Return a job by id or full name. Raises NotFoundError."""
+    """Return a job by ID or full name. Raises NotFoundError."""
     name = full_name(session, name_or_id)
     method = "tuningJobs.get"
     return from_document(about(_there(session, name).ask("GET", f"/v1beta1/{name}", method, name), name, method))
@@ -205,13 +205,13 @@ def get(session: Session, name_or_id: str) -> TuningJob:
 def list_jobs(
     session: Session, filter: str = "", limit: int | None = None, *, page_size: int = PAGE_SIZE
 ) -> list[TuningJob]:
-    """Return jobs, newest first as the service orders them.
+    """Return jobs in the service's order, newest first.
 
     Args:
-        session: where; jobs of one location only.
+        session: the project and location; only jobs of this location.
         filter: the API's filter language: `labels.team="a" AND state="JOB_STATE_RUNNING"`.
-        limit: how many at most; None is all.
-        page_size: asked for; a service that gives fewer sends a token for the rest.
+        limit: maximum number of jobs; None for all.
+        page_size: requested page size; a service that returns fewer also returns a token.
     """
     params = {"pageSize": str(min(limit or page_size, page_size)), "filter": filter}
     path = f"/v1beta1/{session.environment.parent}/tuningJobs"
@@ -220,14 +220,14 @@ def list_jobs(
 
 
 def cancel(session: Session, name_or_id: str) -> None:
-    """Ask for a job to be cancelled; it ends a little later, perhaps in success. Raises NotFoundError."""
+    """Request the cancellation of a job; it ends a little later, possibly with success. Raises NotFoundError."""
     name = full_name(session, name_or_id)
-    # Cancelling twice changes nothing more.
+    # A second cancellation changes nothing.
     _there(session, name).send("POST", f"/v1beta1/{name}:cancel", "tuningJobs.cancel", name, json={}, idempotent=True)
 
 
 def _there(session: Session, name: str) -> Session:
-    """Return the session of a job's location: each has an address of its own."""
+    """Return the session for a job's location, because each location has its own address."""
     parts = name.split("/")
     return session.at(session.environment.project, parts[3]) if len(parts) > 3 else session
 

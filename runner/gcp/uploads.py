@@ -1,6 +1,6 @@
-"""Verified uploads: small files in one request, large ones in pieces that continue where they were interrupted.
+"""Verified uploads: small files with one request, large ones in pieces that continue after an interruption.
 
-What is there already is not sent again. Another content under the name is an error, unless it is to be replaced.
+Existing content is not sent again. Other content under the same name is an error, unless it is to be replaced.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from runner.gcp.storage import (
 from runner.json_text import parsed
 
 Progress = Callable[[int, int], None]
-"""Called with bytes done and bytes in all."""
+"""Called with the number of uploaded bytes and of all bytes."""
 SMALL_BYTES = 8 << 20
-"""Sent in one request; what is larger is sent in pieces of this size."""
+"""Maximum size for one request; larger files are sent in pieces of this size."""
 UNASKED_BYTES = 1 << 20
-"""Up to this size an object is sent without a look whether it is there: sending it is one request too."""
+"""Up to this size, an object is sent without a check whether it exists, because the check is also one request."""
 _INSERT = "storage.objects.insert"
 
 
@@ -50,7 +50,7 @@ class Sent:
 
     info: ObjectInfo
     sent: bool
-    """False when the same content was there already."""
+    """False if the same content already existed."""
 
 
 def unchanged(path: Path, expected: str, actual: str) -> str:
@@ -70,24 +70,24 @@ def upload_file(
     replace: bool = False,
     progress: Progress | None = None,
 ) -> Sent:
-    """Upload a file, unless the object is there already with the same content.
+    """Upload a file, unless the object already exists with the same content.
 
-    Its metadata says that this tool put it there (`STAGED`), so that it can be found again when nobody wants it. The
+    Its metadata says that this tool uploaded it (`STAGED`), so that it can be found when it is no longer used. The
     upload of a large file continues where another process was interrupted.
 
     Args:
-        session: where.
-        path: what to send.
+        session: the connection.
+        path: the file.
         uri: its address.
-        content_type: of the object.
-        crc32c: what the file must have, where the name is made of the content; "" for what it has when it is sent.
-        replace: write over another object.
-        progress: called with bytes sent and bytes in all.
+        content_type: content type of the object.
+        crc32c: the required checksum of the file, if its name depends on the content; "" for no requirement.
+        replace: replace another object.
+        progress: called with the number of uploaded bytes and of all bytes.
 
     Raises:
-        AlreadyExistsError: another object has that name and `replace` is false.
-        ConfigurationError: the file cannot be read or has another checksum, or the address is malformed.
-        GoogleApiError: the service refused, or stored something else than was sent; it is deleted again.
+        AlreadyExistsError: another object has this name and `replace` is false.
+        ConfigurationError: the file cannot be read or has another checksum, or the address is invalid.
+        GoogleApiError: the service refused, or stored other content, which is deleted again.
     """
     upload = _Upload(session, uri, content_type, STAGED, progress)
     try:
@@ -103,7 +103,7 @@ def upload_file(
 
 
 def _small(path: Path) -> tuple[os.stat_result, bytes | None]:
-    """Return a file's size and times, and what is in it if it is small: in few calls, as threads wait at each."""
+    """Return a file's size and times, and a small file's content; with few system calls, as threads wait at each."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
         status = os.fstat(descriptor)
@@ -121,23 +121,23 @@ def _small(path: Path) -> tuple[os.stat_result, bytes | None]:
 def upload_bytes(
     session: Session, content: bytes, uri: str, *, replace: bool = False, content_type: str = "application/octet-stream"
 ) -> ObjectInfo:
-    """Write an object from memory, in one request; the same rules as `upload_file`."""
+    """Write an object from memory with one request; the same rules as for `upload_file`."""
     upload = _Upload(session, uri, content_type, {}, None, crc32c_of_bytes(content))
     return upload.run(len(content), lambda generation: upload.whole(content, generation), replace=replace).info
 
 
 def insert(session: Session, uri: str, resource: Mapping[str, Any], content: bytes, generation: int) -> ObjectInfo:
-    """Write an object in one request, unless its generation is no longer `generation`; 0 is of one that is not there.
+    """Write an object with one request if its generation is still `generation`; 0 means that it does not exist.
 
     Args:
-        session: where.
+        session: the connection.
         uri: its address.
-        resource: fields of its JSON resource, `contentType` among them.
+        resource: fields of its JSON resource, including `contentType`.
         content: its bytes.
-        generation: as it was read.
+        generation: the generation that was read.
 
     Raises:
-        AlreadyExistsError: the generation is another one; also where the answer to an earlier try was lost.
+        AlreadyExistsError: the generation differs; also if the response to an earlier attempt was lost.
     """
     bucket, name = parse_object_uri(uri)
     boundary = _boundary()
@@ -162,7 +162,7 @@ def insert(session: Session, uri: str, resource: Mapping[str, Any], content: byt
 
 @cache
 def _boundary() -> str:
-    """Return what parts a request: unknown to whoever made a file, and asked for once, as threads wait at each call."""
+    """Return the boundary of requests: unpredictable for the author of a file; created once, as threads wait here."""
     return os.urandom(16).hex()
 
 
@@ -182,15 +182,15 @@ class _Upload:
     checksum: str = ""
 
     def resource(self) -> dict[str, Any]:
-        """Return the JSON resource to store; with the checksum, the service refuses what arrives otherwise."""
+        """Return the JSON resource to store; with the checksum, the service refuses other content."""
         return {"contentType": self.content_type, "crc32c": self.checksum, "metadata": self.metadata}
 
     def whole(self, data: bytes, generation: int) -> ObjectInfo:
-        """Send everything in one request."""
+        """Send everything with one request."""
         return insert(self.session, self.uri, self.resource(), data, generation)
 
     def run(self, size: int, send: Callable[[int], ObjectInfo], *, replace: bool) -> Sent:
-        """Send unless it is there; `send` takes the generation of the object that is replaced."""
+        """Send unless it exists; `send` gets the generation of the object that is replaced."""
         present = stat(self.session, self.uri) if size > UNASKED_BYTES else None
         for _ in range(2):
             if present is not None and (present.crc32c, present.size) == (self.checksum, size):
@@ -216,7 +216,7 @@ class _Upload:
         )
 
     def verify(self, info: ObjectInfo, size: int) -> None:
-        """Delete what was stored if it is not what was sent. Raises GoogleApiError then."""
+        """Delete the stored object if it differs from the sent data, and then raise GoogleApiError."""
         if (info.crc32c, info.size) == (self.checksum, size):
             return
         with suppress(RunnerError):  # nobody may take it for what was to be sent
@@ -231,7 +231,7 @@ class _Upload:
 
 
 class _Pieces:
-    """A large file: its upload's address is kept in the state directory, so that another process can continue."""
+    """A large file: the state directory contains the address of its upload, so that another process can continue."""
 
     def __init__(self, upload: _Upload, path: Path, size: int, key: str) -> None:
         self.upload = upload
@@ -240,7 +240,7 @@ class _Pieces:
         self.record = state_directory() / "uploads" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
 
     def send(self, generation: int) -> ObjectInfo:
-        """Send what is missing. Raises AlreadyExistsError where the generation is another one."""
+        """Send the missing part. Raises AlreadyExistsError if the generation differs."""
         address = self._resumed(generation)
         offset = self._offset(address) if address else None
         if address is None or offset is None:
@@ -253,7 +253,7 @@ class _Pieces:
             raise
 
     def start(self, generation: int) -> str:
-        """Begin an upload, note its address, and return it."""
+        """Begin an upload, store its address, and return it."""
         bucket, name = parse_object_uri(self.upload.uri)
         answer = self.upload.session.send(
             "POST",
@@ -270,7 +270,7 @@ class _Pieces:
             raise data_loss(self.upload.uri, "the answer does not say where to send the content", method=_INSERT)
         self.record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         aside = self.record.with_suffix(f".{os.getpid()}")
-        # Whoever has the address can write the object: nobody else may read it.
+        # Anybody with the address can write the object, so nobody else may read it.
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             json.dump({"address": address, "uri": self.upload.uri, **self._same(generation)}, stream)
@@ -278,7 +278,7 @@ class _Pieces:
         return address
 
     def _same(self, generation: int) -> dict[str, Any]:
-        """Return what a noted upload must have been begun with."""
+        """Return the properties that a stored upload must have."""
         service = self.upload.session.environment.storage_base
         return {"crc32c": self.upload.checksum, "generation": generation, "service": service}
 
@@ -291,7 +291,7 @@ class _Pieces:
         return _path_in(str(found.get("address"))) or None if same else None
 
     def _offset(self, address: str) -> int | None:
-        """Return how many bytes the service has; None if it does not know the upload any more."""
+        """Return the number of bytes that the service has; None if it no longer knows the upload."""
         answer = self._put(address, b"", f"bytes */{self.size}", expected=(308, 400, 404, 410, 412, 499))
         if answer.status_code == 308:
             return _received(answer)
@@ -304,7 +304,7 @@ class _Pieces:
                 stream.seek(offset)
                 data = stream.read(min(SMALL_BYTES, self.size - offset))
                 last = offset + len(data)
-                # The service refuses a last piece that is not the last by its numbers: the file is looked at before.
+                # The service refuses a last piece with other numbers than announced, so the file is checked before.
                 if last < self.size and os.fstat(stream.fileno()).st_size < self.size:
                     unchanged(self.path, self.upload.checksum, crc32c_of(self.path))
                     raise ConfigurationError(f"cannot read {self.path}: the file is shorter than its size")
@@ -338,9 +338,10 @@ class _Pieces:
 
 
 def _path_in(address: str) -> str:
-    """Return path and query of an upload's address, "" if it has none.
+    """Return the path and query of an upload's address; "" if it has none.
 
-    Only they count: the content and the token go to the service that was asked, wherever the answer points.
+    Only these count: the content and the token are sent to the service of the request, regardless of the host in the
+    response.
     """
     try:
         parts = urlsplit(address)

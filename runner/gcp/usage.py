@@ -1,4 +1,4 @@
-"""What deployed models were asked and how they did: Cloud Monitoring's metrics, by plain REST."""
+"""Requests and errors of deployed models: the metrics of Cloud Monitoring, with the REST API."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ _MONITORING = "https://monitoring.googleapis.com"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingFigures:
-    """How one deployed model did."""
+    """The metrics of one deployed model."""
 
     requests: int = 0
     errors: int = 0
     seconds: float | None = None
-    """Mean time to an answer; None if nothing was measured."""
+    """Mean response time; None if nothing was measured."""
 
     @property
     def error_rate(self) -> float:
-        """Return errors per request, 0 if there was none."""
+        """Return errors per request; 0 if there were no requests."""
         return self.errors / self.requests if self.requests else 0.0
 
 
 def last_requests(session: Session, since: float) -> dict[tuple[str, str], float] | None:
-    """Return when each deployed model was last asked, by endpoint id and deployed model id, in seconds since 1970.
+    """Return the times of the deployed models' last requests, by endpoint ID and model ID, in seconds since 1970.
 
-    A model that is missing was not asked since `since`. A custom address of Vertex AI is asked for this too. Points
-    come some minutes late.
+    A model that is missing got no request since `since`. A custom address of Vertex AI also gets this request. Metrics
+    arrive some minutes late.
 
     Args:
-        session: where.
+        session: the project and location.
         since: seconds since 1970.
 
     Returns:
-        None if the service cannot tell: it is switched off, or may not be read.
+        None if the metrics are disabled, or may not be read.
     """
     where = f'resource.labels.location = "{session.environment.location}"'
     try:
@@ -60,10 +60,10 @@ def last_requests(session: Session, since: float) -> dict[tuple[str, str], float
 
 
 def serving_figures(session: Session, endpoint_id: str, since: float) -> dict[str, ServingFigures]:
-    """Return how the models of an endpoint did since `since`, by deployed model id.
+    """Return the metrics of an endpoint's models since `since`, by deployed model ID.
 
     Raises:
-        GoogleApiError: the metrics are switched off, or may not be read.
+        GoogleApiError: the metrics are disabled, or may not be read.
     """
     where = f'resource.labels.endpoint_id = "{endpoint_id}"'
     requests: dict[str, int] = {}
