@@ -1,4 +1,4 @@
-"""`runner bill`: what jobs and deployments have cost, and cost now."""
+"""`runner bill`: the past and current cost of jobs and deployments."""
 
 from __future__ import annotations
 

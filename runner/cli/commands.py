@@ -1,4 +1,4 @@
-"""Command classes: groups that import a command only when it is asked for, and commands with the global options."""
+"""Command classes: groups that import a command only when it is used, and commands with the global options."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _HELP = {"help_option_names": ["-h", "--help"]}
 SHARED_TITLE = "Global options, anywhere on the line"
 MAY_BE_EMPTY = frozenset({"message", "prompt", "system"})
-"""What people say to a model. Any other empty value is a shell variable that is not set: it must not count as no value,
-for which there is a default, such as the only endpoint."""
+"""Options that contain messages to a model. An empty value of any other option is an unset shell variable; it must not
+count as a missing option with a default, such as the only endpoint."""
 
 
 def _require_values(command: click.Command, ctx: click.Context, args: Sequence[str]) -> None:
@@ -33,7 +33,7 @@ def _has_empty(value: Any) -> bool:
 
 
 def _split_help(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-    """Write the options of the command, then those that all commands have."""
+    """Write the options of the command, then those of all commands."""
     own: list[tuple[str, str]] = []
     shared: list[tuple[str, str]] = []
     for parameter in command.get_params(ctx):
@@ -47,11 +47,11 @@ def _split_help(command: click.Command, ctx: click.Context, formatter: click.Hel
 
 
 class Command(click.Command):
-    """A command that takes the global options too and shows examples in its help.
+    """A command that also accepts the global options and shows examples in its help.
 
     Args:
-        examples: whole command lines for the help.
-        changes: whether it changes or costs something where it acts: then its first line names the target.
+        examples: complete command lines for the help.
+        changes: whether it changes or costs something, so that its first line names the target.
     """
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), changes: bool = False, **attributes: Any) -> None:
@@ -62,34 +62,34 @@ class Command(click.Command):
         self.params.extend(self.shared_options)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the line; a mistake in it knows its command, so that the hint names it."""
+        """Parse the line; add the command to an error, so that the hint names it."""
         with augment_usage_errors(ctx):
             _require_values(self, ctx, args)
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; the invocation knows its name, and whether it names the target."""
+        """Run the command, and set its name in the invocation, and whether it names the target."""
         invocation = ctx.ensure_object(Invocation)
         invocation.command, invocation.announces = ctx.command_path, self.changes
         return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write own options, then global options."""
+        """Write the command's options, then the global options."""
         _split_help(self, ctx, formatter)
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the description, then the examples, which are what most readers came for."""
+        """Write the description, then the examples, which most readers look for."""
         super().format_help_text(ctx, formatter)
         _write_examples(self.examples, formatter)
 
 
 class Group(click.Group):
-    """A group whose commands are named in a table and imported when invoked.
+    """A group with a table of commands, which are imported when they run.
 
     Args:
-        lazy: command name to (module, one line of help). The command is the attribute `command` of the module, or the
-            one named after `:`.
-        examples: whole command lines for the help.
+        lazy: maps a command name to (module, one line of help). The command is the attribute `command` of the module,
+            or the one after `:`.
+        examples: complete command lines for the help.
     """
 
     def __init__(
@@ -102,13 +102,13 @@ class Group(click.Group):
         self.params.extend(self.shared_options)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the line up to the command; a mistake in it knows its group, so that the hint names it."""
+        """Parse the line up to the command; add the group to an error, so that the hint names it."""
         with augment_usage_errors(ctx):
             _require_values(self, ctx, args)
             return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of the table: that of the work."""
+        """Return the names in the order of the table, which follows the workflow."""
         return list(self.lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -120,7 +120,7 @@ class Group(click.Group):
         return found
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Offer the commands from the table, importing none, and the options."""
+        """Offer the options and the commands in the table, without imports."""
         from click.shell_completion import CompletionItem
 
         names = [
@@ -131,7 +131,7 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; on a mistake suggest the nearest."""
+        """Find the command; for an unknown name, suggest the nearest."""
         name = args[0]
         if name not in self.lazy and not name.startswith("-") and not ctx.resilient_parsing:
             from runner.cli.suggestions import suggested
@@ -143,7 +143,7 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands from the table, importing none."""
+        """List the commands in the table, without imports."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in self.lazy.items()])
 
@@ -159,11 +159,11 @@ class Group(click.Group):
 
 
 def command(*, examples: Sequence[str], **attributes: Any) -> Callable[[Callable[..., Any]], Command]:
-    """Make a function a command; its docstring is the help.
+    """Convert a function to a command with its docstring as help.
 
     Args:
-        examples: whole command lines, the simplest first.
-        **attributes: of `Command`, or passed to click.
+        examples: complete command lines, the simplest first.
+        **attributes: attributes of `Command`, or arguments for click.
     """
 
     def decorate(function: Callable[..., Any]) -> Command:
@@ -176,5 +176,5 @@ def _write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> 
     if examples:
         with formatter.section("Examples"):
             for example in examples:
-                # Not through the wrapping writer: an example must survive copying.
+                # Without the wrapping formatter, so that examples can be copied.
                 formatter.write(f"{'':>{formatter.current_indent}}{example}\n")

@@ -1,7 +1,8 @@
-"""What a shell offers after a tab: names that this machine knows. A tab never waits for a service.
+"""The completions of a shell, from names on this machine. A completion never waits for a service.
 
-Ids of jobs and endpoints come from `names.json` in the state directory. Commands that list or make something leave the
-names there; a tab that finds them old starts a process that asks the service for the next tab.
+`names.json` in the state directory contains IDs of jobs and endpoints. Commands that list or create resources write the
+names there. If the names are old, a completion starts a process that reads them from the service for the next
+completion.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
 def completed(*kinds: Kind) -> Complete:
-    """Return what completes a parameter with names of these kinds.
+    """Return the completion for a parameter with names of these kinds.
 
     Args:
         kinds: `jobs`, `endpoints`, `models`, `states`, `contexts`, `explanations`.
@@ -44,12 +45,12 @@ def completed(*kinds: Kind) -> Complete:
 
 
 def remember(kind: Kind, names: Iterable[tuple[str, str]], *, target: str) -> None:
-    """Keep names, each with a line about it, for the next tab. Never fails.
+    """Store names, each with a description, for the next completion. Never fails.
 
     Args:
         kind: `jobs` or `endpoints`.
-        names: all there are, newest first.
-        target: where they are; names of another one are forgotten.
+        names: all names, newest first.
+        target: their project and location; names of another target are discarded.
     """
     from runner import local_files
     from runner.errors import RunnerError
@@ -64,7 +65,7 @@ def remember(kind: Kind, names: Iterable[tuple[str, str]], *, target: str) -> No
 
 
 def refresh() -> None:
-    """Ask the service for the names; the work of the process that a tab starts."""
+    """Read the names from the service; runs in the process that a completion starts."""
     from runner.gcp import endpoints, tuning_jobs
     from runner.gcp.connecting import connect
 
@@ -75,7 +76,7 @@ def refresh() -> None:
 
 
 def jobs_named(jobs: Iterable[Any]) -> list[tuple[str, str]]:
-    """Return ids and names of jobs, each with what it is."""
+    """Return the IDs and names of jobs with descriptions."""
     found = [("latest", "the newest job")]
     for job in jobs:
         state = state_words(job.state)
@@ -85,7 +86,7 @@ def jobs_named(jobs: Iterable[Any]) -> list[tuple[str, str]]:
 
 
 def endpoints_named(endpoints: Iterable[Any]) -> list[tuple[str, str]]:
-    """Return ids and names of endpoints, each with what it is."""
+    """Return the IDs and names of endpoints with descriptions."""
     found = []
     for item in endpoints:
         found.append((item.id, item.display_name or "endpoint"))
@@ -121,7 +122,7 @@ def _start_refresh() -> None:
     own = {name: value for name, value in os.environ.items() if not name.startswith(("_RUNNER_COMPLETE", "COMP_"))}
     nowhere = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
     with contextlib.suppress(OSError):
-        # Not by `subprocess`, whose import takes a tab as long as everything else.
+        # Without `subprocess`, whose import takes as long as the rest of a completion.
         os.posix_spawn(command[0], command, own, file_actions=nowhere, setsid=True)
 
 

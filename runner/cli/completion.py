@@ -1,4 +1,4 @@
-"""`runner completion`: the script that makes a shell complete commands, options and ids."""
+"""`runner completion`: the script for completing commands, options and IDs in a shell."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ Register-ArgumentCompleter -Native -CommandName %(prog_name)s -ScriptBlock {
 
 @add_completion_class
 class PowerShellComplete(ShellComplete):
-    """Completion in PowerShell, which click does not have."""
+    """Completion for PowerShell, which click does not support."""
 
     name = "powershell"
     source_template = _POWERSHELL
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """Return the words before the cursor, without the program, and what is to be completed."""
+        """Return the words before the cursor without the program, and the incomplete word."""
         import os
 
         words = os.environ.get("COMP_WORDS", "").split("\n")
         return words[1:-1], words[-1] if len(words) > 1 else ""
 
     def format_completion(self, item: CompletionItem) -> str:
-        """Return a line of the answer."""
+        """Return one line of the output."""
         return f"{item.value}\t{item.help or ''}"
 
 
 class _UncheckedBash(BashComplete):
-    """Bash without click's look for the version of the bash that is on the PATH, which need not be the user's."""
+    """Bash, without click's check of the version of the bash on the PATH, which may not be the user's."""
 
     @staticmethod
     def _check_version() -> None:

@@ -1,4 +1,4 @@
-"""`runner use` and `runner context`: where commands act when nothing else says so."""
+"""`runner use` and `runner context`: the default target of commands."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def rm(invocation: Invocation, name: str) -> None:
 
 
 def _said(context: Any, *, named: bool = True) -> str:
-    """Return where a context leads, in words."""
+    """Describe the target of a context."""
     built_in = {
         "emulator": "the emulator on this machine",
         "google": "Google Cloud, by flags and RUNNER_* variables",

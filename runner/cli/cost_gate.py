@@ -1,4 +1,4 @@
-"""Nothing that costs money starts before its price was shown and agreed to. Fails closed."""
+"""Nothing that costs money starts before its price was shown and approved."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from runner.prices import Price, Terms
 
 
 def terms(invocation: Invocation, *, verb: str = "Continue") -> Terms:
-    """Return what a command line agrees to; `terms(…).require(price)` returns if that is agreed to.
+    """Return the approval of a command line; `terms(…).require(price)` returns if the price is approved.
 
-    The price goes to standard error. A limit decides by itself: below it nobody is asked, above it nothing helps, not
-    even `--yes`. Without a limit `--yes` agrees, else a person at a terminal is asked; where there is no terminal,
-    silence is no agreement.
+    The price is printed to standard error. With a limit, nobody is asked: a price below it is approved, and a price
+    above it is refused, even with `--yes`. Without a limit, `--yes` approves; otherwise, the user at the terminal is
+    asked. Without a terminal, the price is refused.
 
     Args:
-        invocation: has `--max-cost`, `--accept-unknown-cost` and `--yes`.
-        verb: what a person is asked: `Submit`.
+        invocation: contains `--max-cost`, `--accept-unknown-cost` and `--yes`.
+        verb: the first word of the question: `Submit`.
     """
     asks = invocation.max_cost is None and not invocation.yes and at_terminal()
 
@@ -48,13 +48,16 @@ def terms(invocation: Invocation, *, verb: str = "Continue") -> Terms:
 
 
 def confirmed(invocation: Invocation, question: str) -> bool:
-    """Ask a person at the terminal, naming the target; False when there is none, or none answers. `--yes` agrees."""
+    """Ask the user at the terminal, naming the target; return False without a terminal or answer. `--yes` approves."""
     if invocation.yes:
         return True
     return at_terminal() and agreed(f"{invocation.target}: {question}" if invocation.target else question)
 
 
 def require_confirmed(invocation: Invocation, question: str, what: str, *, hint: str = "confirm with --yes") -> None:
-    """Return if a person, or `--yes`, agrees. Raises ConfigurationError: `what`, such as `the repair`, is not."""
+    """Return if the user or `--yes` approves.
+
+    Raises ConfigurationError: `what`, such as `the repair`, is not approved.
+    """
     if not confirmed(invocation, question):
         raise ConfigurationError(f"{what} was not confirmed", hint=hint)

@@ -1,4 +1,4 @@
-"""`runner doctor`: what is missing here, and how to mend it."""
+"""`runner doctor`: what is missing, and how to correct it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Finding:
 
     check: str
     state: Literal["ok", "missing", "failed"]
-    """`missing` limits what can be done here; `failed` keeps the present environment from working."""
+    """`missing` limits the available features; `failed` means that the current environment does not work."""
     message: str
     fix: str = ""
 

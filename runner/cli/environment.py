@@ -1,4 +1,4 @@
-"""`runner environment`: where commands work."""
+"""`runner environment`: the project, location and service that commands use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def show(invocation: Invocation) -> None:
     environment = invocation.resolved()
     body = environment.to_json()
     sources = body.get("sources", {})
-    # Its address stands once, in the last column, where it makes no other line longer.
+    # Its address is shown once, in the last column, where it makes no other line longer.
     document = next((source for source in sources.values() if "/" in source), "")
     rows: list[list[Any]] = [["document", "-", document]] if document else []
     for name, value in body.items():

@@ -1,4 +1,4 @@
-"""`runner estimate`: the price of a tuning job before it exists."""
+"""`runner estimate`: the price of a tuning job before it is created."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def command(
 
 
 def described(found: CostEstimate) -> list[tuple[str, Any]]:
-    """Return what people want to know of an estimate."""
+    """Return the displayed values of an estimate."""
     return [
         ("price", price_range(found.low, found.expected, found.high)),
         ("tokens", tokens_of(found.tokens, found.epochs)),

@@ -1,4 +1,4 @@
-"""`runner explain`: what a code means, from the documents of this package."""
+"""`runner explain`: the meaning of a code, from the documents of this package."""
 
 from __future__ import annotations
 

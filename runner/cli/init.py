@@ -1,4 +1,4 @@
-"""`runner init`: a folder with a tuning job that can be planned at once."""
+"""`runner init`: a folder with a tuning job that you can plan immediately."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _asked_budget() -> float:
 
 
 def _tell_price(invocation: Invocation, answers: Answers) -> None:
-    """Say what the job would cost, and that this is above its budget if it is. Warns of data with errors."""
+    """Print the price of the job, and whether it exceeds the budget. Warns of data with errors."""
     from runner.cli.text import amount
     from runner.datasets.checks import check_files
     from runner.jobs.estimate import estimate, statistics_of

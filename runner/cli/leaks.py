@@ -1,4 +1,4 @@
-"""`runner leaks`: find what still costs money but is no longer used."""
+"""`runner leaks`: find resources that cost money but are no longer used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The entry point: global options, the table of commands, and the one place where errors become exit codes."""
+"""The entry point: global options, the table of commands, and the conversion of errors to exit codes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INTERNAL_ERROR = 70
 """Exit code of a bug in this program (EX_SOFTWARE of sysexits.h)."""
 INTERRUPTED = 130
 BROKEN_PIPE = 141
-"""What a shell reports of a program that SIGPIPE ended: the reader went away, which is no failure of ours."""
+"""The exit code that a shell reports after SIGPIPE: the reader closed the pipe, which is not an error."""
 
 COMMANDS = {
     "quickstart": ("runner.cli.quickstart", "Tune a small model on this machine and compare it with its base."),
@@ -105,7 +105,7 @@ root = Group(
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run one command line and leave with its exit code."""
+    """Run one command line and exit with its exit code."""
     _open_closed()
     codecs.register_error("plain", replaced)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            # A terminal that cannot show a character gets a plain one, or its number, instead of a traceback.
+            # For a character that the terminal cannot show, print a plain one or its number, instead of a traceback.
             encoding = "ascii" if stream.isatty() and of_few_characters(os.environ) else None
             stream.reconfigure(encoding=encoding, errors="plain")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _open_closed() -> None:
-    """Point standard streams that are closed nowhere: else the next file or connection takes such a stream's number."""
+    """Redirect closed standard streams to the null device; otherwise, the next file or connection gets their number."""
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(number)
@@ -162,7 +162,7 @@ def _run(arguments: list[str], invocation: Invocation) -> int:
         known = _of_path(error, arguments)
         return _report_bug(error, invocation) if known is None else _report_failure(known, invocation)
     except Exception as error:
-        # Compiled packages that were interrupted raise errors of their own, and say so in the text.
+        # Compiled packages that were interrupted raise their own errors, with the interruption in the text.
         interrupted = "KeyboardInterrupt" in f"{type(error.__cause__)} {type(error.__context__)} {error}"
         return _report_interruption(invocation) if interrupted else _report_bug(error, invocation)
 
@@ -176,7 +176,7 @@ def _report_interruption(invocation: Invocation) -> int:
 
 
 def _tell_of_clock(invocation: Invocation) -> None:
-    """Warn of a clock that is off: nothing was decided by it, but what people read and logins need it."""
+    """Warn of a wrong clock: no decision depends on it, but displayed times and logins do."""
     for session in invocation.sessions:
         from runner.gcp.service_clock import off
 
@@ -189,7 +189,7 @@ def _tell_of_clock(invocation: Invocation) -> None:
 
 
 def _of_path(error: OSError, arguments: list[str]) -> RunnerError | None:
-    """Return the user's mistake behind an error of a path, None if it is none."""
+    """Return the user's mistake behind an error of a path; None if it is not one."""
     if _is_of_state(error):
         hint = "choose another directory: export RUNNER_STATE_DIR=DIRECTORY"
         return local_files.unwritable(Path(os.fsdecode(error.filename)), error, hint=hint)
@@ -198,7 +198,7 @@ def _of_path(error: OSError, arguments: list[str]) -> RunnerError | None:
 
 
 def _path_of_line(error: OSError, arguments: list[str]) -> Path | None:
-    """Return the path of an error if the command line names it, or something in or beside it; None if not."""
+    """Return the path of an error if the command line contains it or a related path; None if not."""
     if error.filename is None or not isinstance(error.filename, str | bytes):
         return None
     path = Path(os.fsdecode(error.filename)).absolute()
@@ -207,7 +207,7 @@ def _path_of_line(error: OSError, arguments: list[str]) -> Path | None:
     if any(place == path or place in path.parents for place in named):
         return path
     beside = [place for place in named if place.parent == path.parent]
-    # A file is first written beside the one that it becomes, under a longer name.
+    # A file is first written under a longer name in the same folder.
     return next((place for place in beside if place.name[:100] in path.name), path if beside else None)
 
 
@@ -219,7 +219,7 @@ def _expanded(argument: str) -> Path:
 
 
 def _is_of_state(error: OSError) -> bool:
-    """Return whether the directory that this tool was given for its state cannot be used: a file is in the way, or so."""
+    """Return whether the given state directory cannot be used, for example because it is a file."""
     from runner.environment import state_directory
 
     wrong = error.errno in (errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
@@ -227,7 +227,7 @@ def _is_of_state(error: OSError) -> bool:
 
 
 def _disk_error(error: OSError) -> RunnerError:
-    """Return the failure of a write that nobody has caught where it was made."""
+    """Return the error for a failed write that no code has handled."""
     hint = "free disk space, then run the same command again: it finds what was done on the service"
     if error.filename is not None:
         return local_files.unwritable(Path(os.fsdecode(error.filename)), error, hint=hint)
@@ -236,7 +236,7 @@ def _disk_error(error: OSError) -> RunnerError:
     except OSError as again:
         _abandon(sys.stdout)
         return _unprinted(again)
-    # Python keeps nothing to flush where PYTHONUNBUFFERED is set.
+    # With PYTHONUNBUFFERED, Python has nothing to flush.
     return DiskError(f"cannot write standard output or a local file: {error.strerror}", path="", hint=hint)
 
 
@@ -246,7 +246,7 @@ def _unprinted(error: OSError) -> RunnerError:
 
 
 def _dispatch(arguments: list[str], invocation: Invocation) -> int:
-    """Run the command. Not click's own `main`, which makes exit code 1 of a reader that went away."""
+    """Run the command. Not with click's own `main`, which returns exit code 1 if the reader closes the pipe."""
     wanted_completion = os.environ.get("_RUNNER_COMPLETE")
     if wanted_completion:
         from click.shell_completion import shell_complete
@@ -283,7 +283,7 @@ def _report_usage(error: click.ClickException, invocation: Invocation, arguments
 
 
 def _usage_hint(error: click.ClickException, path: str) -> str:
-    """Return what to type next; for an option that is missing, also what its help says."""
+    """Return the next command; for a missing option, also its help."""
     parameter = error.param if isinstance(error, click.MissingParameter) else None
     said = (getattr(parameter, "help", None) or "").rstrip(".")
     return f"{said}; `{path} --help` has examples" if "`" in said else f"`{path} --help` has examples"
@@ -330,7 +330,7 @@ def _save_traceback() -> str:
 
 
 def _abandon(stream: TextIO) -> int:
-    """Point a stream nowhere, so that the interpreter's last flush does not complain either."""
+    """Redirect a stream to the null device, so that the interpreter's last flush does not fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

@@ -58,7 +58,7 @@ def command(invocation: Invocation, what: str | None, only_print: bool) -> None:
 
 
 def _found(session: Session, what: str) -> tuple[str, str]:
-    """Return whether it is a job or an endpoint, and its id. Raises NotFoundError."""
+    """Return whether it is a job or an endpoint, and its ID. Raises NotFoundError."""
     from runner.serving.prediction import resolve_endpoint
 
     try:

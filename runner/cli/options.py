@@ -1,4 +1,4 @@
-"""The options that every command has, accepted anywhere on the line, and what commands make of them."""
+"""The options of every command, accepted anywhere on the line, and the objects that commands get from them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @dataclass(slots=True)
 class Invocation:
-    """What one command line said globally. Commands get it with `@click.pass_obj`."""
+    """The global options of one command line. Commands get it with `@click.pass_obj`."""
 
     format: Literal["text", "json"] = "text"
     environment: str | None = None
@@ -44,20 +44,20 @@ class Invocation:
     no_color: bool = False
     yes: bool = False
     max_cost: float | None = None
-    """Limit in US dollars that the command line agrees to; see `cost_options`."""
+    """The price limit of the command line in US dollars; see `cost_options`."""
     accept_unknown_cost: bool = False
     interrupted: str = ""
-    """What to say after Ctrl-C: what continues by itself and how to come back."""
+    """The message after Ctrl-C: what continues, and how to resume."""
     command: str = ""
-    """The command that runs, such as `runner jobs ls`."""
+    """The current command, such as `runner jobs ls`."""
     announces: bool = False
     """Whether the command changes or costs something, so that its first line names the target."""
     target: Target | None = None
-    """Where the command acts, once it is known."""
+    """The target of the command, if known."""
     sessions: list[Session] = field(default_factory=list)
-    """Those that were opened."""
+    """The opened sessions."""
     has_listed_findings: bool = False
-    """Whether the command's own output has the findings of the dataset error that it ends with."""
+    """Whether the command's own output already contains the findings of its dataset error."""
 
     @property
     def output(self) -> Output:
@@ -65,16 +65,16 @@ class Invocation:
         return Output(self.format, self.quiet, False if self.no_color else None)
 
     def flags(self, **others: str | None) -> dict[str, str | None]:
-        """Return the flags that `runner.environment.resolve` takes."""
+        """Return the flags for `runner.environment.resolve`."""
         own = {"environment": self.environment, "context": self.context}
         return {**own, "project": self.project, "location": self.location, **others}
 
     def resolved(self, **others: str | None) -> Environment:
-        """Return the environment to work in. Raises ConfigurationError."""
+        """Return the environment. Raises ConfigurationError."""
         return self.session(**others).environment
 
     def session(self, **others: str | None) -> Session:
-        """Return the connection to work over. Raises ConfigurationError."""
+        """Return the session. Raises ConfigurationError."""
         from runner.gcp.connecting import connect
 
         session = connect(self.flags(**others))
@@ -99,7 +99,7 @@ def _store(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
 
 
 def _log() -> None:
-    """Log requests and what the library does on standard error."""
+    """Log requests and messages of the library to standard error."""
     import logging
 
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.INFO)
@@ -107,7 +107,7 @@ def _log() -> None:
 
 
 def global_options() -> list[click.Option]:
-    """Return fresh options, to be added to a command. The last one on the line wins."""
+    """Return new options for a command. The last one on the line counts."""
 
     def option(*names: str, **attributes: Any) -> click.Option:
         return click.Option(names, expose_value=False, callback=_store, **attributes)
@@ -135,12 +135,12 @@ def global_options() -> list[click.Option]:
 
 
 class Duration(_FloatType):
-    """A length of time such as `90m` or `2h30m`; becomes seconds."""
+    """A duration such as `90m` or `2h30m`; converted to seconds."""
 
     name = "duration"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """Return what help shows for a value."""
+        """Return the text for a value in the help."""
         return "TIME"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
@@ -156,12 +156,12 @@ class Duration(_FloatType):
 
 
 class Money(_FloatType):
-    """An amount of US dollars, with or without the sign; becomes a float."""
+    """An amount of US dollars, with or without a dollar sign; converted to a float."""
 
     name = "usd"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """Return what help shows for a value."""
+        """Return the text for a value in the help."""
         return "USD"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
@@ -178,7 +178,7 @@ class _Whole:
     name = "whole number"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """Return what help shows for a value."""
+        """Return the text for a value in the help."""
         return "N"
 
 
@@ -186,16 +186,16 @@ class _Number:
     name = "number"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """Return what help shows for a value."""
+        """Return the text for a value in the help."""
         return "X"
 
 
 class Whole(_Whole, click.types.IntParamType):
-    """A whole number."""
+    """An integer."""
 
 
 class Count(_Whole, click.IntRange):
-    """A whole number in a range."""
+    """An integer in a range."""
 
 
 class Number(_Number, click.types.FloatParamType):
@@ -209,7 +209,7 @@ class Quantity(_Number, click.FloatRange):
 def local_path(
     value: Any, kind: click.ParamType[Any], param: click.Parameter | None, ctx: click.Context | None
 ) -> Path:
-    """Return the path that a command line names."""
+    """Return the path in a command line."""
     from runner import local_files
 
     try:
@@ -219,7 +219,7 @@ def local_path(
 
 
 class LocalPath(click.Path):
-    """A file or a folder of this machine; becomes a Path. What it is not is said as everywhere."""
+    """A local file or folder; converted to a Path. Errors have the same text everywhere."""
 
     def __init__(self, *, folder: bool = False, exists: bool = False, allow_dash: bool = False) -> None:
         super().__init__(file_okay=not folder, dir_okay=folder, path_type=Path, allow_dash=allow_dash)
@@ -244,7 +244,7 @@ class LocalPath(click.Path):
 
 
 class AnyPath(click.Path):
-    """A file or a folder; becomes a Path."""
+    """A file or a folder; converted to a Path."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path."""
@@ -258,7 +258,7 @@ FOLDER = LocalPath(folder=True)
 
 
 class DataFile(_PathType):
-    """A file, a `gs://` object or `-`; becomes a Path, or a string for an object."""
+    """A file, a `gs://` object or `-`; converted to a Path, or to a string for an object."""
 
     name = "file"
 
@@ -269,13 +269,13 @@ class DataFile(_PathType):
 
 
 def require_absent(path: Path, *, force: bool) -> None:
-    """Return if a file is not there yet, or may be overwritten. Raises ConfigurationError."""
+    """Return normally if a file does not exist, or may be overwritten. Raises ConfigurationError."""
     if path.exists() and not force:
         raise ConfigurationError(f"{path} exists", hint="overwrite it with --force")
 
 
 def together(*decorators: Callable[..., Any]) -> Callable[[Command], Command]:
-    """Return a decorator that adds the options of several, in this order."""
+    """Return a decorator that adds several options in this order."""
 
     def add(function: Command) -> Command:
         for decorator in reversed(decorators):
@@ -301,7 +301,7 @@ cost_options = together(
         help="Continue even if no price is published.",
     ),
 )
-"""What a price may be; the invocation holds it, for `runner.cli.cost_gate.terms`."""
+"""The allowed price; the invocation stores it for `runner.cli.cost_gate.terms`."""
 job_argument = click.argument("job", metavar="JOB", shell_complete=completed("jobs"))
 jobs_argument = click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=completed("jobs"))
 endpoint_argument = click.argument("endpoint", metavar="ENDPOINT", shell_complete=completed("endpoints"))
@@ -311,7 +311,7 @@ endpoint_option = click.option(
     shell_complete=completed("endpoints"),
     help="Endpoint: ID, name or full name [default: the environment's, or the only one].",
 )
-"""The endpoint to ask."""
+"""The endpoint that gets the request."""
 mode_option = click.option(
     "--mode",
     type=click.Choice(["FULL", "PEFT_ADAPTER"], case_sensitive=False),
@@ -334,7 +334,7 @@ limits_options = together(
     mode_option,
     tokenizer_option,
 )
-"""`model`, `mode` and `tokenizer`: what a dataset is for."""
+"""`model`, `mode` and `tokenizer`: the use of a dataset."""
 SAMPLING = ("max_tokens", "temperature", "top_p", "top_k", "seed")
 sampling_options = together(
     click.option("--max-tokens", type=Count(1), help="Maximum number of tokens in an answer."),
@@ -345,7 +345,7 @@ sampling_options = together(
     click.option("--top-k", type=Count(1), help="Number of most likely tokens to sample from."),
     click.option("--seed", type=Whole(), help="Random seed; the same seed gives the same answer."),
 )
-"""The arguments of `SAMPLING`, each None when not given."""
+"""The arguments of `SAMPLING`, each None if not given."""
 replace_output_option = click.option(
     "--replace-output", is_flag=True, help="Delete the results of another job from the output folder."
 )
@@ -365,7 +365,7 @@ def base_model_option(name: str) -> Callable[[Command], Command]:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A dataset that a command line names, and what it is for."""
+    """A dataset in a command line, and its use."""
 
     training: Path | str
     validation: Path | str | None = None

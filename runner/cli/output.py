@@ -1,7 +1,7 @@
-"""The one printer: results to standard output, everything else to standard error.
+"""The printer: results to standard output, everything else to standard error.
 
-Text for people, JSON for programs, bare names with `--quiet`. Nothing remote reaches the terminal with its control
-characters.
+It prints text for people, JSON for programs, and only names with `--quiet`. Control characters in remote text are
+escaped.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _STATES = {
     _YELLOW: {"running", "pending", "queued", "waiting", "cancelling", "paused", "missing"},
 }
 _NARROWEST = 24
-"""Columns in which a text can be wrapped."""
+"""Minimum columns for wrapping a text."""
 _FINDINGS_SHOWN = 20
-"""Number of findings of an error that text output lists."""
+"""Number of findings of an error in text output."""
 _PLAIN_PROGRESS_SECONDS = 5.0
-"""A log wants a sign of life now and then, not a line for every chunk."""
+"""Minimum interval of progress lines in a log."""
 
 
 class Progress(Protocol):
-    """What a long transfer tells how far it is."""
+    """A callback for the progress of a long transfer."""
 
     def __call__(self, done: int, total: int | None, /) -> None:
-        """Report bytes done so far, of a total where it is known."""
+        """Report the number of bytes so far, and the total if it is known."""
 
 
 @dataclass(slots=True)
@@ -48,15 +48,15 @@ class Output:
     format: Literal["text", "json"] = "text"
     quiet: bool = False
     color: bool | None = None
-    """False: never; None: on a terminal, unless NO_COLOR or TERM=dumb says otherwise."""
+    """False: never; None: on a terminal, unless NO_COLOR or TERM=dumb is set."""
 
     @property
     def is_json(self) -> bool:
-        """Return whether programs read the output."""
+        """Return whether the output is for programs."""
         return self.format == "json"
 
     def document(self, body: Any, *, lines: bool = False) -> None:
-        """Print one JSON document; `lines` puts it on a line of its own, for streams of events (NDJSON)."""
+        """Print one JSON document; with `lines`, on a single line, for streams of events (NDJSON)."""
         import json
 
         indent = None if lines or not _is_tty(sys.stdout) else 2
@@ -69,7 +69,7 @@ class Output:
         Args:
             body: for `--format json`.
             text: a text, or pairs of label and value, for people.
-            name: for `--quiet`: the bare name of what was made or found.
+            name: for `--quiet`: only the name of the created or found resource.
         """
         if self.is_json:
             self.document(body)
@@ -86,11 +86,11 @@ class Output:
         print(visible(text, lines=True))
 
     def piece(self, text: str) -> None:
-        """Print a piece of a text that is still coming, at once."""
+        """Print a part of a text that is still arriving, immediately."""
         print(visible(text, lines=True), end="", flush=True)
 
     def pairs(self, pairs: Iterable[tuple[str, Any]], *, wrap: bool = True) -> None:
-        """Print labelled values, one a line; missing values are left out, and long ones wrap below themselves."""
+        """Print labeled values, one per line; missing values are omitted, and long ones wrap with indentation."""
         known = [(label, _cell(value)) for label, value in pairs if value is not None and value != ""]
         columns = max((width(label) for label, _ in known), default=0)
         for label, value in known:
@@ -112,18 +112,18 @@ class Output:
         droppable: Sequence[str] = (),
         empty: str = "",
     ) -> None:
-        """Print rows as a table: no value is ever cut. See `tables.fitted` for what happens where it does not fit.
+        """Print rows as a table, without truncating values. See `tables.fitted` for tables that are too wide.
 
         Args:
             headings: one for each column.
             rows: the cells.
-            body: the same for `--format json`.
-            names: the same for `--quiet`, one a line.
-            numbers: indices of the columns to align to the right.
-            ids: indices of the columns of ids, which may be shortened to what tells them apart.
-            states: indices of the columns of states, which get colours.
-            droppable: headings of the columns that a narrow terminal can do without, the first to go first.
-            empty: what to say, on standard error, when there are no rows.
+            body: the contents for `--format json`.
+            names: the names for `--quiet`, one per line.
+            numbers: indices of the columns to align right.
+            ids: indices of the columns of IDs, which can be shortened to unique prefixes.
+            states: indices of the columns of states, which get colors.
+            droppable: headings of the columns that a narrow terminal can omit, in this order.
+            empty: message on standard error if there are no rows.
         """
         if self.is_json:
             self.document(body)
@@ -157,7 +157,7 @@ class Output:
             self.note(f"not shown here: {', '.join(found.dropped)}; a wider terminal or --json shows all")
 
     def note(self, text: str) -> None:
-        """Say something beside the result, on standard error; `--quiet` silences it."""
+        """Print a message beside the result on standard error; `--quiet` disables it."""
         if self.quiet:
             return
         if self.is_json:
@@ -166,7 +166,7 @@ class Output:
             _say(visible(text, lines=True))
 
     def warning(self, text: str) -> None:
-        """Warn on standard error; `--quiet` does not silence it."""
+        """Warn on standard error; `--quiet` does not disable it."""
         if self.is_json:
             self._say_json({"warning": text})
             return
@@ -174,7 +174,7 @@ class Output:
         _say(f"{label} {visible(text, lines=True)}")
 
     def target(self, target: Target) -> None:
-        """Name, on standard error, where a command acts that changes or costs something."""
+        """Print the target of a command that changes or costs something on standard error."""
         if self.quiet:
             return
         if self.is_json:
@@ -183,11 +183,11 @@ class Output:
             _say(f"{self._styled('target:', _BOLD, sys.stderr)} {visible(str(target))}")
 
     def record(self, body: Mapping[str, Any]) -> None:
-        """Print one JSON line on standard error: an account of what went to standard output."""
+        """Print one JSON line on standard error: the result of a command whose data went to standard output."""
         self._say_json(body)
 
     def _say_json(self, body: Mapping[str, Any]) -> None:
-        """Print one JSON line on standard error, where errors are JSON too: a program can read every line of it."""
+        """Print one JSON line on standard error, where errors are also JSON, so that programs can read every line."""
         import json
 
         _say(json_safe(json.dumps(body, ensure_ascii=not speaks_unicode(sys.stderr))))
@@ -197,7 +197,7 @@ class Output:
 
         Args:
             body: JSON form of the error.
-            listed: whether the command's own output has the findings already.
+            listed: whether the command's own output already contains the findings.
         """
         if self.is_json:
             self._say_json({"error": body})
@@ -216,7 +216,7 @@ class Output:
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Progress]:
-        """Yield what reports a transfer: a bar on a terminal, a line now and then in a log, nothing when quiet."""
+        """Yield a callback for a transfer: a bar on a terminal, lines in a log, nothing with `--quiet`."""
         if self.quiet:
             yield _silent
         elif _is_tty(sys.stderr) and self._colored(sys.stderr):
@@ -235,20 +235,20 @@ class Output:
 
 
 def finding_line(finding: Mapping[str, Any]) -> str:
-    """Return what a finding of a dataset, in its JSON form, says to people."""
+    """Return the text for a finding of a dataset in its JSON form."""
     fix = f"; {finding['fix']}" if finding.get("fix") else ""
     return f"{finding['severity']}: {_said_of(finding)}{fix} [{finding['code']}]"
 
 
 def _said_of(finding: Mapping[str, Any]) -> str:
-    """Return its place and message: `train.jsonl:6174 messages[2].content: …`."""
+    """Return its position and message: `train.jsonl:6174 messages[2].content: …`."""
     line = f":{finding['line']}" if finding["line"] else ""
     path = f" {finding['path']}" if finding["path"] else ""
     return f"{finding['file']}{line}{path}: {finding['message']}"
 
 
 def _say(text: str) -> None:
-    """Print on standard error. A log that is full must not end what the command does, nor hide its exit code."""
+    """Print on standard error. A full log file neither ends the command nor changes its exit code."""
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:
@@ -262,7 +262,7 @@ def _is_tty(stream: Any) -> bool:
 
 
 def _columns() -> float:
-    """Return the width to print in: COLUMNS, else the terminal's; a pipe has no width."""
+    """Return the width of the output: COLUMNS, or the terminal's; a pipe has no width."""
     if os.environ.get("COLUMNS", "").isdecimal() or _is_tty(sys.stdout):
         import shutil
 
@@ -271,7 +271,7 @@ def _columns() -> float:
 
 
 def _wrapped(text: str, columns: float) -> list[str]:
-    """Return the lines of a text that is broken at spaces only, so that what can be copied stays whole."""
+    """Return the lines of a text that is wrapped only at spaces, so that commands and names can be copied."""
     if len(text) <= columns or columns < _NARROWEST:
         return [text]
     import textwrap
@@ -299,7 +299,7 @@ def _silent(done: int, total: int | None, /) -> None:
 
 
 class _PlainProgress:
-    """Progress as lines: at the beginning, every few seconds, at the end."""
+    """Progress as lines: at the start, every few seconds, at the end."""
 
     def __init__(self, output: Output, title: str) -> None:
         self.output = output

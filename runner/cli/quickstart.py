@@ -1,4 +1,4 @@
-"""`runner quickstart`: the whole way once, on this machine."""
+"""`runner quickstart`: all steps on this machine."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def command(invocation: Invocation, fast: bool, keep: bool, port: int | None, qu
 
 
 class _Narrator:
-    """Tells on standard error what happens."""
+    """Reports on standard error."""
 
     def __init__(self, output: Output) -> None:
         self.output = output
@@ -52,16 +52,16 @@ class _Narrator:
         self.told = 0.0
 
     def step(self, title: str) -> None:
-        """Begin a step."""
+        """Start a step."""
         self.number += 1
         self.output.note(f"{self.number}. {title}")
 
     def say(self, text: str) -> None:
-        """Say something about the present step."""
+        """Print a message about the current step."""
         self.output.note(f"   {text}")
 
     def training(self, update: JobUpdate) -> None:
-        """Show states and, now and then, the loss."""
+        """Print states and, regularly, the loss."""
         from runner.cli.jobs.follow import event_line
         from runner.wording import state_words
 

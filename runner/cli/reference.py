@@ -1,6 +1,6 @@
-"""The reference of all commands, made from their help: `python -m runner.cli.reference > docs/cli.md`.
+"""The reference of all commands, generated from their help: `python -m runner.cli.reference > docs/cli.md`.
 
-With `--man` it is a page for `man`: `python -m runner.cli.reference --man > docs/runner.1`.
+With `--man`, it is a man page: `python -m runner.cli.reference --man > docs/runner.1`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ explains an error, a finding, or an exit code.
 
 
 def man_page() -> str:
-    """Return the reference in the language of `man`: one page with a section for each command."""
+    """Return the reference as a man page with a section for each command."""
     parts = [_MAN_HEAD]
     for path, command, ctx in walk(root, None, "runner", width=_MAN_WIDTH):
         text = command.get_help(ctx)
@@ -82,7 +82,7 @@ def man_page() -> str:
 
 
 def _man_line(line: str) -> str:
-    """Spell a line for `man`: a dot in front would be a request, a hyphen would break, and old programs read ASCII."""
+    """Escape a line for `man`: leading dots are requests, hyphens can break, and old programs only read ASCII."""
     line = line.replace("\\", "\\e").replace("-", "\\-")
     line = "".join(letter if letter.isascii() else f"\\[u{ord(letter):04X}]" for letter in line)
     return rf"\&{line}" if line.startswith((".", "'")) else line
@@ -91,7 +91,7 @@ def _man_line(line: str) -> str:
 def walk(
     command: click.Command, parent: click.Context | None, name: str, *, width: int = _WIDTH
 ) -> Iterator[tuple[str, click.Command, click.Context]]:
-    """Yield each command at or below one: its path on the command line, itself, and a context for its help."""
+    """Yield a command and those below it: the path on the command line, the command, and a context for its help."""
     ctx = click.Context(
         command, parent=parent, info_name=name, obj=Invocation(), max_content_width=width, **command.context_settings
     )

@@ -1,4 +1,4 @@
-"""`runner repair`: mend what this tool remembers."""
+"""`runner repair`: repair damaged state."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def _submit(
     from runner.cli.jobs.submit import submit_specification
     from runner.jobs.repeating.reproduction import spec_of
 
-    # A folder and a name of its own: the results are to be compared, not replaced.
+    # A new folder and name, so that the results can be compared and are not replaced.
     spec = dataclasses.replace(spec_of(manifest), output_uri=None, display_name="")
     labels = {key: value for key, value in spec.labels.items() if not key.startswith("runner-")}
     submit_specification(

@@ -1,4 +1,4 @@
-"""Name the small model that stands in for a large one, wherever its results are shown."""
+"""Name the small model that stands in for a large one, in every output with its results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def tell_of_job(invocation: Invocation, job: TuningJob, *, rates: bool = False) -> None:
-    """Say, on standard error, what a job of the emulator really trains; `rates` where its learning rates are shown."""
+    """Print on standard error what a job of the emulator really trains; `rates` if its learning rates are shown."""
     if not job.stand_in:
         return
     scaled = rates and job.rate_scale != 1
@@ -23,7 +23,7 @@ def tell_of_job(invocation: Invocation, job: TuningJob, *, rates: bool = False) 
 def tell_of_answers(
     invocation: Invocation, session: Session, endpoint: Endpoint | str | None, model: str | None = None
 ) -> None:
-    """Say, on standard error, what really answers in the emulator: for a managed model, else behind an endpoint."""
+    """Print on standard error what really answers in the emulator, for a managed model or an endpoint."""
     from runner.gcp.endpoints import Endpoint
     from runner.gcp.prediction import resolve_endpoint
     from runner.serving.stand_ins import of_endpoint

@@ -1,6 +1,6 @@
-"""What somebody meant who typed a command that does not exist.
+"""Suggestions for commands that do not exist.
 
-A command that costs money is suggested only where hardly anything else can have been meant.
+A command that costs money is suggested only if other commands are unlikely.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping
 
 PAID = {"apply", "submit", "clone", "reproduce", "deploy", "run", "batch"}
-"""Commands that may create what is billed."""
+"""Commands that can create billed resources."""
 _CLOSE, _VERY_CLOSE = 0.7, 0.8
 _MEANT: dict[str, tuple[str, ...]] = {
     "--help": ("help", "man"),
@@ -42,16 +42,16 @@ _MEANT: dict[str, tuple[str, ...]] = {
     "emulator start": ("start", "local", "serve-local"),
     "jobs ls": ("status", "ps"),
 }
-"""Our commands, and what other tools call them."""
+"""Commands of this tool, and their names in other tools."""
 _SHOWN = 3
 
 
 def suggested(name: str, here: Mapping[str, tuple[str, str]], path: str, root: Mapping[str, tuple[str, str]]) -> str:
-    """Return `did you mean …?`, "" if nothing is near.
+    """Return `did you mean …?`; "" if nothing is similar.
 
     Args:
-        name: what was typed.
-        here: the commands of the group, as `Group.lazy` has them.
+        name: the typed name.
+        here: the commands of the group, as in `Group.lazy`.
         path: the group's command line: `runner jobs`.
         root: the commands of `runner`.
     """
@@ -78,7 +78,7 @@ def suggested(name: str, here: Mapping[str, tuple[str, str]], path: str, root: M
 
 
 def _near(word: str, known: Iterable[str]) -> list[str]:
-    """Return the nearest name; one that costs money only if it is very near."""
+    """Return the most similar name; one that costs money only if it is very similar."""
     for near in difflib.get_close_matches(word, list(known), n=3, cutoff=_CLOSE):
         ratio = difflib.SequenceMatcher(None, word, near).ratio()
         if near not in PAID or ratio >= _VERY_CLOSE:
@@ -87,7 +87,7 @@ def _near(word: str, known: Iterable[str]) -> list[str]:
 
 
 def _verbs(root: Mapping[str, tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield the commands of all groups. Imports the groups, which only a mistake has to wait for."""
+    """Yield the commands of all groups. Imports the groups, which only happens after an error."""
     for group, (place, _) in root.items():
         module, _, attribute = place.partition(":")
         command = getattr(importlib.import_module(module), attribute or "command")

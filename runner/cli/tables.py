@@ -1,4 +1,4 @@
-"""Tables that fit the terminal: ids get shorter, then columns go, and only then each row becomes a block."""
+"""Tables that fit the terminal: first IDs are shortened, then columns are omitted, then each row becomes a block."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from runner.cli.text import padded, width
 
 GAP = 2
 _SHORTEST_ID = 6
-"""Characters of an id that are kept though fewer would tell it apart: the next one may not be here yet."""
+"""Minimum length of shortened IDs, because a longer list may contain similar IDs."""
 
 
 @dataclass(slots=True)
 class Table:
-    """Headings and cells, all of them text."""
+    """Headings and cells, all as text."""
 
     headings: list[str]
     rows: list[list[str]]
     dropped: list[str] = field(default_factory=list)
-    """Headings of the columns that did not fit."""
+    """Headings of the omitted columns."""
 
     @property
     def widths(self) -> list[int]:
@@ -39,8 +39,8 @@ class Table:
 
         Args:
             row: its cells.
-            right: headings of the columns to align to the right.
-            styles: what colours the cells of a column, by its heading.
+            right: headings of the columns to align right.
+            styles: the styling of a column's cells, by heading.
         """
         parts = []
         for heading, cell, columns in zip(self.headings, row, self.widths, strict=True):
@@ -56,13 +56,13 @@ class Table:
 
 
 def fitted(table: Table, columns: float, *, ids: Collection[int], droppable: Sequence[str]) -> Table | None:
-    """Return a table that is no wider than a terminal, None if only blocks are.
+    """Return a table that fits the terminal; None if only blocks fit.
 
     Args:
-        table: as wide as it is.
-        columns: of the terminal.
-        ids: indices of the columns of ids, which are shortened to prefixes that commands accept.
-        droppable: headings of the columns that may go, the first to go first.
+        table: the complete table.
+        columns: width of the terminal.
+        ids: indices of the columns of IDs, which are shortened to prefixes that commands accept.
+        droppable: headings of the columns that can be omitted, in this order.
     """
     if table.width <= columns:
         return table
@@ -78,7 +78,7 @@ def fitted(table: Table, columns: float, *, ids: Collection[int], droppable: Seq
 
 
 def short_ids(ids: Sequence[str]) -> list[str]:
-    """Return the shortest beginning of each id, of at least six characters, that no other id has."""
+    """Return the shortest unique prefix of each ID, with at least six characters."""
     ordered = sorted(set(ids))
     lengths = {}
     for number, text in enumerate(ordered):

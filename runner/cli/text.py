@@ -1,4 +1,4 @@
-"""Text for terminals: harmless, measured in columns, cut to a width."""
+"""Text for terminals: safe, measured in columns, truncated to a width."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import datetime
 
 _EXCERPT = 2000
-"""Characters of a line that are shown."""
+"""Maximum number of displayed characters of a line."""
 
 
 def standard_input() -> str:
-    """Return all of standard input. Raises ConfigurationError where it is not UTF-8."""
+    """Return all of standard input. Raises ConfigurationError if it is not UTF-8."""
     import sys
 
     from runner.local_files import text_of
@@ -33,7 +33,7 @@ def standard_input() -> str:
 
 
 def width(text: str) -> int:
-    """Return how many terminal columns a text takes: wide East Asian characters and emoji two, combining marks none."""
+    """Return the terminal columns of a text: two for wide East Asian characters and emoji, none for combining marks."""
     if text.isascii():
         return len(text)
     import unicodedata
@@ -47,7 +47,7 @@ def width(text: str) -> int:
 
 
 def padded(text: str, columns: int, *, right: bool = False) -> str:
-    """Return a text filled up with spaces to a width; `right` aligns it to the right, as numbers are."""
+    """Return a text padded with spaces to a width; `right` aligns it right, for numbers."""
     gap = " " * (columns - width(text))
     return gap + text if right else text + gap
 
@@ -72,12 +72,12 @@ _PLAIN_CHARACTERS = {
 
 
 def speaks_unicode(stream: TextIO | None) -> bool:
-    """Return whether what reads a stream shows all characters."""
+    """Return whether the reader of a stream shows all characters."""
     return (getattr(stream, "encoding", None) or "").lower().replace("-", "") in {"utf8", "utf8sig"}
 
 
 def of_few_characters(variables: Mapping[str, str]) -> bool:
-    """Return whether somebody says that the terminal has the characters of `C` only; Python writes UTF-8 all the same."""
+    """Return whether the locale says that the terminal only shows ASCII; Python writes UTF-8 regardless."""
     names = ["LC_ALL", "LC_CTYPE", "LANG"]
     if variables.get("LC_CTYPE") == "C.UTF-8":  # what Python itself puts there where the locale is `C`
         names.remove("LC_CTYPE")
@@ -86,7 +86,7 @@ def of_few_characters(variables: Mapping[str, str]) -> bool:
 
 
 def replaced(error: UnicodeError) -> tuple[str, int]:
-    r"""Handle an error of `codecs`: a character that a terminal cannot show becomes a plain one, else its number."""
+    r"""Handle an error of `codecs`: a character that the terminal cannot show becomes a plain one, or its number."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     spelled = "".join(
@@ -97,7 +97,7 @@ def replaced(error: UnicodeError) -> tuple[str, int]:
 
 
 def ago(moment: datetime.datetime | None) -> str:
-    """Return how long ago a time was: `12 s ago`; `-` for none."""
+    """Return the age of a time: `12 s ago`; `-` for none."""
     if moment is None:
         return "-"
     import datetime
@@ -106,10 +106,10 @@ def ago(moment: datetime.datetime | None) -> str:
 
 
 def until(seconds: float) -> str:
-    """Return how far a time is away: `in 2 h 05 min`, `12 s ago`."""
+    """Return the distance of a time: `in 2 h 05 min`, `12 s ago`."""
     return f"in {duration(seconds)}" if seconds >= 0 else f"{duration(-seconds)} ago"
 
 
 def excerpt(line: str) -> str:
-    """Return the beginning of a line for people: an inline image has megabytes."""
+    """Return the beginning of a line for people, because a line can contain megabytes of images."""
     return line if len(line) <= _EXCERPT else line[:_EXCERPT] + "…"

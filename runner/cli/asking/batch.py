@@ -1,4 +1,4 @@
-"""`runner batch`: a file of questions through an endpoint, or by a batch prediction job."""
+"""`runner batch`: send a file of questions to an endpoint, or to a batch prediction job."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def _advise(
     sampling: dict[str, Any],
     concurrency: int,
 ) -> None:
-    """Say on standard error where a batch prediction job would be faster or cheaper."""
+    """Report on standard error when a batch prediction job would be faster or cheaper."""
     from runner.serving.batches import jobs, predictors, pricing
     from runner.serving.batches.lines import opened
     from runner.serving.listing import describe
@@ -258,7 +258,7 @@ def _pairs(body: dict[str, Any]) -> list[tuple[str, Any]]:
 def _end(
     invocation: Invocation, body: dict[str, Any], pairs: list[tuple[str, Any]], failed: int, total: int, output: Path
 ) -> None:
-    """Print what became of a batch. Raises RunnerError if lines were refused."""
+    """Print the result of a batch. Raises RunnerError if lines were refused."""
     invocation.output.result({**body, "output": str(output)}, [*pairs, ("output", str(output))], name=str(output))
     if failed:
         raise RunnerError(f"{failed} of {total} lines were refused", hint=f"grep '\"error\"' {output}")

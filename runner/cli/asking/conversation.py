@@ -1,4 +1,4 @@
-"""A conversation with a model: what was said, kept, saved and said again."""
+"""A conversation with a model, which can be saved and repeated."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ class Conversation:
         self.session = session
         self.where = where
         self.base = ""
-        """Base model that is asked too; "" for none."""
+        """Base model that also answers; "" for none."""
         self.messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
         self.sampling = sampling
         self.images = [image_part(image) for image in images]
         self.asked: Any = None
-        """Content of the last question, for another try."""
+        """Content of the last question, for another attempt."""
 
     def ask(self, text: str, *, stream: bool) -> str:
-        """Print the answer to one message, remember both, and return the answer."""
+        """Print the answer to one message, add both to the conversation, and return the answer."""
         content: Any = [*self.images, {"type": "text", "text": text}] if self.images else text
         self.images = []
         return self.ask_content(content, stream=stream)
 
     def ask_content(self, content: Any, *, stream: bool) -> str:
-        """Print the answer to the content of a message, and remember both."""
+        """Print the answer to a message's content, and add both to the conversation."""
         self.asked = content
         asked = [*self.messages, {"role": "user", "content": content}]
         if self.base and stream:
@@ -54,7 +54,7 @@ class Conversation:
         return said
 
     def _whole(self, asked: list[dict[str, Any]]) -> str:
-        """Print answers when they are complete; return that of the model that is talked with."""
+        """Print answers after they are complete; return that of the model."""
         from runner.serving.prediction import chat
 
         answer = chat(self.session, messages=asked, **self.where, **self.sampling)
@@ -74,7 +74,7 @@ class Conversation:
         return str(answer.text)
 
     def _print(self, asked: list[dict[str, Any]], where: dict[str, Any], *, title: str) -> str:
-        """Print an answer while it comes, and return it."""
+        """Print an answer while it arrives, and return it."""
         from runner.serving.prediction import chat
 
         output = self.invocation.output
@@ -106,7 +106,7 @@ class Conversation:
             self.invocation.output.note("the answer is cut off at the limit of tokens: --max-tokens raises it")
 
     def save(self, path: Path) -> None:
-        """Write the conversation, for this user only. Raises DiskError, ConfigurationError."""
+        """Write the conversation, readable only for this user. Raises DiskError, ConfigurationError."""
         endpoint = self.where.get("endpoint")
         body = {
             "version": VERSION,
@@ -118,11 +118,14 @@ class Conversation:
         local_files.replace(path, json.dumps(body, ensure_ascii=False, indent=1) + "\n", private=True)
 
     def resume(self, path: Path) -> None:
-        """Go on with a saved conversation. Raises ConfigurationError."""
+        """Continue a saved conversation. Raises ConfigurationError."""
         self.messages = read_messages(path)
 
     def replay(self, path: Path) -> int:
-        """Ask a saved conversation's questions again; print both answers where they differ, return how many do."""
+        """Send a saved conversation's questions again.
+
+        Print both answers if they differ, and return the number of differences.
+        """
         from runner.serving.prediction import chat
 
         output = self.invocation.output
@@ -131,7 +134,7 @@ class Conversation:
         saved = read_messages(path)
         for message in saved:
             if message["role"] == "assistant" and before:
-                # Asked after what was answered then, so that each answer is compared on its own.
+                # Sent with the saved answers as context, so that each answer is compared separately.
                 now = chat(self.session, messages=before, **self.where, **self.sampling)
                 then = text_of(message)
                 results.append(

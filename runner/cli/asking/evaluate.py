@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _GATES = ("better", "not-worse")
 _DECIDERS = ("chrF", "ROUGE-L", "exact match", "token agreement", "loss", "judge")
-"""`evaluation.DECIDERS`, which is not imported for `--help`; a test compares."""
+"""Equal to `evaluation.DECIDERS`, which is not imported for `--help`; a test compares them."""
 _REPORT_SECONDS = 5.0
 
 
@@ -137,7 +137,7 @@ def command(
 
 
 def _check_writable(path: Path) -> None:
-    """Find out before anybody is asked whether a file can be written. Raises ConfigurationError."""
+    """Check before any question is sent that a file can be written. Raises ConfigurationError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         new = not path.exists()
@@ -149,7 +149,7 @@ def _check_writable(path: Path) -> None:
 
 
 def _reporter(invocation: Invocation) -> Callable[[int, int], None]:
-    """Return what says every few seconds how far it is."""
+    """Return a callback that reports the progress every few seconds."""
     import time
 
     last = time.monotonic()

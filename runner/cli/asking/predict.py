@@ -1,4 +1,4 @@
-"""`runner predict`: instances to an endpoint, predictions back."""
+"""`runner predict`: send instances to an endpoint and print the predictions."""
 
 from __future__ import annotations
 

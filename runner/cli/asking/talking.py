@@ -19,7 +19,7 @@ _BLOCK = '"""'
 
 
 class Talk:
-    """Reads messages and commands from a person until the end of the input."""
+    """Reads messages and commands until the end of the input."""
 
     def __init__(self, conversation: Conversation, *, stream: bool) -> None:
         self.conversation = conversation
@@ -44,11 +44,11 @@ class Talk:
         }
 
     def run(self) -> None:
-        """Talk until Ctrl-D, /exit, or Ctrl-C twice at the prompt."""
+        """Run until Ctrl-D, /exit, or two Ctrl-C at the prompt."""
         with contextlib.suppress(ImportError):
             import readline
 
-            # A paste arrives as one message, whatever line breaks it has.
+            # A paste arrives as one message, even with line breaks.
             with contextlib.suppress(Exception):  # libedit does not know the setting
                 readline.parse_and_bind("set enable-bracketed-paste on")
         self.banner()
@@ -80,7 +80,7 @@ class Talk:
                 self.note("\nstopped; /retry asks again")
 
     def banner(self) -> None:
-        """Say who is asked, where, and how to continue."""
+        """Print which model answers, where, and how to continue."""
         from runner.serving.origins import origin_of
         from runner.serving.stand_ins import of_endpoint
 
@@ -101,7 +101,7 @@ class Talk:
         )
 
     def _read(self) -> str:
-        """Return one message: a line, a paste, lines that end in a backslash, or what stands between triple quotes."""
+        """Return one message: a line, a paste, lines that end with a backslash, or text in triple quotes."""
         text = input(_PROMPT)
         if text.strip().startswith(_BLOCK):
             lines = [text.strip()[len(_BLOCK) :]]
@@ -202,11 +202,11 @@ class Talk:
 
 
 class _EndError(Exception):
-    """The person has had enough."""
+    """The user ended the conversation."""
 
 
 def base_of(conversation: Conversation) -> str:
-    """Return the base model of what is talked with. Raises ConfigurationError if it is unknown."""
+    """Return the base model of an endpoint. Raises ConfigurationError if it is unknown."""
     from runner.serving.origins import origin_of
 
     endpoint: Any = conversation.where.get("endpoint")

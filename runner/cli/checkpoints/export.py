@@ -1,4 +1,4 @@
-"""`runner checkpoints export`: weights with instructions to run them elsewhere."""
+"""`runner checkpoints export`: weights with instructions for other systems."""
 
 from __future__ import annotations
 

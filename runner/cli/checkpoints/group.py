@@ -1,4 +1,4 @@
-"""`runner checkpoints`: the weights that a job left."""
+"""`runner checkpoints`: the weights of a job."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ download_options = together(
     ),
     click.option("--force", is_flag=True, help="Overwrite files that differ."),
 )
-"""`job`, `checkpoint`, `to` and `force`: what is downloaded, and where to."""
+"""`job`, `checkpoint`, `to` and `force`: what to download, and where."""
 
 
 def downloaded(

@@ -1,4 +1,4 @@
-"""`runner checkpoints export --push`: exported weights to a model hub, after asking."""
+"""`runner checkpoints export --push`: push exported weights to a model hub, after confirmation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ push_options = together(
 
 
 def check_push(repository: str | None, *, public: bool) -> None:
-    """Refuse, before anything is downloaded, what cannot be pushed. Raises ConfigurationError, EngineMissingError."""
+    """Refuse an impossible push before anything is downloaded. Raises ConfigurationError, EngineMissingError."""
     if public and repository is None:
         raise ConfigurationError("--public requires --push", hint="--push NAMESPACE/NAME")
     if repository is not None:
@@ -29,7 +29,10 @@ def check_push(repository: str | None, *, public: bool) -> None:
 
 
 def push_weights(invocation: Invocation, directory: Path, repository: str, *, public: bool) -> dict[str, Any]:
-    """Push a folder of checked weights and return what to print. Raises CostRefusedError and what `hub.push` does."""
+    """Push a folder of checked weights and return the text to print.
+
+    Raises CostRefusedError and the errors of `hub.push`.
+    """
     from runner.cli.cost_gate import confirmed
     from runner.serving import hub
 

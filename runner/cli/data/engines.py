@@ -1,4 +1,4 @@
-"""Who reads a dataset: this machine, or the workers of an Apache Beam pipeline at an agreed price."""
+"""Where a dataset is read: on this machine, or by workers of an Apache Beam pipeline at an approved price."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineChoice:
-    """What the options of the engine say."""
+    """The options of the engine."""
 
     name: str
     runner: str
@@ -30,7 +30,7 @@ class EngineChoice:
     dry_run: bool
 
     def options(self, invocation: Invocation) -> list[str]:
-        """Return the options of the pipeline; project and region of Dataflow are the environment's."""
+        """Return the options of the pipeline; Dataflow's project and region come from the environment."""
         from runner.datasets.distributed.pricing import DATAFLOW
 
         given = [f"--{option.removeprefix('--')}" for option in self.pipeline]
@@ -86,11 +86,11 @@ def engine_options(function: Command) -> Command:
 
 @contextmanager
 def opened(invocation: Invocation, choice: EngineChoice, what: str, *given: Path | str | None) -> Iterator[Beam | None]:
-    """Yield where pipelines run, their price agreed to; None if this machine reads.
+    """Yield where pipelines run, after approval of their price; None if this machine reads.
 
     Raises:
-        CostRefusedError: nobody agrees to the price.
-        Exit: only the price was asked for, and was shown.
+        CostRefusedError: the price was not approved.
+        Exit: only the price was requested, and was shown.
     """
     if choice.dry_run:
         _show_price(invocation, _estimate(invocation, choice, what, given))

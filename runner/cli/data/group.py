@@ -125,7 +125,7 @@ def check(
 
 @contextlib.contextmanager
 def _closer(invocation: Invocation, *, fetch: bool, decode: bool) -> Iterator[Any]:
-    """Yield what looks closer at images, None if nothing shall."""
+    """Yield the additional image check; None if there is none."""
     if not fetch and not decode:
         yield None
         return
@@ -216,7 +216,7 @@ def checked(
     beam: Beam | None = None,
     **options: Any,
 ) -> Report:
-    """Return the report on a dataset, read by the workers of `beam` if given; see `runner.datasets.named.check`."""
+    """Return the report on a dataset, from the workers of `beam` if given; see `runner.datasets.named.check`."""
     from runner.datasets import named
 
     if beam is not None:
@@ -236,7 +236,7 @@ def checked(
 
 
 def _print_findings(invocation: Invocation, report: Report, limit: int) -> None:
-    """List findings, errors first, one line each."""
+    """List findings, errors first, one per line."""
     say = invocation.output.text
     ordered = [*report.errors, *report.warnings]
     for finding in ordered[:limit]:
@@ -266,7 +266,7 @@ STATISTICS_DROPPABLE = ("longest", "format", "too long")
 
 
 def statistics(report: Report) -> tuple[list[str], list[list[Any]]]:
-    """Return headings and rows of the numbers of each file."""
+    """Return the headings and rows of the table of files."""
     mark = "" if report.tokens_exact else " (est.)"
     rows = []
     for file in [file for file in report.files if file.conversion is None]:

@@ -123,7 +123,7 @@ def _sample(invocation: Invocation, dataset: Dataset) -> None:
 def _counter(
     invocation: Invocation, model: str | None, mode: Any, tokenizer: Path | None
 ) -> tuple[TokenCounter, int | None]:
-    """Return what counts tokens for a model, and its limit for an example if a model is given."""
+    """Return the token counter for a model, and its maximum example length if a model is given."""
     from runner.catalog import find_model
     from runner.datasets.tokens.counters import open_counter, ratio_of
 

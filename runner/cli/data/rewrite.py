@@ -1,4 +1,4 @@
-"""`runner data fix`, `split` and `convert`: write datasets from datasets, never over one."""
+"""`runner data fix`, `split` and `convert`: write new datasets without modifying the input."""
 
 from __future__ import annotations
 

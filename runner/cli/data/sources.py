@@ -1,4 +1,4 @@
-"""What the data commands read and write: files, objects in buckets, standard input and output."""
+"""Input and output of the data commands: files, objects in buckets, standard input and output."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _LOST_SHOWN = 10
 def sources(
     invocation: Invocation, first: Path | str, second: Path | str | None = None
 ) -> AbstractContextManager[tuple[Source, Source | None]]:
-    """Yield what one or two arguments name; see `runner.datasets.named.sources`."""
+    """Yield the sources that one or two arguments name; see `runner.datasets.named.sources`."""
     from runner.datasets import named
 
     return named.sources(invocation.session, first, second)
 
 
 def tokenizer_for(invocation: Invocation, model: Model | None, given: Path | None) -> Path | None:
-    """Return the tokenizer to count with; see `runner.datasets.named.tokenizer_for`."""
+    """Return the tokenizer for counting; see `runner.datasets.named.tokenizer_for`."""
     from runner.datasets import named
 
     return named.tokenizer_for(model, given, invocation.output.note)
@@ -37,7 +37,7 @@ def tokenizer_for(invocation: Invocation, model: Model | None, given: Path | Non
 
 @contextmanager
 def target(invocation: Invocation, given: Path | str) -> Iterator[Path]:
-    """Yield the file to write. An object is written to a temporary file and uploaded when all went well."""
+    """Yield the file to write. For an object, it is a temporary file, which is uploaded after success."""
     if not isinstance(given, str):
         yield given
         return
@@ -54,7 +54,7 @@ def target(invocation: Invocation, given: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def ready(invocation: Invocation, given: Source, *, convert: bool) -> Iterator[Path]:
-    """Yield a plain file with a dataset, converted if that is wanted; a conversion is told on standard error."""
+    """Yield a plain file with a dataset, converted if requested; standard error describes the conversion."""
     from runner.datasets.rewriting.preparing import prepared
 
     def told(outcome: Outcome, first_line: str) -> None:
@@ -65,7 +65,7 @@ def ready(invocation: Invocation, given: Source, *, convert: bool) -> Iterator[P
 
 
 def tell_conversion(invocation: Invocation, given: Source, outcome: Outcome, first_line: str) -> None:
-    """Say on standard error what became of data of another format."""
+    """Describe a conversion on standard error."""
     output = invocation.output
     output.note(f"{given} is {outcome.description}: converted to {outcome.format}")
     output.note(f"first row: {excerpt(first_line)}")
@@ -75,7 +75,7 @@ def tell_conversion(invocation: Invocation, given: Source, outcome: Outcome, fir
 
 
 def accounted(outcome: Outcome) -> list[tuple[str, Any]]:
-    """Return the account of a rewriting for people."""
+    """Describe the result of a rewriting for people."""
     from runner.wording import counted
 
     counts = outcome.counts
@@ -96,7 +96,7 @@ def accounted(outcome: Outcome) -> list[tuple[str, Any]]:
 
 
 def account(invocation: Invocation, given: Path | str, outcome: Outcome) -> None:
-    """Print the account of a rewriting, on standard error where the data went to standard output."""
+    """Print the result of a rewriting, on standard error if the data went to standard output."""
     pairs = [*accounted(outcome), *(("note", note) for note in outcome.notes), ("output", str(given))]
     if str(given) != "-":
         invocation.output.result({**outcome.to_json(), "output": str(given)}, pairs, name=str(given))

@@ -1,4 +1,4 @@
-"""Files with credentials for other programs, in the emulator's directory: keys that the emulator makes on request."""
+"""Credential files for other programs, in the emulator's directory: keys that the emulator creates on request."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ prefer_api = xml
 default_project_id = {project}
 software_update_check_period = 0
 """
-"""gsutil's JSON API is TLS only, so it hands its work to gcloud, which has the address from the environment.
+"""gsutil's JSON API requires TLS, so gsutil passes its work to gcloud, which gets the address from the environment.
 
-What it does not hand over uses the XML API; downloads to files cannot, since gsutil reads its port as text there.
+For other work, gsutil uses the XML API. Downloads to files fail with it, because gsutil reads its port as text there.
 """
 _HINT = "`runner emulator logs` shows the requests to it"
 
 
 def key_file(place: Path, info: ServerInfo, account: str) -> str:
-    """Return a key file of a service account in the emulator, asked for when there is none yet; "" without an account.
+    """Return a key file of a service account in the emulator, which is created if there is none; "" without an account.
 
-    A server that demands a token takes no other credentials, so there is none either. Raises RunnerError.
+    A server that requires a token accepts no other credentials, so there is no key either. Raises RunnerError.
     """
     if not account or info.token:
         return ""
@@ -58,7 +58,7 @@ def key_file(place: Path, info: ServerInfo, account: str) -> str:
 
 
 def boto_file(place: Path, info: ServerInfo, project: str) -> str:
-    """Return a configuration file for gsutil, written again; "" without a project."""
+    """Return a new configuration file for gsutil; "" without a project."""
     if not project:
         return ""
     address = urlsplit(info.url)
@@ -70,10 +70,11 @@ def boto_file(place: Path, info: ServerInfo, project: str) -> str:
 
 
 def gcloud_folder(place: Path, endpoints: Mapping[str, str], project: str) -> str:
-    """Return a folder with gcloud's configuration, written again; its credentials are kept.
+    """Return a folder with a new gcloud configuration; its credentials are kept.
 
-    Some commands of gcloud (`ai model-garden models deploy`) take the addresses that variables give away before they
-    send, and would go to the cloud; what a configuration says, they leave. It is also no place for the developer's own.
+    Some commands of gcloud (`ai model-garden models deploy`) discard the addresses in variables before they send
+    requests, and would use the cloud; they keep addresses in a configuration. The folder is separate from the
+    developer's own configuration.
     """
     folder = place / "gcloud"
     (folder / "configurations").mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -86,7 +87,7 @@ def gcloud_folder(place: Path, endpoints: Mapping[str, str], project: str) -> st
 
 
 def token_file(place: Path, info: ServerInfo) -> str:
-    """Return a file with the token that the emulator demands, for gcloud; "" if it demands none."""
+    """Return a file with the emulator's token for gcloud; "" if the emulator requires none."""
     if not info.token:
         return ""
     path = place / "access-token"
@@ -95,23 +96,23 @@ def token_file(place: Path, info: ServerInfo) -> str:
 
 
 def new_key(info: ServerInfo, account: str) -> bytes:
-    """Return a new key file of a service account (its address). Raises RunnerError."""
+    """Return a new key file for the address of a service account. Raises RunnerError."""
     path = f"/v1/projects/-/serviceAccounts/{account}/keys"
     answer = ask("POST", path, {}, info=info, about="serviceAccounts.keys.create", hint=_HINT)
     return base64.b64decode(answer["privateKeyData"])
 
 
 def made_account(info: ServerInfo, project: str, account: str, roles: Sequence[str]) -> str:
-    """Make a service account in a project if it is not there yet, and give it roles there; return its address.
+    """Create a service account in a project if it does not exist, grant it roles there, and return its address.
 
     Args:
-        info: of the emulator.
-        project: id.
-        account: address, also of another project's, which is not made; or the id before its `@`.
-        roles: of the project, as in `roles/aiplatform.user`.
+        info: the emulator.
+        project: project ID.
+        account: an address, which can be of another project and is not created then; or the ID before the `@`.
+        roles: roles on the project, such as `roles/aiplatform.user`.
 
     Raises:
-        ConfigurationError: the account is another project's and is not there; the emulator refuses it or a role.
+        ConfigurationError: the account is of another project and does not exist; the emulator refuses it or a role.
         UnreachableError: the emulator does not answer.
     """
     own = f"@{project}.iam.gserviceaccount.com"

@@ -92,7 +92,7 @@ def clear(invocation: Invocation, fault: int | None) -> None:
 
 
 def checked(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the faults if all are well written. Raises ConfigurationError with every mistake."""
+    """Return the faults if all are valid. Raises ConfigurationError with all errors."""
     from runner.emulator.faults import FaultSyntaxError, parse
 
     problems = []
@@ -106,12 +106,12 @@ def checked(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def unused() -> list[str]:
-    """Return the faults of the running emulator that have befallen nothing; [] when none runs."""
+    """Return the faults of the running emulator that never fired; [] if none is running."""
     return [str(fault["fault"]) for fault in _listed() if fault["unused"]]
 
 
 def armed() -> list[str]:
-    """Return the faults of the running emulator that may strike yet; [] when none runs."""
+    """Return the faults of the running emulator that can still fire; [] if none is running."""
     return [str(fault["fault"]) for fault in _listed() if not fault["spent"]]
 
 

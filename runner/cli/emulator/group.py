@@ -57,16 +57,16 @@ def ask(
     info: ServerInfo | None = None,
     missing: bool = False,
 ) -> Any:
-    """Return the running emulator's answer. Raises UnreachableError, ConfigurationError for what it refuses.
+    """Return the running emulator's response. Raises UnreachableError, and ConfigurationError for refused requests.
 
     Args:
-        method: of HTTP.
-        path: of the request.
-        body: JSON.
-        about: what is asked, for messages.
-        hint: what to do about what it refuses.
-        info: of the emulator, if it is another than the running one.
-        missing: return None for what is not there.
+        method: the HTTP method.
+        path: the path.
+        body: JSON values.
+        about: the subject of the request, for messages.
+        hint: the hint for refused requests.
+        info: an emulator other than the running one.
+        missing: return None for 404.
     """
     from runner.errors import ConfigurationError
     from runner.gcp.failures import call

@@ -139,7 +139,7 @@ def start(
 
 
 def _tell_context(invocation: Invocation) -> None:
-    """Say where commands work if that is not this emulator."""
+    """Print where commands act if that is not this emulator."""
     from runner.environment import contexts
 
     chosen = contexts.chosen(invocation.context)
@@ -219,7 +219,7 @@ def logs(invocation: Invocation, lines: int, follow: bool, requests: bool) -> No
 
 
 _REQUESTS = " runner.emulator.access_log: "
-"""What stands in the lines of requests."""
+"""The parts of a log line of a request."""
 
 
 def _print_lines(invocation: Invocation, lines: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The variables that point Google's own tools at the emulator, and their spelling in each shell."""
+"""The variables that configure Google's own tools for the emulator, in the syntax of each shell."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _PROVIDER_ENDPOINTS = {
     "IAM_CREDENTIALS": "v1/",
     "RESOURCE_MANAGER_V3": "v3/",
 }
-"""Endpoint names of the Google provider of Pulumi and Terraform, to paths. Each must end in `/` and hold the version;
-`IAM` and `BILLING` are read by nothing any more."""
+"""Endpoint names of the Google provider of Pulumi and Terraform, and their paths. Each must end with `/` and contain
+the version; nothing reads `IAM` and `BILLING` any more."""
 _GCLOUD_ENDPOINTS = {
     "storage": "storage/v1/",
     "compute": "compute/v1/",
     **dict.fromkeys(("aiplatform", "billingbudgets", "cloudbilling", "cloudkms", "cloudquotas"), ""),
     **dict.fromkeys(("cloudresourcemanager", "iam", "iamcredentials", "monitoring", "serviceusage"), ""),
 }
-"""Names that gcloud has for APIs, to paths."""
+"""gcloud's names of APIs, and their paths."""
 
 
 def emulator_variables(
@@ -53,18 +53,18 @@ def emulator_variables(
 
     Args:
         url: its address.
-        token: what it demands; None sends a placeholder, which it accepts.
+        token: its token; None sends a placeholder, which the emulator accepts.
         credentials: service account file for Application Default Credentials; "" sets none.
         boto: configuration file of gsutil; "" sets none.
         gcloud: folder with gcloud's configuration; "" sets none.
         token_file: file with `token`, for gcloud.
-        project: project id.
+        project: project ID.
         location: for example `us-central1`.
         document: environment document of `runner`.
     """
     base = url.rstrip("/")
     host = urlsplit(url).hostname or ""
-    # Some clients read one spelling and some the other, and those that read both prefer either.
+    # Some clients read one spelling and some the other; those that read both prefer either.
     said = f"{os.environ.get('NO_PROXY', '')},{os.environ.get('no_proxy', '')}".split(",")
     direct = ",".join(dict.fromkeys(name for name in (*said, "127.0.0.1", "localhost", "::1", host) if name))
     variables = {
@@ -82,10 +82,10 @@ def emulator_variables(
         "BOTO_CONFIG": boto,
         **_rclone(base, project),
         "PULUMI_GCP_SKIP_REGION_VALIDATION": "true",
-        # Both ask their makers for news at every start otherwise.
+        # Otherwise, both check for updates at every start.
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "CHECKPOINT_DISABLE": "1",
-        # gcsfs otherwise asks the bucket's storage layout over gRPC first.
+        # Otherwise, gcsfs first requests the bucket's storage layout with gRPC.
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
         "NO_PROXY": direct,
         "no_proxy": direct,
@@ -94,29 +94,32 @@ def emulator_variables(
 
 
 def gcloud_endpoints(url: str) -> dict[str, str]:
-    """Return gcloud's names of APIs, to where an emulator answers for them."""
+    """Return gcloud's names of APIs with the emulator's addresses."""
     return {name: f"{url.rstrip('/')}/{path}" for name, path in _GCLOUD_ENDPOINTS.items()}
 
 
 def _gcloud(base: str, token_file: str, project: str) -> dict[str, str]:
-    """Return what gcloud reads. It sends no credentials of the developer's own: the emulator has no use for them."""
+    """Return the variables that gcloud reads.
+
+    They contain no credentials of the developer, which the emulator ignores.
+    """
     return {
         **{f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{name.upper()}": to for name, to in gcloud_endpoints(base).items()},
         "CLOUDSDK_CORE_PROJECT": project,
         "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": token_file,
         "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "" if token_file else "true",
-        # gsutil has its own key, in the file that BOTO_CONFIG names.
+        # gsutil has its own key, in the file in BOTO_CONFIG.
         "CLOUDSDK_CORE_PASS_CREDENTIALS_TO_GSUTIL": "false",
         "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "true",
         "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "true",
         "CLOUDSDK_SURVEY_DISABLE_PROMPTS": "true",
-        # Where it looks whether it runs on a machine of Google's. The emulator answers: it does not.
+        # The address where it checks whether it runs on Google's machines; the emulator answers that it does not.
         "GCE_METADATA_ROOT": urlsplit(base).netloc,
     }
 
 
 def _rclone(base: str, project: str) -> dict[str, str]:
-    """Return what rclone reads for every remote of type `google cloud storage`, whatever its own configuration says."""
+    """Return the variables that rclone reads for every remote of type `google cloud storage`."""
     return {
         "RCLONE_GCS_ENDPOINT": f"{base}/storage/v1/",
         "RCLONE_GCS_ANONYMOUS": "true",
@@ -125,7 +128,7 @@ def _rclone(base: str, project: str) -> dict[str, str]:
 
 
 def spelled(variables: Mapping[str, str], shell: Shell) -> str:
-    """Return lines that a shell evaluates, or a JSON object."""
+    """Return lines for a shell, or a JSON object."""
     if shell == "json":
         return json.dumps(dict(variables), indent=2)
     if shell == "fish":

@@ -1,4 +1,4 @@
-"""`runner endpoints check`, and the same before a deployment gets traffic."""
+"""`runner endpoints check`, and the same check before a deployment gets traffic."""
 
 from __future__ import annotations
 

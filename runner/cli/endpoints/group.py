@@ -1,4 +1,4 @@
-"""`runner endpoints`: serve tuned models, and stop serving them."""
+"""`runner endpoints`: deploy and undeploy tuned models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from runner.serving.lives import Life
 
 _LIFE = ("age", "spent", "lease ends", "idle limit", "last request")
-"""What is shown of a deployment's life."""
+"""The displayed data about a deployment's lifetime."""
 
 command = commands.Group(
     name="endpoints",
@@ -232,7 +232,7 @@ def ls(invocation: Invocation, everything: bool) -> None:
 
 
 def _mention_unfinished(invocation: Invocation, session: Session) -> None:
-    """Warn of deployments whose command did not end."""
+    """Warn of deployments whose command was interrupted."""
     from runner.serving.recovery import abandoned_records
 
     found = abandoned_records(session)
@@ -261,7 +261,7 @@ def show(invocation: Invocation, endpoint: str | None) -> None:
 
 
 def _life_pairs(life: Life, now: float) -> list[tuple[str, str]]:
-    """Return lease, idle limit, age, spend and last request in words, in the order of `_LIFE`."""
+    """Return lease, idle limit, age, spend and last request as texts, in the order of `_LIFE`."""
     ends = "none" if life.lease.until is None else until(life.lease.until - now)
     idle = "none" if life.lease.idle is None else duration(life.lease.idle)
     never = life.quiet is not None and life.age is not None and life.age - life.quiet < 1
@@ -297,7 +297,7 @@ def undeploy(invocation: Invocation, endpoint: str, delete: bool, only: str | No
 
 
 def _prices(plan: Any) -> list[tuple[str, Any]]:
-    """Return what a plan costs with its least and its most replicas."""
+    """Return the price of a plan with its minimum and maximum number of replicas."""
     if plan.usd_per_hour is None:
         return [("per hour", "unknown")]
 
@@ -322,7 +322,7 @@ def _pairs(environment: Environment, found: Any) -> list[tuple[str, Any]]:
         parts = [model.display_name or model.id, machine, None if traffic is None else f"{traffic}% of the traffic"]
         pairs.append(("model", ", ".join(part for part in parts if part)))
     price = "unknown" if found.usd_per_hour is None else amount(found.usd_per_hour)
-    # What the OpenAI client takes as `base_url`; a shared address refuses a dedicated endpoint.
+    # The `base_url` for the OpenAI client; the shared address refuses requests for a dedicated endpoint.
     try:
         base = own_base(environment, endpoint)
         address = f"{base}/v1beta1/{endpoint.name}" if base else None

@@ -1,4 +1,4 @@
-"""`runner endpoints extend`, and the options for how long a deployment may live."""
+"""`runner endpoints extend`, and the options for the lifetime of a deployment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runner.cli.text import amount, duration
 
 
 class Lease(Duration):
-    """A length of time, or `none` for no end."""
+    """A duration, or `none` for no end."""
 
     name = "lease"
 
@@ -27,7 +27,7 @@ class Lease(Duration):
 
 
 def seconds_or_none(value: float) -> float | None:
-    """Return what the library takes: None for no end."""
+    """Return the value for the library: None for no end."""
     return None if value == float("inf") else value
 
 
@@ -47,7 +47,7 @@ lease_options = together(
         help="Idle limit: how long the deployment may stay without a request, or none.",
     ),
 )
-"""`lease` and `idle_limit` in seconds, infinite for none."""
+"""`lease` and `idle_limit` in seconds, infinite for `none`."""
 
 
 @commands.command(

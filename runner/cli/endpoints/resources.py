@@ -1,4 +1,4 @@
-"""Options for how many machines serve a model, of which kind, and who can reach it."""
+"""Options for the number and type of machines that serve a model, and who can reach it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ resource_options = together(
 
 
 def resource_choices(choices: dict[str, Any]) -> dict[str, Any]:
-    """Take these options out of `choices` and return the arguments of `plan_deployment`. Raises ConfigurationError."""
+    """Remove these options from `choices` and return the arguments of `plan_deployment`. Raises ConfigurationError."""
     from runner.serving.resources import Reach, Resources
 
     to_zero = choices.pop("scale_to_zero")

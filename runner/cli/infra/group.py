@@ -1,4 +1,4 @@
-"""`runner infra`: the Pulumi program, from this command line."""
+"""`runner infra`: the Pulumi program on this command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`runner infra init`: a stack from answers."""
+"""`runner infra init`: create a stack from answers."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def command(invocation: Invocation, /, folder: Path | None, force: bool, **given
 
 
 def _written(invocation: Invocation, asks: bool, given: dict[str, Any], **fixed: Any) -> dict[str, Any]:
-    """Have the stack written, and return what is said of it. At a terminal, wrong answers are asked for again."""
+    """Write the stack, and return the message. At a terminal, ask again after wrong answers."""
     while True:
         if asks:
             before = {**given, **invocation.flags()}
@@ -82,7 +82,7 @@ def _written(invocation: Invocation, asks: bool, given: dict[str, Any], **fixed:
 
 
 def _ask(invocation: Invocation, given: dict[str, Any]) -> None:
-    """Ask for the settings that have no default, offering those that were given."""
+    """Ask for the settings without a default, with the given values as proposals."""
     stack = given["stack"]
     invocation.project = asked("Google Cloud project", invocation.project)
     invocation.location = asked("Region", invocation.location or DEFAULT_LOCATION)

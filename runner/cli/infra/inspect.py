@@ -1,4 +1,4 @@
-"""`runner infra iam|doctor`: what needs neither engine nor network."""
+"""`runner infra iam|doctor`: commands that need neither engine nor network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the infrastructure program's verbs in a process of their own: nothing here imports pulumi."""
+"""Runs the verbs of the Pulumi program in a separate process, so that nothing here imports pulumi."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ERRORS = {"engine_missing": EngineMissingError, "unreachable": UnreachableError
 
 
 class InfraError(RunnerError):
-    """The engine, Google or the emulator refused. `problems` has every cause, each with its resource."""
+    """The engine, Google or the emulator refused. `problems` contains every cause with its resource."""
 
     code = "infrastructure"
     usual_hint = "`runner infra doctor` checks the engine, the credentials and the settings"
@@ -47,11 +47,11 @@ embedded_option = click.option(
 
 
 def call(invocation: Invocation, verb: str, *, embedded: bool = False, **options: Any) -> dict[str, Any]:
-    """Run a verb and return its document. What the engine says on the way goes to standard error.
+    """Run a verb and return its document. Messages of the engine go to standard error.
 
     Raises:
         EngineMissingError: the Pulumi program or its engine is not installed.
-        ConfigurationError: the stack has mistakes, or something was not confirmed.
+        ConfigurationError: the stack has errors, or something was not confirmed.
         InfraError: the engine, Google or the emulator refused.
     """
     require_program("this")
@@ -80,7 +80,7 @@ def call(invocation: Invocation, verb: str, *, embedded: bool = False, **options
 
 
 def _result(invocation: Invocation, arguments: list[str], more: dict[str, str]) -> dict[str, Any]:
-    """Run the program with more variables; return its document, or raise the error that it tells."""
+    """Run the program with additional variables; return its document, or raise the error that it reports."""
     status, said = _run(invocation, arguments, {**os.environ, **more})
     try:
         body: dict[str, Any] = parsed(said.splitlines()[-1])
@@ -93,10 +93,10 @@ def _result(invocation: Invocation, arguments: list[str], more: dict[str, str]) 
 
 
 def _run(invocation: Invocation, arguments: list[str], variables: dict[str, str]) -> tuple[int, str]:
-    """Run the program to its end, also when somebody stops it: return its status and what it printed.
+    """Run the program to its end, even if it is stopped; return its status and output.
 
-    It runs in a group of its own, so that Ctrl-C comes to it once, from here, and it can bring its engine to an end
-    that keeps the state. What the engine says goes to this process's standard error without a detour.
+    It runs in its own process group, so that it gets Ctrl-C once, from here, and can stop its engine in a way that
+    keeps the state. Messages of the engine go directly to this process's standard error.
     """
     errors = subprocess.DEVNULL if invocation.quiet else None
 

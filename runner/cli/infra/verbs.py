@@ -20,15 +20,15 @@ _DRY_RUN = click.option("--dry-run", is_flag=True, help="Print gcloud commands t
 def _verb(
     name: str, *options: Callable[..., Any], help: str, examples: Sequence[str], ask: str = "", changes: bool = False
 ) -> Command:
-    """Make a command of a verb: its options go to the infrastructure program, and its document is shown.
+    """Make a command of a verb, which passes its options to the Pulumi program and shows the document.
 
     Args:
-        name: of the verb.
-        options: decorators of its own options.
-        help: what it does.
-        examples: for its help.
-        ask: question to a person before anything changes; empty asks nothing. An emulator is changed without one, but
-            for what deletes.
+        name: name of the verb.
+        options: decorators for its own options.
+        help: its help.
+        examples: examples for its help.
+        ask: question to the user before anything changes; "" asks nothing. For an emulator, only deletions are
+            confirmed.
         changes: whether it changes something, so that its first line names the target.
     """
 
@@ -46,7 +46,7 @@ def _verb(
 
 
 def _name_target(invocation: Invocation, name: str, given: Mapping[str, Any]) -> None:
-    """Say where a verb will act. What can be refused here is refused before anybody is asked."""
+    """Print where a verb will act. Errors that can be found here are reported before the user is asked."""
     found = call(invocation, name, **{**given, "only_check": True})
     place = {"project": found["project"], "location": found["location"]}
     invocation.target = Target.at(

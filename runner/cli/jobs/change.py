@@ -1,4 +1,4 @@
-"""`runner jobs cancel|clone`: what changes jobs, or makes one of another."""
+"""`runner jobs cancel|clone`: change jobs, or create one from another."""
 
 from __future__ import annotations
 

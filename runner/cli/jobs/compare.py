@@ -1,4 +1,4 @@
-"""`runner jobs compare`: several jobs, the best first."""
+"""`runner jobs compare`: compare several jobs, the best first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`runner jobs export`: what jobs measured, into a tracker."""
+"""`runner jobs export`: export the measurements of jobs to a tracker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`runner jobs watch|wait`. Looking at a job never changes it; Ctrl-C ends only the looking."""
+"""`runner jobs watch|wait`. Watching never changes a job; Ctrl-C only ends the watch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _INTERRUPT_AGAIN_SECONDS = 2.0
 _FORECAST_SECONDS = 15.0
-"""How often a log gets a line with forecast and cost."""
+"""Interval of log lines with forecast and cost."""
 
 
 waiting_options = together(
@@ -118,7 +118,10 @@ def wait(invocation: Invocation, /, jobs: tuple[str, ...], notify: str | None, n
 
 @dataclass(slots=True)
 class Follower:
-    """Follows jobs to their ends and shows it: as a picture, as lines, or as NDJSON; `wait` shows states only."""
+    """Follows jobs to their ends and shows them: as a live display, as lines, or as NDJSON.
+
+    `wait` only shows states.
+    """
 
     invocation: Invocation
     session: Session
@@ -131,10 +134,10 @@ class Follower:
     _problems: dict[str, str] = field(default_factory=dict)
     _told: dict[str, float] = field(default_factory=dict)
     _named: set[str] = field(default_factory=set)
-    """Jobs whose stand-in was named."""
+    """Jobs whose stand-in was reported."""
 
     def run(self, names: Sequence[str], **pace: Any) -> None:
-        """Follow the jobs until each has ended or stalled. Raises WaitTimeoutError and what ends a watch."""
+        """Follow the jobs until each has ended or stalled. Raises WaitTimeoutError and other errors of a watch."""
         from runner.gcp.tuning_jobs import full_name
         from runner.jobs.following import watching
         from runner.jobs.following.progress import JobProgress
@@ -263,9 +266,9 @@ class Follower:
 
 @contextlib.contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C while this lasts: what is being watched continues, and the way back is told.
+    """Treat SIGTERM like Ctrl-C within the context: the jobs continue, and the command prints how to resume the watch.
 
-    Python drops an exception that is raised within a destructor, so an interrupt is raised again until it arrives.
+    Python discards an exception that is raised in a destructor, so an interrupt is raised again until it is handled.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -280,7 +283,7 @@ def terminated_as_interrupted() -> Iterator[None]:
 
 
 def event_line(event: JobEvent) -> str:
-    """Return one line about an event, "" for one that says nothing to people."""
+    """Return one line about an event; "" for events that are not shown."""
     data = event.data
     if event.kind == "step":
         total = data.get("total_steps", data.get("totalSteps"))

@@ -1,4 +1,4 @@
-"""`runner jobs`: the group, and the words its commands share."""
+"""`runner jobs`: the group, and shared texts of its commands."""
 
 from __future__ import annotations
 
@@ -48,21 +48,21 @@ def moment(value: datetime.datetime | None) -> str | None:
 
 
 def job_name(session: Session, text: str) -> str:
-    """Return what names a job for the library; `latest` is the newest. Raises NotFoundError when there is none."""
+    """Return the job's name for the library; `latest` is the newest. Raises NotFoundError if there is none."""
     from runner.jobs import naming
 
     return naming.job_name(session, text)
 
 
 def found_job(session: Session, text: str) -> TuningJob:
-    """Return the job that a command line names. Raises NotFoundError."""
+    """Return the job in a command line. Raises NotFoundError."""
     from runner.gcp import tuning_jobs
 
     return tuning_jobs.get(session, job_name(session, text))
 
 
 def _rate(job: TuningJob) -> str | None:
-    """Return the learning rate that a job asks for, and what a stand-in makes of it."""
+    """Return the learning rate of a job, and its value for the stand-in."""
     if job.learning_rate is None:
         return None
     scaled = f" (the stand-in trains at up to {job.rate_scale:g} times this rate)" if job.rate_scale != 1 else ""
@@ -70,7 +70,7 @@ def _rate(job: TuningJob) -> str | None:
 
 
 def described(job: TuningJob) -> list[tuple[str, Any]]:
-    """Return what people want to know of a job."""
+    """Return the displayed values of a job."""
     error = f"{job.error_message} (code {job.error_code})" if job.error_message or job.error_code else None
     stats = job.data_stats
     tokens = stats.get("totalBillableTokenCount")

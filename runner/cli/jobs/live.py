@@ -1,4 +1,4 @@
-"""What a watch shows of a job: lines for a terminal that is drawn again, and lines for a log."""
+"""The display of a watch: lines for a terminal that is redrawn, and lines for a log."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 REDRAWS_PER_SECOND = 2.0
 _CHARTED_JOBS = 2
-"""More jobs than these are shown without their curves."""
+"""Maximum number of jobs that are shown with their curves."""
 _QUIET_SECONDS = 60.0
-"""From when on the age of the last progress is shown."""
+"""Minimum age of the last progress that is shown."""
 
 
 def view(
@@ -29,12 +29,12 @@ def view(
     """Return the lines about one job.
 
     Args:
-        progress: what has been seen of it.
+        progress: the progress of the job.
         columns: width of the terminal.
         rows: height of the chart.
         braille: whether the terminal shows braille characters.
         curve: whether to draw the losses.
-        problem: why the service could not be asked just now.
+        problem: why the service could not be polled.
     """
     from runner.jobs.following.chart import chart, smoothed
 
@@ -68,7 +68,7 @@ def view(
 
 
 def _folded(fact: str, columns: int) -> list[str]:
-    """Return a fact as indented lines, so that none of its end is lost on a narrow terminal."""
+    """Return a text as indented lines, so that its end is visible on a narrow terminal."""
     return textwrap.wrap(
         visible(fact),
         columns,
@@ -80,7 +80,7 @@ def _folded(fact: str, columns: int) -> list[str]:
 
 
 def state_line(progress: JobProgress) -> str:
-    """Return the state, the finer state, and how long it has waited or has been without progress."""
+    """Return the state, the detailed state, and the time of waiting or without progress."""
     job = progress.job
     if job is None:
         return ""
@@ -121,7 +121,7 @@ def numbers_line(progress: JobProgress) -> str:
 
 
 def forecast_line(progress: JobProgress, *, dated: bool = True) -> str:
-    """Return when it will be done and what it has cost, as far as either is known; `dated` adds the price's date."""
+    """Return the forecast and the cost so far, as far as they are known; `dated` adds the date of the price."""
     parts = []
     remaining, used = progress.remaining, progress.billed
     if remaining is not None:
@@ -139,7 +139,7 @@ def left(remaining: Remaining) -> str:
 
 
 def cost(used: Billed, *, dated: bool = True) -> str:
-    """Return `$0.12 of $0.40 so far, list price of DATE`, or the tokens where there is no price."""
+    """Return `$0.12 of $0.40 so far, list price of DATE`, or the tokens if there is no price."""
     if used.usd is None or used.total_usd is None:
         return f"{used.tokens} of {used.total_tokens} billed tokens so far; no price is published"
     so_far = f"{amount(used.usd)} of {amount(used.total_usd)} so far"
@@ -149,7 +149,7 @@ def cost(used: Billed, *, dated: bool = True) -> str:
 
 
 def wanted(*, plain: bool) -> bool:
-    """Return whether standard output is a terminal that can be drawn again."""
+    """Return whether standard output is a terminal that can be redrawn."""
     import os
 
     return not plain and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
@@ -157,12 +157,12 @@ def wanted(*, plain: bool) -> bool:
 
 @contextmanager
 def live(watched: dict[str, JobProgress], problems: dict[str, str], *, color: bool) -> Iterator[Callable[[], None]]:
-    """Show jobs on the terminal while this lasts; the last picture stays. Yields what redraws at once.
+    """Show jobs on the terminal within the context; the last display stays. Yields a function that redraws.
 
     Args:
-        watched: full name to what has been seen; changed by the caller meanwhile.
-        problems: full name to why the service could not be asked.
-        color: whether styles may be used.
+        watched: maps full names to the progress; the caller changes it.
+        problems: maps full names to the reason why the service could not be polled.
+        color: whether to use styles.
     """
     from rich.console import Console
     from rich.live import Live
@@ -186,7 +186,7 @@ def live(watched: dict[str, JobProgress], problems: dict[str, str], *, color: bo
             )
         return Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
 
-    # On a screen of its own: lines that a narrower terminal has wrapped cannot be drawn over where they are.
+    # On the alternate screen, because lines that a narrower terminal has wrapped cannot be redrawn.
     try:
         with Live(get_renderable=picture, console=console, refresh_per_second=REDRAWS_PER_SECOND, screen=True) as drawn:
             yield drawn.refresh

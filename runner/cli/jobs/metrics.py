@@ -1,4 +1,4 @@
-"""`runner jobs metrics|diff`: what jobs measured, and what they differ in."""
+"""`runner jobs metrics|diff`: the measurements of jobs, and their differences."""
 
 from __future__ import annotations
 

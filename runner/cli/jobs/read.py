@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from runner.gcp.tuning_jobs import TuningJob
 
 _LOG_SECONDS = 1.0
-"""Between two looks at a job that is followed."""
+"""Pause between two polls of a job."""
 
 
 _SORTS = ("created", "loss", "validation")
@@ -114,7 +114,7 @@ def ls(
 
 
 _LOSSES = {"lastLoss": "loss", "lastValidationLoss": "validation"}
-"""Names in the summary of a job's results, and headings."""
+"""Keys in the summary of a job's results, and headings."""
 
 
 def _recent(jobs: list[TuningJob], since: float | None) -> list[TuningJob]:
@@ -127,7 +127,7 @@ def _recent(jobs: list[TuningJob], since: float | None) -> list[TuningJob]:
 
 
 def _measured(session: Session, jobs: list[TuningJob]) -> dict[str, dict[str, Any]]:
-    """Return the summaries of jobs' results by id, several read at once."""
+    """Return the summaries of jobs' results by ID, with concurrent requests."""
     from concurrent.futures import ThreadPoolExecutor
 
     from runner.jobs.following.results import results_of
@@ -191,7 +191,7 @@ def logs(invocation: Invocation, job: str, only_events: bool, follow: bool) -> N
 
 
 class _LogPrinter:
-    """Prints what is new of a job's events and of its log."""
+    """Prints the new events and log lines of a job."""
 
     def __init__(self, invocation: Invocation, session: Session, name: str, *, only_events: bool) -> None:
         self.invocation = invocation
@@ -202,7 +202,7 @@ class _LogPrinter:
         self.log: str | None = None
 
     def print_news(self) -> None:
-        """Print what has come since the last time."""
+        """Print what is new since the last call."""
         from runner.gcp import events
 
         for event in events.job_events(self.session, self.name, self.number):
@@ -211,7 +211,7 @@ class _LogPrinter:
         if self.only_events:
             return
         before, now = self.log or "", events.job_log(self.session, self.name)
-        # The service sends the end of a long log: what was printed is in it, or has gone.
+        # The service sends the end of a long log; it contains what was printed, or continues after it.
         fresh = now[len(before) :] if now is not None and now.startswith(before) else now or ""
         whole = fresh.rpartition("\n")[0] if now and not now.endswith("\n") else fresh
         for line in whole.splitlines():
@@ -222,7 +222,7 @@ class _LogPrinter:
         self.log = now if now is None or now.endswith("\n") else now[: len(now) - len(fresh) + len(whole)]
 
     def tell_missing(self) -> None:
-        """Say what the service does not publish."""
+        """Report what the service does not publish."""
         if not self.number:
             self.invocation.output.note("this service does not publish events of its jobs")
         if self.log is None and not self.only_events:
@@ -241,7 +241,7 @@ class _LogPrinter:
 
 
 def _filter(states: tuple[str, ...], labels: tuple[str, ...]) -> str:
-    """Return the API's filter for a choice of states and labels. Raises ConfigurationError."""
+    """Return the API's filter for states and labels. Raises ConfigurationError."""
     from runner.gcp.job_states import STATES
 
     problems = [f"--label {label!r} is not KEY=VALUE" for label in labels if "=" not in label]

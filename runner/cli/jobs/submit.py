@@ -1,4 +1,4 @@
-"""`runner jobs submit`: parse the options of a job, show its price, and print what became of it."""
+"""`runner jobs submit`: parse the options of a job, show its price, and print the result."""
 
 from __future__ import annotations
 
@@ -117,15 +117,15 @@ def submit_specification(
     watch_it: bool = False,
     **options: Any,
 ) -> None:
-    """Submit a specification once its price is agreed to, print its job, and watch it if that is wanted.
+    """Submit a specification after approval of its price, print its job, and watch it if requested.
 
     Args:
         invocation: the command line.
-        session: where.
-        spec: its datasets may be files, which are uploaded.
+        session: the project and location.
+        spec: the specification; its datasets can be files, which are uploaded.
         dry_run: only show it, with its price and obstacles.
         watch_it: show its progress until it ends.
-        options: of `runner.jobs.submitting.offers.Request`.
+        options: options of `runner.jobs.submitting.offers.Request`.
     """
     from runner.jobs.submitting.offers import Request, carry_out, offered
 
@@ -157,7 +157,7 @@ def submit_specification(
 
 
 def _listener(invocation: Invocation) -> Listener:
-    """Return what tells on standard error what happens."""
+    """Return a listener that reports on standard error."""
     from runner.cli.data.sources import tell_conversion
     from runner.jobs.submitting.offers import Listener
 
@@ -175,7 +175,7 @@ def _listener(invocation: Invocation) -> Listener:
 
 
 def _print_plan(invocation: Invocation, offer: Offer) -> None:
-    """Print what would be submitted. Raises ConfigurationError for obstacles, as the submission would."""
+    """Print what would be submitted. Raises ConfigurationError for obstacles, like the submission."""
     from runner.jobs.preflight.obstacles import require_none
 
     findings = offer.obstacles()

@@ -1,4 +1,4 @@
-"""`runner jobs why`: the explanation of a job, joined with the lines of the user's own file."""
+"""`runner jobs why`: the explanation of a job, with the lines of the user's own file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runner.cli.options import INPUT, Invocation, job_argument
 from runner.errors import ConfigurationError
 
 _SHOWN = 20
-"""Lines of the file that are shown; JSON has all of them."""
+"""Number of displayed lines of the file; JSON contains all of them."""
 
 
 @command(

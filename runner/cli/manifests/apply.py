@@ -1,4 +1,4 @@
-"""`runner apply`: carry manifests or a saved plan out, at an agreed price."""
+"""`runner apply`: apply manifests or a saved plan, at an approved price."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def command(
 
 
 def agree(invocation: Invocation, plan: Plan) -> None:
-    """Return if what a plan costs and cancels is agreed to. Raises CostRefusedError, ConfigurationError."""
+    """Return if the cost and the cancellations of a plan are approved. Raises CostRefusedError, ConfigurationError."""
     from runner.jobs.manifests import budget
 
     refused = budget.refusals(plan, accept_unknown_cost=invocation.accept_unknown_cost)
@@ -116,16 +116,16 @@ def agree(invocation: Invocation, plan: Plan) -> None:
 
 
 def tell(invocation: Invocation, step: Step) -> None:
-    """Say what happened to one job, on standard error."""
+    """Print the result for one job on standard error."""
     job = f" {step.job.rsplit('/', 1)[-1]}" if step.job else ""
     invocation.output.note(f"{step.name}: {step.what}{job}" + (f" ({step.message})" if step.message else ""))
 
 
 def raise_for(steps: list[Step]) -> None:
-    """Raise for what did not go well, the worst first.
+    """Raise the most serious error of the results.
 
     Raises:
-        AmbiguousSubmissionError: a create may or may not have happened.
+        AmbiguousSubmissionError: a job may or may not have been created.
         GoogleApiError: the service refused a job.
     """
     uncertain = [step for step in steps if step.what in ("uncertain", "elsewhere")]

@@ -1,7 +1,7 @@
-"""Serve what the manifests want served, once its job has succeeded and its gate is open.
+"""Deploy the models of manifests after their jobs have succeeded and their gates are met.
 
-Here and not in the library of jobs, which knows nothing of serving. A deployment is claimed in the job's record before
-it is asked for, and carries the job's identity as a label, by which a lost one is found.
+This is not in the library of jobs, which does not know serving. A deployment is claimed in the job's record before it
+is requested, and its label contains the job's identity, so that it can be found after an interruption.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from runner.serving.plan import DeploymentPlan
 
 LEASE_SECONDS = 7200.0
-"""Age at which another runner's deployment without an endpoint is taken over; one takes up to an hour."""
+"""Age after which another runner's deployment without an endpoint is taken over; a deployment takes up to an hour."""
 
 
 def foretell(session: Session, plan: Plan) -> None:
-    """Warn of what a plan is about to train and would not deploy, as far as that can be known before."""
+    """Warn of jobs in a plan that would not be deployed, as far as this is known before."""
     for job in plan.billable:
         problem = _refusal(session, job.run.fields["base_model"], job.source.deploy) if job.source.deploy else ""
         if problem:
@@ -60,7 +60,7 @@ def _refusal(session: Session, base_model: str, wanted: Deploy) -> str:
 
 
 def deploy_finished(invocation: Invocation, session: Session) -> list[dict[str, Any]]:
-    """Deploy every job that has succeeded, has a deploy section and was not deployed; return what became of each."""
+    """Deploy every job that has succeeded, has a deploy section and was not deployed; return the results."""
     from runner.jobs.manifests.records import StateLedger
 
     ledger = StateLedger(session)
@@ -119,7 +119,7 @@ def _deploy(invocation: Invocation, session: Session, ledger: StateLedger, entry
 
 
 def _served(session: Session, name: str, run: Run) -> tuple[Endpoint, str | None] | None:
-    """Return the endpoint that serves this very run, and the deployed model; None for an endpoint made for it alone."""
+    """Return the endpoint that serves this run, and the deployed model; None for an endpoint created only for it."""
     from runner.jobs.labels import IDENTITY_LABEL, MANIFEST_LABEL
     from runner.serving.listing import list_deployments
 
@@ -136,7 +136,7 @@ def _served(session: Session, name: str, run: Run) -> tuple[Endpoint, str | None
 
 
 def _take_off(invocation: Invocation, session: Session, name: str, run: Run) -> None:
-    """Remove what the gate refused: nobody looks at it, and it is billed."""
+    """Remove a model that the gate refused, because it is billed."""
     from runner.serving.deployment import undeploy
 
     try:

@@ -1,4 +1,4 @@
-"""The gate of a manifest's evaluation section: on losses before a deployment, or on answers before traffic."""
+"""The gate in a manifest's evaluation section: losses before a deployment, or answers before traffic."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOSS_METRIC = "validationLoss"
 
 
 def check_losses(session: Session, run: Run, job: TuningJob) -> None:
-    """Raise GateFailedError if a highest validation loss is demanded and what the service reported is not below it."""
+    """Raise GateFailedError if there is a maximum validation loss and the reported loss is not below it."""
     from runner.jobs.following.results import results_of
 
     if run.evaluation is None or run.evaluation.get("metric", LOSS_METRIC) != LOSS_METRIC:
@@ -38,12 +38,12 @@ def check_losses(session: Session, run: Run, job: TuningJob) -> None:
 
 
 def answers_check(invocation: Invocation, session: Session, run: Run, job: TuningJob) -> Check | None:
-    """Return what looks at the deployed model's answers before it has traffic; None if the section does not ask for it.
+    """Return the check of the deployed model's answers before it has traffic; None if the section requires none.
 
     The check raises GateFailedError.
 
     Raises:
-        ConfigurationError, DatasetError, GoogleApiError: the questions or the base are not there.
+        ConfigurationError, DatasetError, GoogleApiError: the questions or the base do not exist.
     """
     wanted = run.evaluation
     if wanted is None or wanted.get("metric", LOSS_METRIC) == LOSS_METRIC:

@@ -1,4 +1,4 @@
-"""`runner plan` and `runner drift`: what applying manifests would do, and whether anything has moved."""
+"""`runner plan` and `runner drift`: what applying manifests would do, and whether anything has changed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from runner.jobs.manifests.planning import Plan
 
 CHANGES = 2
-"""Exit code: something would change."""
+"""Exit code if something would change."""
 MISTAKE = 1
-"""Exit code of a mistake in manifests or settings, elsewhere 2."""
+"""Exit code for errors in manifests or settings, which is 2 for other commands."""
 
 
 quota_option = click.option(
@@ -45,7 +45,7 @@ manifest_options = together(
     click.option("--prune", is_flag=True, help="Cancel running jobs whose manifest was removed or changed."),
     quota_option,
 )
-"""`paths`, `prune` and `quota`: which manifests, and how far to go."""
+"""`paths`, `prune` and `quota`: the manifests, and the extent of the changes."""
 
 
 @commands.command(
@@ -108,7 +108,7 @@ def drift(invocation: Invocation, /, report: str | None, **choices: Any) -> None
 
 
 def planned(invocation: Invocation, session: Session, *, paths: tuple[Path, ...], **choices: Any) -> Plan:
-    """Return the plan of manifests, with what serving costs now; `choices` are those of `make_plan`.
+    """Return the plan of manifests, with the current hourly cost of serving; `choices` are those of `make_plan`.
 
     Raises:
         ConfigurationError: there are no `paths`.
@@ -138,7 +138,7 @@ def show(invocation: Invocation, plan: Plan, report: str | None = None) -> None:
 
 @contextlib.contextmanager
 def mistakes_are_failures() -> Iterator[None]:
-    """Give mistakes an exit code of their own where 2 means that something would change."""
+    """Set the exit code for errors of commands in which 2 means that something would change."""
     try:
         yield
     except ConfigurationError as error:

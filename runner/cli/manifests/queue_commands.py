@@ -1,4 +1,4 @@
-"""`runner queue`: the jobs that wait for a slot of the quota."""
+"""`runner queue`: jobs that wait for a slot of the quota."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from runner.jobs.manifests.claiming import Step
 
 PATIENCE_SECONDS = 1800.0
-"""How long the service may be out of reach before `queue run` gives up."""
+"""How long the service can be unreachable before `queue run` ends."""
 
 command = commands.Group(
     name="queue",
@@ -182,7 +182,7 @@ def _look(
     *,
     deploy: bool,
 ) -> tuple[list[Step], int]:
-    """Look once; return what happened and how many jobs wait or run."""
+    """Run one pass; return the steps and the number of waiting or running jobs."""
     from runner.cli.manifests.deploy import deploy_finished
     from runner.gcp import fleet
     from runner.jobs.manifests import looking, queueing
@@ -216,7 +216,7 @@ def _look(
 
 
 def _fit(invocation: Invocation, session: Session, named: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the places whose jobs reach the data of what waits, and warn of others. Raises ConfigurationError."""
+    """Return the places whose jobs can read the data of waiting jobs; warn of others. Raises ConfigurationError."""
     from runner.jobs.manifests import places
     from runner.jobs.manifests.records import StateLedger
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from runner.jobs.manifests.planning import Plan
 
 MARKDOWN_LIMIT = 65_000
-"""Characters; GitHub takes 65,536 in a comment."""
+"""Maximum number of characters; GitHub accepts 65,536 in a comment."""
 _SIGNS = {
     "create": "+",
     "change": "~",
@@ -40,7 +40,7 @@ _WORDS = {
 
 
 def text(plan: Plan) -> str:
-    """Return a plan for people: what changes in full, what stays in a line."""
+    """Return a plan for people: all changes, and one line for the rest."""
     lines: list[str] = []
     for job in plan.jobs:
         if job.action not in ("keep", "wait"):
@@ -64,7 +64,7 @@ def summary(plan: Plan) -> str:
 
 
 def facts(plan: Plan) -> list[tuple[str, str]]:
-    """Return price, quota and what serving costs now."""
+    """Return the price, the quota and the current hourly cost of serving."""
     cost, quota = plan.cost, plan.quota
     found = [("price", price(cost["low"], cost["expected"], cost["high"], cost["unknown"]))] if plan.billable else []
     if cost["withRepetitions"] != cost["high"]:
@@ -93,7 +93,7 @@ def price(low: Any, expected: Any, high: Any, unknown: Any = 0) -> str:
 
 
 def markdown(plan: Plan) -> str:
-    """Return a plan as a comment on a pull request, cut where GitHub would refuse it."""
+    """Return a plan as a comment on a pull request, truncated to GitHub's limit."""
     rows = ["| | job | what | data | price |", "|---|---|---|---|---|"]
     details: list[str] = []
     for job in plan.jobs:
@@ -123,7 +123,7 @@ def markdown(plan: Plan) -> str:
         return whole
     closing, end = "\n\n</details>", "\n\n… the rest is omitted; the job's log has everything.\n"
     kept = whole[: MARKDOWN_LIMIT - len(closing) - len(end)].rsplit("\n", 1)[0]
-    # Else whoever has not opened the section doesn't see that there is more.
+    # Otherwise, readers who have not opened the section do not see that there is more.
     is_open = kept.count("<details>") > kept.count("</details>")
     return kept + (closing if is_open else "") + end
 
@@ -176,6 +176,6 @@ def _some(names: list[str], limit: int = 6) -> str:
 
 
 def _cell(value: str) -> str:
-    """Return a text that stays inside a cell of a table and mentions nobody."""
+    """Return a text that stays inside a table cell and mentions nobody."""
     cleaned = visible(value).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
     return cleaned.replace("@", "@\u200b")

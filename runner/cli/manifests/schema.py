@@ -1,4 +1,4 @@
-"""`runner schema`: the JSON Schema of manifests, for editors and for checks elsewhere."""
+"""`runner schema`: the JSON Schema of manifests, for editors and other checks."""
 
 from __future__ import annotations
 
