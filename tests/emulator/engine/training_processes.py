@@ -48,7 +48,8 @@ class Job:
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
         file = self.directory / "events.jsonl"
-        lines = file.read_text().splitlines() if file.exists() else []
+        # The process may be in the middle of a line.
+        lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
         events = [json.loads(line) for line in lines]
         return [event for event in events if kind in (None, event["event"])]
 
