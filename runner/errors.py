@@ -83,8 +83,13 @@ def require_sound(problems: list[str], *, hint: str | None = None) -> None:
     Raises ConfigurationError with all of them and the first in its message.
     """
     if problems:
-        more = f"; and {len(problems) - _SAID} more" if len(problems) > _SAID else ""
-        raise ConfigurationError("; ".join(problems[:_SAID]) + more, problems=problems, hint=hint)
+        raise together(problems, hint=hint)
+
+
+def together(problems: list[str], *, hint: str | None = None) -> ConfigurationError:
+    """Return the error that tells all problems; its message has the first."""
+    more = f"; and {len(problems) - _SAID} more" if len(problems) > _SAID else ""
+    return ConfigurationError("; ".join(problems[:_SAID]) + more, problems=problems, hint=hint)
 
 
 @contextmanager

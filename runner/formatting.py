@@ -13,6 +13,8 @@ _UNSAFE = re.compile(
     "\U000e0000-\U000e0fff"
     "\ud800-\udfff]"  # lone surrogates: cannot be written as UTF-8
 )
+DURATION = "a duration of at most 100 years, such as 45s, 90m, 2h30m or 1d"
+"""What `seconds_of` takes, in words."""
 _LONGEST = 100 * 365.25 * 86400
 _UNSAFE_BUT_LINES = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
 
@@ -64,7 +66,7 @@ def seconds_of(text: str) -> float:
     """
     found = _seconds_of(text)
     if found > _LONGEST:
-        raise ValueError(f"{text[:40]!r} is longer than 100 years")
+        raise ValueError(f"{text[:40]!r} is not {DURATION}")
     return found
 
 
@@ -75,7 +77,7 @@ def _seconds_of(text: str) -> float:
         r"(?:([0-9]{1,15})d)?(?:([0-9]{1,15})h)?(?:([0-9]{1,15})m)?(?:([0-9]{1,15})s)?", text.strip().lower()
     )
     if not text or match is None or not any(match.groups()):
-        raise ValueError(f"{text[:40]!r} is not a duration, such as 45s, 90m, 2h30m or 1d")
+        raise ValueError(f"{text[:40]!r} is not {DURATION}")
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 

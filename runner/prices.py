@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -55,10 +56,8 @@ class Terms:
     yes_name: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a limit that no price exceeds, such as NaN, or that is not a number. Raises ConfigurationError."""
-        number = isinstance(self.limit, int | float) and not isinstance(self.limit, bool)
-        if self.limit is not None and not (number and self.limit >= 0):
-            raise ConfigurationError(f"{self.limit_name} is {self.limit!r}: it must be an amount of US dollars")
+        """Refuse a limit that no price is above, such as NaN, and one that is no number. Raises ConfigurationError."""
+        require_dollars(self.limit, self.limit_name)
 
     def require(self, price: Price) -> None:
         """Return normally if the price is approved. Raises CostRefusedError."""
@@ -87,19 +86,33 @@ class Terms:
         )
 
 
-AGREED = Terms(limit=math.inf, accept_unknown=True)
-"""Approves every price: it was approved before, or nothing is charged."""
+DOLLARS = "an amount of US dollars, such as 12.50"
+"""What `dollars_of` and `require_dollars` take, in words."""
+_DOLLARS = re.compile(r"\$?((?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)")
 
 
 def dollars_of(text: str) -> float:
-    """Return the amount in `12.50`, `$12.50` or `1,250`. Raises ValueError for other texts or a negative amount."""
-    try:
-        usd = float(text.removeprefix("$").replace(",", ""))
-    except ValueError:
-        raise ValueError(f"{text!r} is not an amount of dollars, such as 12.50") from None
-    if not 0 <= usd < math.inf:
-        raise ValueError("an amount of dollars must not be negative")
+    """Return the amount in `12.50`, `$12.50` or `1,250`. Raises ValueError for what is none."""
+    match = _DOLLARS.fullmatch(text.strip())
+    usd = float(match[1].replace(",", "")) if match else math.nan
+    if not is_dollars(usd):
+        raise ValueError(f"{text[:60]!r} is not {DOLLARS}")
     return usd
+
+
+def is_dollars(value: object) -> bool:
+    """Tell whether a value is an amount of dollars: a number from 0, no boolean, and neither infinite nor NaN."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+def require_dollars(value: object, name: str) -> None:
+    """Return if a value is None or an amount of dollars. Raises ConfigurationError, which calls the value `name`."""
+    if value is not None and not is_dollars(value):
+        raise ConfigurationError(f"{name} takes {DOLLARS}, not {value!r}")
+
+
+AGREED = Terms(agree=lambda price: True, accept_unknown=True)
+"""To any price: it was agreed to before, or nothing is charged."""
 
 
 def total(prices: Iterable[float | None]) -> float | None:

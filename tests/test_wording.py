@@ -6,16 +6,13 @@ import ast
 import itertools
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from runner.errors import ConfigurationError
 from runner.gcp.endpoints import Endpoint
-from runner.prices import Terms, from_a_cent, total
+from runner.prices import from_a_cent, total
 from runner.serving.labels import LABELS, new_id
 from runner.serving.listing import describe
-from runner.serving.spending import hourly_limit
 from runner.wording import state_words
 
 
@@ -53,22 +50,6 @@ def test_an_endpoint_is_ours_by_its_id_until_it_has_its_label() -> None:
     assert ours(new_id(), {})
     assert ours("1234567890", dict(LABELS))
     assert not ours("1234567890", {})
-
-
-def test_the_limit_of_manifests_is_read_as_that_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RUNNER_MAX_HOURLY_COST", "$1,250.50")
-    assert hourly_limit() == 1250.5
-    monkeypatch.setenv("RUNNER_MAX_HOURLY_COST", "five")
-    with pytest.raises(ConfigurationError, match="RUNNER_MAX_HOURLY_COST: 'five' is not an amount of dollars"):
-        hourly_limit()
-    monkeypatch.delenv("RUNNER_MAX_HOURLY_COST")
-    assert hourly_limit() is None
-
-
-@pytest.mark.parametrize("limit", [float("nan"), -1, -0.01, float("-inf"), "5", True, [5]])
-def test_a_limit_that_limits_nothing_is_refused(limit: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"max_cost is .*: it must be an amount of US dollars"):
-        Terms(limit=limit)
 
 
 def test_money_is_put_in_words_in_one_place() -> None:

@@ -57,7 +57,7 @@ class Reader:
         text = self.raw(key)
         if not text:
             return default
-        if not re.fullmatch(r"-?[0-9]{1,12}", text):
+        if not re.fullmatch(r"0|-?[1-9][0-9]{0,11}", text):
             self.problem(key, f"is {text!r}: a whole number is needed")
             return default
         if not low <= int(text) <= high:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from runner.cli import commands
-from runner.cli.options import INPUT, Invocation
+from runner.cli.options import Invocation
 from runner.cli.text import amount
+from runner.cli.values import INPUT, Day, OneOf
 from runner.prices import cents
 from runner.wording import counted
 
@@ -33,15 +34,14 @@ _EMPTY = "nothing was spent"
 )
 @click.option(
     "--by",
-    type=click.Choice(["line", "kind", "day"]),
+    type=OneOf(["line", "kind", "day"]),
     default="line",
     show_default=True,
     help="One row for each job, deployed model and bucket; for each kind; or for each day.",
 )
 @click.option(
     "--since",
-    type=click.DateTime(["%Y-%m-%d"]),
-    metavar="DATE",
+    type=Day(),
     help="First day, in UTC [default: the first of this month].",
 )
 @click.option(
@@ -70,7 +70,7 @@ def command(
     from runner.serving.billing import current_bill
 
     output = invocation.output
-    start = None if since is None else since.replace(tzinfo=datetime.UTC).timestamp()
+    start = None if since is None else since.timestamp()
     with invocation.session() as session:
         if billing_query:
             begin = month_start(session.now()) if start is None else start

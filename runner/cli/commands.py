@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import augment_usage_errors
+from click.core import augment_usage_errors, iter_params_for_processing
 
 from runner.cli.options import Invocation, global_options
+from runner.cli.values import Refused
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -21,11 +22,85 @@ MAY_BE_EMPTY = frozenset({"message", "prompt", "system"})
 count as a missing option with a default, such as the only endpoint."""
 
 
-def _require_values(command: click.Command, ctx: click.Context, args: Sequence[str]) -> None:
-    given = command.make_parser(ctx).parse_args(list(args))[0]
-    for parameter in command.get_params(ctx):
-        if parameter.name not in MAY_BE_EMPTY and _has_empty(given.get(parameter.name)):
-            raise click.BadParameter("it is empty; is a variable not set?", ctx, parameter)
+Checks = Callable[[Invocation, Mapping[str, Any]], list[str]]
+"""Says what is wrong with the values that a line gives, of those that can be read."""
+
+
+class Mistakes(click.UsageError):
+    """Everything that is wrong with a line. `first` has the hint."""
+
+    def __init__(self, problems: list[str], first: click.UsageError, ctx: click.Context) -> None:
+        super().__init__("; ".join(problems), ctx)
+        self.problems = list(dict.fromkeys(problems))
+        self.first = first
+
+
+def sentence_of(error: click.ClickException) -> str:
+    """Return a message of click as ours are: one line, from a lower-case letter on, without a full stop."""
+    if isinstance(error, Refused):
+        return error.format_message()
+    message = " ".join(error.format_message().split()).rstrip(".")  # click lists choices on lines of their own
+    return message[:1].lower() + message[1:]
+
+
+def _require_sound(
+    command: click.Command, ctx: click.Context, args: Sequence[str], checks: Checks | None = None
+) -> None:
+    """Read a line before click does, which stops at the first mistake. Raises Mistakes with all of them.
+
+    An option that does not exist is told alone: nobody knows which of the words behind it are its values.
+
+    Args:
+        command: what the line calls.
+        ctx: of the command.
+        args: the line.
+        checks: of the command, for a line that has mistakes; in a sound line the command itself finds the others.
+    """
+    if ctx.resilient_parsing:
+        return
+    given, left, order = command.make_parser(ctx).parse_args(list(args))
+    found: list[click.UsageError] = []
+    for parameter in iter_params_for_processing(order, command.get_params(ctx)):
+        try:
+            with augment_usage_errors(ctx, parameter):
+                _require_given(parameter, given.get(str(parameter.name)))
+                parameter.handle_parse_result(ctx, given, left)
+        except click.UsageError as error:
+            found += _of_values(parameter, ctx, given) or [error]
+    if left and not ctx.allow_extra_args:
+        found.append(click.UsageError(f"unexpected {'argument' if len(left) == 1 else 'arguments'}: {' '.join(left)}"))
+    if not found:
+        return
+    problems = [sentence_of(error) for error in found]
+    if checks is not None:
+        sources = (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT)
+        sound = {name: value for name, value in ctx.params.items() if ctx.get_parameter_source(name) in sources}
+        problems += checks(ctx.ensure_object(Invocation), sound)
+    raise Mistakes(problems, found[0], ctx)
+
+
+def _of_values(parameter: click.Parameter, ctx: click.Context, given: Mapping[str, Any]) -> list[click.UsageError]:
+    """Return every mistake in the values of an option that may be given again; keep those without."""
+    values = given.get(str(parameter.name))
+    several = (isinstance(parameter, click.Option) and parameter.multiple) or parameter.nargs == -1
+    if not several or not isinstance(values, list | tuple):
+        return []
+    found: list[click.UsageError] = []
+    sound: list[Any] = []
+    for value in values:
+        try:
+            with augment_usage_errors(ctx, parameter):
+                _require_given(parameter, value)
+                sound.append(parameter.type(value, parameter, ctx))
+        except click.UsageError as error:
+            found.append(error)
+    ctx.params[str(parameter.name)] = tuple(sound)
+    return found
+
+
+def _require_given(parameter: click.Parameter, value: Any) -> None:
+    if parameter.name not in MAY_BE_EMPTY and _has_empty(value):
+        raise Refused("is empty; is a variable not set?")
 
 
 def _has_empty(value: Any) -> bool:
@@ -50,21 +125,30 @@ class Command(click.Command):
     """A command that also accepts the global options and shows examples in its help.
 
     Args:
-        examples: complete command lines for the help.
-        changes: whether it changes or costs something, so that its first line names the target.
+        examples: whole command lines for the help.
+        changes: whether it changes or costs something where it acts: then its first line names the target.
+        checks: what is wrong besides, when a line has mistakes: all are told at once.
     """
 
-    def __init__(self, *args: Any, examples: Sequence[str] = (), changes: bool = False, **attributes: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        examples: Sequence[str] = (),
+        changes: bool = False,
+        checks: Checks | None = None,
+        **attributes: Any,
+    ) -> None:
         super().__init__(*args, **{"context_settings": _HELP} | attributes)
         self.examples = tuple(examples)
         self.changes = changes
+        self.checks = checks
         self.shared_options = global_options()
         self.params.extend(self.shared_options)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the line; add the command to an error, so that the hint names it."""
         with augment_usage_errors(ctx):
-            _require_values(self, ctx, args)
+            _require_sound(self, ctx, args, self.checks)
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -104,7 +188,7 @@ class Group(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the line up to the command; add the group to an error, so that the hint names it."""
         with augment_usage_errors(ctx):
-            _require_values(self, ctx, args)
+            _require_sound(self, ctx, args)
             return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

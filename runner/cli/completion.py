@@ -13,6 +13,7 @@ from click.shell_completion import (
 
 from runner.cli import commands
 from runner.cli.options import Invocation
+from runner.cli.values import OneOf
 
 VARIABLE = "_RUNNER_COMPLETE"
 _SHELLS = ("bash", "zsh", "fish", "powershell")
@@ -72,7 +73,7 @@ class _UncheckedBash(BashComplete):
         "runner completion powershell >> $PROFILE",
     ),
 )
-@click.argument("shell", type=click.Choice(_SHELLS))
+@click.argument("shell", type=OneOf(_SHELLS))
 @click.pass_obj
 def command(invocation: Invocation, shell: str) -> None:
     """Print the script that completes commands, options, models, states, and the ids and names of jobs and endpoints.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from runner.cli import commands
-from runner.cli.options import Count, Invocation
+from runner.cli.options import Invocation
+from runner.cli.values import Count
 from runner.errors import EngineMissingError
 
 

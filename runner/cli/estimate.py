@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli import commands
-from runner.cli.options import (
-    DataFile,
-    Dataset,
-    Invocation,
-    base_model_option,
-    epochs_option,
-    mode_option,
-    tokenizer_option,
-)
+from runner.cli.options import Dataset, Invocation, base_model_option, epochs_option, mode_option, tokenizer_option
+from runner.cli.values import DataFile
 from runner.prices import price_range
 from runner.wording import tokens_of
 
@@ -32,7 +25,7 @@ if TYPE_CHECKING:
         "runner estimate gs://my-bucket/train.jsonl --model qwen/qwen3@qwen3-32b",
     ),
 )
-@click.argument("training", type=DataFile())
+@click.argument("training", type=DataFile(exists=True))
 @base_model_option("model")
 @mode_option
 @epochs_option

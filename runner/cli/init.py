@@ -9,8 +9,9 @@ import click
 
 from runner.cli import commands
 from runner.cli.completing import completed
-from runner.cli.options import FOLDER, Count, DataFile, Invocation, Money, mode_option
+from runner.cli.options import Invocation, mode_option
 from runner.cli.questions import asked, may_ask
+from runner.cli.values import FOLDER, Count, DataFile, Money, OneOf
 from runner.errors import ConfigurationError
 from runner.local_files import expanded
 from runner.wording import counted
@@ -39,11 +40,13 @@ _BUDGET = 5.0
 )
 @mode_option
 @click.option(
-    "--data", type=DataFile(), help="Your dataset, in any form that `runner data convert` reads [default: sample data]."
+    "--data",
+    type=DataFile(exists=True),
+    help="Your dataset, in any form that `runner data convert` reads [default: sample data].",
 )
 @click.option(
     "--shape",
-    type=click.Choice(["chat", "prompt-completion"]),
+    type=OneOf(["chat", "prompt-completion"]),
     default="chat",
     show_default=True,
     help="Format of the sample data.",

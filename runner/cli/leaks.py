@@ -6,8 +6,9 @@ import click
 
 from runner.cli import commands
 from runner.cli.cost_gate import require_confirmed
-from runner.cli.options import Duration, Invocation
+from runner.cli.options import Invocation
 from runner.cli.text import duration
+from runner.cli.values import Duration
 from runner.errors import RunnerError
 from runner.prices import from_a_cent
 from runner.wording import counted

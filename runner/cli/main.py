@@ -14,10 +14,10 @@ from typing import NoReturn, TextIO
 import click
 
 from runner import local_files
-from runner.cli.commands import Group
+from runner.cli.commands import Group, Mistakes, sentence_of
 from runner.cli.options import Invocation
 from runner.cli.text import of_few_characters, replaced
-from runner.errors import ConfigurationError, DiskError, RunnerError
+from runner.errors import DiskError, RunnerError, together
 from runner.waiting import told
 
 INTERNAL_ERROR = 70
@@ -277,9 +277,9 @@ def _report_usage(error: click.ClickException, invocation: Invocation, arguments
         invocation.format = "json"  # the line was not understood, so the option may not have been stored
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "runner"
-    message = " ".join(error.format_message().split()).rstrip(".")  # click lists choices on lines of their own
-    known = ConfigurationError(message[:1].lower() + message[1:], hint=_usage_hint(error, path))
-    return _report_failure(known, invocation)
+    problems = error.problems if isinstance(error, Mistakes) else [sentence_of(error)]
+    first = error.first if isinstance(error, Mistakes) else error
+    return _report_failure(together(problems, hint=_usage_hint(first, path)), invocation)
 
 
 def _usage_hint(error: click.ClickException, path: str) -> str:

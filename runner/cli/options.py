@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -13,8 +12,8 @@ import click
 
 from runner.cli.completing import completed
 from runner.cli.output import Output
+from runner.cli.values import Count, DataFile, LocalPath, Location, Money, OneOf, Quantity, Whole
 from runner.errors import ConfigurationError
-from runner.prices import dollars_of
 
 if TYPE_CHECKING:
     from runner.environment import Environment
@@ -113,7 +112,7 @@ def global_options() -> list[click.Option]:
         return click.Option(names, expose_value=False, callback=_store, **attributes)
 
     return [
-        option("--format", type=click.Choice(["text", "json"]), help="Format of results and errors [default: text]."),
+        option("--format", type=OneOf(["text", "json"]), help="Format of results and errors [default: text]."),
         click.Option(
             ["--json"], is_flag=True, expose_value=False, callback=_store_json, help="The same as --format json."
         ),
@@ -125,147 +124,18 @@ def global_options() -> list[click.Option]:
             help="Context to work in: emulator, google, or one of `runner context ls`.",
         ),
         option("--project", metavar="ID", help="Google Cloud project."),
-        option("--location", metavar="NAME", help="Location of jobs and endpoints, for example us-central1."),
+        option(
+            "--location",
+            type=Location(),
+            metavar="NAME",
+            help="Location of jobs and endpoints, for example us-central1.",
+        ),
         option("-y", "--yes", is_flag=True, help="Skip confirmation prompts."),
         option("-q", "--quiet", is_flag=True, help="Print only names, without progress."),
         option("-v", "--verbose", is_flag=True, help="Log to standard error."),
         option("--debug", is_flag=True, help="Also print the traceback of an error."),
         option("--no-color", is_flag=True, help="Disable colors; the NO_COLOR variable does the same."),
     ]
-
-
-class Duration(_FloatType):
-    """A duration such as `90m` or `2h30m`; converted to seconds."""
-
-    name = "duration"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """Return the text for a value in the help."""
-        return "TIME"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the seconds."""
-        from runner.cli.text import seconds_of
-
-        if isinstance(value, float):
-            return value
-        try:
-            return seconds_of(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class Money(_FloatType):
-    """An amount of US dollars, with or without a dollar sign; converted to a float."""
-
-    name = "usd"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """Return the text for a value in the help."""
-        return "USD"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the dollars."""
-        if isinstance(value, float):
-            return value
-        try:
-            return dollars_of(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class _Whole:
-    name = "whole number"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """Return the text for a value in the help."""
-        return "N"
-
-
-class _Number:
-    name = "number"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """Return the text for a value in the help."""
-        return "X"
-
-
-class Whole(_Whole, click.types.IntParamType):
-    """An integer."""
-
-
-class Count(_Whole, click.IntRange):
-    """An integer in a range."""
-
-
-class Number(_Number, click.types.FloatParamType):
-    """A number."""
-
-
-class Quantity(_Number, click.FloatRange):
-    """A number in a range."""
-
-
-def local_path(
-    value: Any, kind: click.ParamType[Any], param: click.Parameter | None, ctx: click.Context | None
-) -> Path:
-    """Return the path in a command line."""
-    from runner import local_files
-
-    try:
-        return local_files.expanded(os.fsdecode(value))
-    except ConfigurationError as error:
-        kind.fail(error.message, param, ctx)
-
-
-class LocalPath(click.Path):
-    """A local file or folder; converted to a Path. Errors have the same text everywhere."""
-
-    def __init__(self, *, folder: bool = False, exists: bool = False, allow_dash: bool = False) -> None:
-        super().__init__(file_okay=not folder, dir_okay=folder, path_type=Path, allow_dash=allow_dash)
-        self.folder = folder
-        self.wanted = exists
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path."""
-        from runner import local_files
-
-        path = local_path(value, self, param, ctx)
-        is_dash = self.allow_dash and str(path) == "-"
-        problem = "" if is_dash else local_files.missing(path)
-        if self.folder:
-            problem = f"{path}: {local_files.NO_FOLDER}" if not problem and not is_dash else ""
-            problem = problem or (f"{path}: no such folder" if self.wanted and not path.is_dir() else "")
-        elif not self.wanted and not path.is_dir():
-            problem = ""  # it is written, or read later
-        if problem:
-            self.fail(problem, param, ctx)
-        return path
-
-
-class AnyPath(click.Path):
-    """A file or a folder; converted to a Path."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path."""
-        return local_path(value, self, param, ctx)
-
-
-FILE = LocalPath()
-INPUT = LocalPath(exists=True)
-PATH = AnyPath()
-FOLDER = LocalPath(folder=True)
-
-
-class DataFile(_PathType):
-    """A file, a `gs://` object or `-`; converted to a Path, or to a string for an object."""
-
-    name = "file"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
-        """Return the path or the address."""
-        text = str(value)
-        return text if text.startswith("gs://") else FILE.convert(text, param, ctx)
 
 
 def require_absent(path: Path, *, force: bool) -> None:
@@ -314,7 +184,7 @@ endpoint_option = click.option(
 """The endpoint that gets the request."""
 mode_option = click.option(
     "--mode",
-    type=click.Choice(["FULL", "PEFT_ADAPTER"], case_sensitive=False),
+    type=OneOf(["FULL", "PEFT_ADAPTER"], case_sensitive=False),
     help="Tuning mode: all parameters, or an adapter (LoRA) [default: the model's first].",
 )
 epochs_option = click.option("--epochs", type=Count(1), help="Number of epochs [default: 3].")
@@ -363,6 +233,17 @@ def base_model_option(name: str) -> Callable[[Command], Command]:
     )
 
 
+def limit_mistakes(invocation: Invocation, given: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with what a dataset is for."""
+    from runner.catalog import UnknownModelError, find_model
+    from runner.datasets.checks import limit_problems
+
+    try:
+        return limit_problems(find_model(given["model"]) if "model" in given else None, given.get("mode"))
+    except UnknownModelError as error:
+        return [error.message]
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """A dataset in a command line, and its use."""
@@ -390,8 +271,8 @@ def dataset_options(function: Command) -> Command:
         return function(*arguments, dataset=Dataset(training, validation, model, mode, tokenizer), **options)
 
     add = together(
-        click.argument("training", type=DataFile()),
-        click.option("--validation", type=DataFile(), help="Validation dataset."),
+        click.argument("training", type=DataFile(exists=True)),
+        click.option("--validation", type=DataFile(exists=True), help="Validation dataset."),
         limits_options,
     )
     return add(command)  # type: ignore[return-value]

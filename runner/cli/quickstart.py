@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from runner.cli import commands
-from runner.cli.options import Count, Invocation
+from runner.cli.options import Invocation
+from runner.cli.values import Count
 
 if TYPE_CHECKING:
     from runner.cli.output import Output

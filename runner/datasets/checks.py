@@ -29,6 +29,13 @@ MAX_VALIDATION_SHARE = 0.25
 MAX_VALIDATION_ROWS = 5000
 
 
+def limit_problems(model: Model | None, mode: TuningMode | None) -> list[str]:
+    """Return why there are no limits to check a dataset against."""
+    if model is None or mode is None or mode in model.modes:
+        return []
+    return [f"{model.id} does not offer {mode}: only {', '.join(model.modes)}"]
+
+
 def check_files(
     training: Source,
     validation: Source | None = None,
@@ -64,8 +71,7 @@ def check_files(
     """
     given = [source for source in (training, validation) if source is not None]
     problems = [problem for source in given if (problem := missing(source))]
-    if model is not None and mode is not None and mode not in model.modes:
-        problems.append(f"{model.id} does not offer {mode}: only {', '.join(model.modes)}")
+    problems += limit_problems(model, mode)
     if problems:
         raise ConfigurationError("; ".join(problems), problems=problems)
     if model is not None and mode is None:

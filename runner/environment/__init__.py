@@ -63,7 +63,7 @@ SETTINGS = (
 HOW_TO_SET = "`runner emulator start && runner emulator provision` makes one here; --environment names one"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 # A location and a project become part of the addresses that the token is sent to, so neither may hold anything else.
-_FORMS = {
+FORMS = {
     "project": re.compile(r"(?:[a-z0-9.-]+:)?[a-z0-9][a-z0-9-]{0,62}"),
     "project_number": re.compile(r"[0-9]{1,20}"),
     "location": re.compile(r"[a-z][a-z0-9-]{0,40}"),
@@ -116,7 +116,7 @@ class Environment:
             [
                 f"{name} {value[:80]!r} is not a valid name"
                 for name, value in given.items()
-                if value and not _FORMS[name].fullmatch(value)
+                if value and not FORMS[name].fullmatch(value)
             ]
         )
 
@@ -208,7 +208,7 @@ def resolve(
             if problem:
                 problems.append(f"{sources[name]}: {name.replace('_', ' ')} {values[name]!r} {problem}")
             values[name] = values[name].rstrip("/")
-    for name, pattern in _FORMS.items():
+    for name, pattern in FORMS.items():
         if name in values and not pattern.fullmatch(values[name]):
             problems.append(f"{sources[name]}: {name.replace('_', ' ')} {values[name]!r} is not a valid name")
     require_sound(problems)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from runner.errors import ConfigurationError, CostRefusedError, GateFailedError, require_sound
+from runner.errors import CostRefusedError, GateFailedError, require_sound
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
-from runner.prices import Price, Terms, amount
+from runner.prices import Price, Terms, amount, require_dollars
 from runner.serving.contest import evaluate, with_defaults
 from runner.serving.evaluation import Evaluation, Question
 from runner.serving.judging import REPLY_TOKENS
@@ -85,18 +85,10 @@ def compare(
         CostRefusedError: the judge's price was not approved; no question was sent.
         GoogleApiError, UnreachableError: a model does not answer.
     """
-    problems = []
-    if (base_endpoint is None) == (base_model is None):
-        problems.append("give a base endpoint or a base model to compare with")
-    if endpoint is not None and model is not None:
-        problems.append("give either an endpoint or a model")
     require_sound(
-        problems,
+        mistakes(endpoint, model, base_endpoint, base_model, engine),
         hint="`runner eval FILE --base-endpoint ID`, or `--base-model PUBLISHER/MODEL` for one that Google serves",
     )
-    if engine == "vertex" and (model is not None or base_model is not None):
-        message = "a Google-managed model has no batch prediction job here: give a tuning job, a model or an endpoint"
-        raise ConfigurationError(message)
     tell = tell or silent
     questions = read_questions(dataset, slice_by=slice_by, limit=limit)
     answered = None
@@ -140,6 +132,26 @@ def compare(
     )
 
 
+def mistakes(
+    endpoint: str | Endpoint | None,
+    model: str | None,
+    base_endpoint: str | Endpoint | None,
+    base_model: str | None,
+    engine: str = "endpoint",
+) -> list[str]:
+    """Return what does not go together in a comparison; the arguments are those of `compare`."""
+    problems = []
+    if (base_endpoint is None) == (base_model is None):
+        problems.append("give a base endpoint or a base model to compare with")
+    if endpoint is not None and model is not None:
+        problems.append("give either an endpoint or a model")
+    if engine == "vertex" and (model is not None or base_model is not None):
+        problems.append(
+            "a Google-managed model has no batch prediction job here: give a tuning job, a model or an endpoint"
+        )
+    return problems
+
+
 def hold_gate(found: Evaluation, gate: Gate | None, *, hint: str | None = None) -> None:
     """Return normally if the tuned model meets the gate. Raises GateFailedError."""
     if gate is not None and found.outcome not in _OPEN[gate]:
@@ -162,7 +174,8 @@ def agree_to_judge(
     terms: Terms,
     tell: Callable[[str], None],
 ) -> None:
-    """Report the number of questions and the price of the judge. Raises CostRefusedError."""
+    """Tell what the judge will be asked and cost. Raises CostRefusedError, ConfigurationError."""
+    require_dollars(price, "judge_price")
     requests = 2 * len(questions)
     if judge.endpoint is not None:
         hourly = describe(judge.endpoint).usd_per_hour

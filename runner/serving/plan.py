@@ -224,15 +224,9 @@ def plan_deployment(
         model for an existing endpoint has no known machine, or the arguments contradict each other.
     """
     resources, reach = resources or Resources(), reach or Reach()
-    given, problems = None, list[str]()
-    with gathered(problems):
-        given = choose_machine("", machine_type, accelerator_type, accelerator_count)
-    problems += [*resources.problems(given), *reach.problems(endpoint)]
-    if not 0 <= percent <= 100:
-        problems.append(f"share of the traffic: {percent} is not from 0 to 100 percent")
-    if percent != 100 and not endpoint:
-        problems.append("a share of the traffic needs an existing endpoint: give --endpoint")
-    require_sound(problems)
+    machines = (machine_type, accelerator_type, accelerator_count)
+    require_sound(mistakes(job_or_uri, *machines, endpoint, percent, resources, reach))
+    given = choose_machine("", *machines)
     source = resolve_source(session, job_or_uri, checkpoint)
     base_model = ""
     name = display_name
@@ -245,7 +239,7 @@ def plan_deployment(
     needing = "an existing endpoint" if existing else "spot" if resources.spot else ""
     needing = needing or ("a reservation" if resources.reservation else "")
     if needing and machine is None:
-        raise ConfigurationError(f"{needing} needs a machine: give --machine-type")
+        raise ConfigurationError(f"{needing} needs a machine type")
     require_sound(resources.problems(machine))
     price = hourly_price(machine)
     return DeploymentPlan(
@@ -262,6 +256,31 @@ def plan_deployment(
         idle_seconds=idle_seconds,
         percent=percent,
     )
+
+
+def mistakes(
+    job_or_uri: str,
+    machine_type: str | None,
+    accelerator_type: str | None,
+    accelerator_count: int | None,
+    endpoint: str | None,
+    percent: int,
+    resources: Resources,
+    reach: Reach,
+) -> list[str]:
+    """Return everything that is wrong with what `plan_deployment` is asked for, before the service is."""
+    given, problems = None, list[str]()
+    if job_or_uri.startswith("gs://"):
+        with gathered(problems):
+            storage.parse_gs_uri(job_or_uri.rstrip("/"))
+    with gathered(problems):
+        given = choose_machine("", machine_type, accelerator_type, accelerator_count)
+    problems += [*resources.problems(given), *reach.problems(endpoint)]
+    if not 0 <= percent <= 100:
+        problems.append(f"share of the traffic: {percent} is not from 0 to 100 percent")
+    if percent != 100 and not endpoint:
+        problems.append("a share of the traffic needs an existing endpoint")
+    return problems
 
 
 def _recommended(session: Session, source: str) -> MachineChoice | None:

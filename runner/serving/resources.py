@@ -116,7 +116,9 @@ class Reach:
     """Projects that can connect to a private endpoint."""
 
     def problems(self, existing: str | None) -> list[str]:
-        """Describe contradictory settings. `existing` is the endpoint to deploy to."""
+        """Return what does not go together, in words. `existing` is the endpoint that is deployed to."""
+        if self.projects and self.access in ("shared", "dedicated"):
+            return [f"a {self.access} endpoint has no list of projects: only a private one has"]
         if self.access == "default":
             return []
         if existing:

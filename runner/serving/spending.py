@@ -6,7 +6,7 @@ import os
 
 from runner.errors import ConfigurationError, CostRefusedError
 from runner.gcp.session import Session
-from runner.prices import amount, dollars_of
+from runner.prices import DOLLARS, amount, dollars_of, require_dollars
 from runner.serving.listing import list_deployments
 from runner.serving.plan import DeploymentPlan
 
@@ -16,10 +16,12 @@ VARIABLE = "RUNNER_MAX_HOURLY_COST"
 def hourly_limit() -> float | None:
     """Return the limit in RUNNER_MAX_HOURLY_COST; None if it is not set. Raises ConfigurationError."""
     text = os.environ.get(VARIABLE)
+    if not text:
+        return None
     try:
-        return dollars_of(text) if text else None
+        return dollars_of(text)
     except ValueError as error:
-        raise ConfigurationError(f"{VARIABLE}: {error}") from error
+        raise ConfigurationError(f"{VARIABLE} takes {DOLLARS}, not {text[:60]!r}") from error
 
 
 def check_hourly_limit(session: Session, plan: DeploymentPlan, limit: float | None) -> None:
@@ -28,8 +30,10 @@ def check_hourly_limit(session: Session, plan: DeploymentPlan, limit: float | No
     Models of other tools count too, because they are on the same bill. None is no limit.
 
     Raises:
-        CostRefusedError: they cost more, or a price is unknown.
+        ConfigurationError: the limit is no amount.
+        CostRefusedError: they do not, or a price is unknown.
     """
+    require_dollars(limit, "max_hourly_cost")
     if limit is None:
         return
     hint = (

@@ -15,8 +15,9 @@ import pytest
 
 from runner.cli.commands import MAY_BE_EMPTY, Command, Group
 from runner.cli.main import root
-from runner.cli.options import Count, Invocation, Number, Quantity, Whole
+from runner.cli.options import Invocation
 from runner.cli.reference import man_page, reference
+from runner.cli.values import Count, Number, Quantity, Whole
 from runner.emulator.server import EmulatorServer
 from tests.cli.google_addresses import google, without_addresses
 from tests.cli.invocation import CommandLine
@@ -64,7 +65,11 @@ def test_an_empty_value_is_never_taken_as_none(path: tuple[str, ...], command: c
             else [*["x"] * before, ""]
         )
         outcome = run(*path, *words)
-        assert (outcome.code, "it is empty" in outcome.err) == (2, True), (path, words, outcome.err)
+        assert (outcome.code, "is empty; is a variable not set?" in outcome.err) == (2, True), (
+            path,
+            words,
+            outcome.err,
+        )
 
 
 def test_the_names_in_the_tables_are_those_of_the_commands() -> None:
@@ -84,7 +89,7 @@ def test_every_example_is_a_valid_command_line(
             words = shlex.split(re.split("[<>]", part)[0])
             words = words[words.index("runner") + 1 :] if "runner" in words else []
             for name in words:
-                if re.fullmatch(r"[a-z_-]+\.(csv|jsonl?|txt)", name):
+                if re.fullmatch(r"[a-z_-]+\.(csv|jsonl?|txt|jpg)", name):
                     (tmp_path / name).touch()  # what is read is looked for while parsing, too
             if words and "xargs" not in part:
                 _parse(words)

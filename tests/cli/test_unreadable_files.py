@@ -10,8 +10,8 @@ import click
 import pytest
 
 from runner.cli.main import root
-from runner.cli.options import DataFile
 from runner.cli.reference import walk
+from runner.cli.values import DataFile
 from tests.cli.invocation import CommandLine
 from tests.provisioning import Provisioned
 

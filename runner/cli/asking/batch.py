@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,22 +12,11 @@ import click
 
 from runner.cli import commands
 from runner.cli.completing import completed
-from runner.cli.options import (
-    FILE,
-    INPUT,
-    SAMPLING,
-    Count,
-    Duration,
-    Invocation,
-    Quantity,
-    cost_options,
-    endpoint_option,
-    sampling_options,
-    together,
-)
+from runner.cli.options import SAMPLING, Invocation, cost_options, endpoint_option, sampling_options, together
 from runner.cli.stand_ins import tell_of_answers
 from runner.cli.text import duration
-from runner.errors import ConfigurationError, RunnerError
+from runner.cli.values import FILE, INPUT, Count, Duration, OneOf, Quantity
+from runner.errors import RunnerError, require_sound
 from runner.prices import up_to
 from runner.wording import state_words
 
@@ -42,7 +32,7 @@ _REPORT_SECONDS = 5.0
 job_options = together(
     click.option(
         "--engine",
-        type=click.Choice(["endpoint", "vertex"]),
+        type=OneOf(["endpoint", "vertex"]),
         default="endpoint",
         help="Ask an endpoint, or run a Vertex AI batch prediction job [default: endpoint].",
     ),
@@ -64,9 +54,19 @@ job_options = together(
 """The options of batch prediction jobs: `engine`, `machine_type`, `replicas` and `rate`."""
 
 
+def _mistakes(invocation: Invocation, given: Mapping[str, Any]) -> list[str]:
+    """Return which options of a batch prediction job are given without one."""
+    wanted = [given.get(name) for name in ("model", "machine_type", "rate", "dry_run", "timeout")]
+    if given.get("engine", "endpoint") == "endpoint" and (any(wanted) or invocation.max_cost is not None):
+        names = "--model, --machine-type, --tokens-per-second, --dry-run, --timeout and --max-cost"
+        return [f"{names} need --engine vertex"]
+    return []
+
+
 @commands.command(
     name="batch",
     changes=True,
+    checks=_mistakes,
     examples=(
         "runner batch questions.jsonl --endpoint my-model -o answers.jsonl",
         "runner batch questions.jsonl -o answers.jsonl --concurrency 32 --max-tokens 200 --temperature 0",
@@ -138,11 +138,8 @@ def command(
         return
     rate = choices.pop("rate")
     del choices["replicas"]
-    if model or machine_type or rate or dry_run or invocation.max_cost is not None or timeout is not None:
-        raise ConfigurationError(
-            "--model, --machine-type, --tokens-per-second, --dry-run, --timeout and --max-cost need --engine vertex",
-            hint="--engine vertex",
-        )
+    given = {"model": model, "machine_type": machine_type, "rate": rate, "dry_run": dry_run, "timeout": timeout}
+    require_sound(_mistakes(invocation, given), hint="--engine vertex")
     _ask(invocation, source, endpoint, output, concurrency=concurrency, **choices)
 
 

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from runner.cli import commands
-from runner.cli.options import FILE, INPUT, Invocation, endpoint_option, sampling_options
+from runner.cli.options import Invocation, endpoint_option, sampling_options
 from runner.cli.stand_ins import tell_of_answers
 from runner.cli.text import standard_input
+from runner.cli.values import FILE, INPUT, Picture
 from runner.errors import ConfigurationError, require_sound
+
+
+def _mistakes(invocation: Invocation, given: Mapping[str, Any]) -> list[str]:
+    """Return what does not go together."""
+    problems = []
+    if given.get("endpoint") and given.get("model"):
+        problems.append("give either --endpoint or --model")
+    if given.get("replay") and (given.get("message") is not None or given.get("resume")):
+        problems.append("--replay reads its questions from the file: omit MESSAGE and --resume")
+    return problems
 
 
 @commands.command(
     name="chat",
+    checks=_mistakes,
     examples=(
         "runner chat --endpoint 1234567890",
         'runner chat "Define: laptop" --endpoint 1234567890',
@@ -33,7 +46,12 @@ from runner.errors import ConfigurationError, require_sound
 @click.option("--model", metavar="ID", help="Ask a Google-managed model instead of an endpoint.")
 @click.option("--system", metavar="TEXT", help="System message.")
 @click.option(
-    "--image", "images", multiple=True, metavar="FILE", help="Image for the first message: a file or a gs:// object."
+    "--image",
+    "images",
+    type=Picture(),
+    multiple=True,
+    metavar="FILE",
+    help="Image for the first message: a file or a gs:// object.",
 )
 @click.option("--save", type=FILE, help="Save the conversation to this file.")
 @click.option("--resume", type=INPUT, help="Continue a saved conversation.")
@@ -64,7 +82,8 @@ def command(
     **sampling: Any,
 ) -> None:
     """Send MESSAGE, or standard input, to a tuned model; without either, start a conversation at the terminal."""
-    _check(message, endpoint, model, resume, replay)
+    given = {"message": message, "endpoint": endpoint, "model": model, "resume": resume, "replay": replay}
+    require_sound(_mistakes(invocation, given))
     interactive = message is None and replay is None and sys.stdin.isatty()
     if interactive and invocation.output.is_json:
         raise ConfigurationError("--format json needs a MESSAGE, or text on standard input")
@@ -95,14 +114,3 @@ def command(
         finally:
             if save is not None and conversation.messages:
                 conversation.save(save)
-
-
-def _check(
-    message: str | None, endpoint: str | None, model: str | None, resume: Path | None, replay: Path | None
-) -> None:
-    problems = []
-    if endpoint and model:
-        problems.append("give either --endpoint or --model")
-    if replay and (message is not None or resume):
-        problems.append("--replay reads its questions from the file: omit MESSAGE and --resume")
-    require_sound(problems)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,10 @@ from runner.cli import commands
 from runner.cli.asking.batch import job_options
 from runner.cli.completing import completed
 from runner.cli.cost_gate import terms
-from runner.cli.options import FILE, INPUT, SAMPLING, Count, Invocation, Money, cost_options, sampling_options, together
+from runner.cli.options import SAMPLING, Invocation, cost_options, sampling_options, together
 from runner.cli.stand_ins import tell_of_answers
-from runner.errors import RunnerError
+from runner.cli.values import FILE, INPUT, Count, Money, OneOf
+from runner.errors import RunnerError, gathered, require_sound
 from runner.prices import amount
 
 if TYPE_CHECKING:
@@ -45,9 +46,23 @@ judge_options = together(
 )
 
 
+def _mistakes(invocation: Invocation, given: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with a comparison before anything is asked."""
+    from runner.serving.comparing import mistakes
+
+    problems: list[str] = []
+    if given.get("report") is not None:
+        with gathered(problems):
+            _check_writable(given["report"])
+    names = ("endpoint", "model", "base_endpoint", "base_model")
+    asked: dict[str, Any] = {name: given.get(name) for name in names}
+    return problems + mistakes(**asked, engine=given.get("engine", "endpoint"))
+
+
 @commands.command(
     name="eval",
     changes=True,
+    checks=_mistakes,
     examples=(
         "runner eval held_out.jsonl --endpoint tuned --base-model meta/llama-3.1-8b-instruct-maas",
         "runner eval held_out.jsonl --endpoint tuned --base-endpoint base --report report.html",
@@ -71,16 +86,14 @@ judge_options = together(
 @click.option("--limit", type=Count(1), help="Use only the first N examples.")
 @click.option(
     "--metric",
-    type=click.Choice(_DECIDERS, case_sensitive=False),
+    type=OneOf(_DECIDERS, case_sensitive=False),
     default="chrF",
     show_default=True,
     help="Metric that decides the verdict.",
 )
 @click.option("--slice-by", metavar="KEY", help="Also break the results down by the value of this key.")
 @click.option("--report", type=FILE, help="Write an HTML report.")
-@click.option(
-    "--gate", type=click.Choice(_GATES), help="Exit with code 11 unless the tuned model meets this condition."
-)
+@click.option("--gate", type=OneOf(_GATES), help="Exit with code 11 unless the tuned model meets this condition.")
 @click.option("--concurrency", type=Count(1, 64), default=4, show_default=True, help="Number of concurrent requests.")
 @job_options
 @judge_options
@@ -111,8 +124,7 @@ def command(
     from runner.serving.evaluation_report import to_html
 
     output = invocation.output
-    if report is not None:
-        _check_writable(report)
+    require_sound(_mistakes(invocation, {**choices, "report": report}))
     with invocation.session() as session:
         if choices["engine"] == "endpoint":
             tell_of_answers(invocation, session, choices["endpoint"], choices["model"])

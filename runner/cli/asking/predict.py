@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from runner.cli import commands
-from runner.cli.options import Invocation, LocalPath, endpoint_option, sampling_options
+from runner.cli.options import Invocation, endpoint_option, sampling_options
 from runner.cli.stand_ins import tell_of_answers
 from runner.cli.text import standard_input
+from runner.cli.values import LocalPath, Picture
 from runner.errors import ConfigurationError, require_sound
 from runner.json_text import parsed
 from runner.local_files import read_text
@@ -45,7 +46,12 @@ from runner.local_files import read_text
     help="File whose whole text is one prompt; - is standard input.",
 )
 @click.option(
-    "--image", "images", multiple=True, metavar="FILE", help="Image for every prompt: a file, gs:// or https://."
+    "--image",
+    "images",
+    type=Picture(),
+    multiple=True,
+    metavar="FILE",
+    help="Image for every prompt: a file, gs:// or https://.",
 )
 @click.option("--repeat-prompt", is_flag=True, help="Include the prompt at the start of each answer.")
 @sampling_options

@@ -11,8 +11,9 @@ import click
 from runner.cli import commands
 from runner.cli.cost_gate import require_confirmed
 from runner.cli.jobs.group import found_job, job_name
-from runner.cli.options import FOLDER, Count, Invocation, job_argument, together
+from runner.cli.options import Invocation, job_argument, together
 from runner.cli.text import size
+from runner.cli.values import FOLDER, Count
 from runner.wording import camel_keys, counted
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli.options import Command, Invocation, cost_options, together
-from runner.errors import ConfigurationError
+from runner.cli.values import OneOf
+from runner.errors import ConfigurationError, require_sound
 from runner.prices import up_to
 
 if TYPE_CHECKING:
@@ -42,13 +43,21 @@ class EngineChoice:
         return given
 
 
+def engine_mistakes(given: Mapping[str, Any], limit: float | None) -> list[str]:
+    """Return which options of a pipeline are given without one."""
+    wanted = [given.get(name) for name in ("beam_runner", "pipeline", "dry_run")]
+    if given.get("engine_name", "local") == "local" and (any(wanted) or limit is not None):
+        return ["--runner, --pipeline, --dry-run and --max-cost require --engine beam"]
+    return []
+
+
 def engine_options(function: Command) -> Command:
     """Add `engine`, an `EngineChoice`."""
     add = together(
         click.option(
             "--engine",
             "engine_name",
-            type=click.Choice(["local", "beam"]),
+            type=OneOf(["local", "beam"]),
             default="local",
             help="Read the files on this machine or in an Apache Beam pipeline [default: local].",
         ),
@@ -73,9 +82,8 @@ def engine_options(function: Command) -> Command:
         **options: Any,
     ) -> Any:
         limit = click.get_current_context().ensure_object(Invocation).max_cost
-        if engine_name == "local" and (beam_runner or pipeline or dry_run or limit is not None):
-            message = "--runner, --pipeline, --dry-run and --max-cost require --engine beam"
-            raise ConfigurationError(message, hint="--engine beam")
+        given = {"engine_name": engine_name, "beam_runner": beam_runner, "pipeline": pipeline, "dry_run": dry_run}
+        require_sound(engine_mistakes(given, limit), hint="--engine beam")
         choice = EngineChoice(
             name=engine_name, runner=beam_runner or "DirectRunner", pipeline=pipeline, dry_run=dry_run
         )

@@ -13,9 +13,10 @@ import click
 from runner.cli import commands
 from runner.cli.data import engines
 from runner.cli.data.engines import EngineChoice, engine_options
-from runner.cli.options import Count, Dataset, Invocation, dataset_options
+from runner.cli.options import Dataset, Invocation, dataset_options, limit_mistakes
 from runner.cli.output import finding_line
 from runner.cli.text import excerpt, size
+from runner.cli.values import BucketPath, Count, OneOf
 
 if TYPE_CHECKING:
     from runner.datasets.distributed.pipelines import Beam
@@ -74,7 +75,7 @@ command = commands.Group(
 @click.option(
     "--report",
     "kind",
-    type=click.Choice(["table", "json", "junit", "sarif", "github"]),
+    type=OneOf(["table", "json", "junit", "sarif", "github"]),
     default="table",
     help="Format of the findings [default: table].",
 )
@@ -153,6 +154,7 @@ def _export(invocation: Invocation, report: Report, kind: str) -> None:
 @commands.command(
     name="upload",
     changes=True,
+    checks=limit_mistakes,
     examples=(
         "runner data upload train.jsonl --validation validation.jsonl",
         "runner data upload train.jsonl --to gs://my-bucket/datasets/",
@@ -162,7 +164,7 @@ def _export(invocation: Invocation, report: Report, kind: str) -> None:
 )
 @dataset_options
 @click.option(
-    "--to", "destination", metavar="gs://…", help="Folder to upload to [default: datasets/ in the datasets bucket]."
+    "--to", "destination", type=BucketPath(), help="Folder to upload to [default: datasets/ in the datasets bucket]."
 )
 @click.option(
     "--images", is_flag=True, help="Also upload images that are named by local paths, and refer to the objects instead."

@@ -14,17 +14,9 @@ from runner.cli.data import engines
 from runner.cli.data.engines import EngineChoice, engine_options
 from runner.cli.data.group import STATISTICS_DROPPABLE, checked, statistics
 from runner.cli.data.sources import sources, tokenizer_for
-from runner.cli.options import (
-    FILE,
-    Count,
-    DataFile,
-    Dataset,
-    Invocation,
-    dataset_options,
-    limits_options,
-    require_absent,
-)
+from runner.cli.options import Dataset, Invocation, dataset_options, limits_options, require_absent
 from runner.cli.text import amount, visible
+from runner.cli.values import FILE, Count, DataFile
 
 if TYPE_CHECKING:
     from runner.datasets.reports.preview import Preview
@@ -171,7 +163,7 @@ def _lengths(invocation: Invocation, report: Report) -> None:
         "runner data preview train.jsonl --model google/gemma3@gemma-3-27b-it",
     ),
 )
-@click.argument("path", type=DataFile(), metavar="FILE")
+@click.argument("path", type=DataFile(exists=True), metavar="FILE")
 @click.option("--line", type=Count(1), default=1, show_default=True, help="Number of the line to show.")
 @limits_options
 @click.pass_obj

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ from runner.cli import commands
 from runner.cli.data import engines
 from runner.cli.data.engines import EngineChoice, engine_options
 from runner.cli.data.sources import account, sources, target
-from runner.cli.options import Count, DataFile, Invocation, Number
+from runner.cli.options import Invocation
 from runner.cli.text import size
+from runner.cli.values import Count, DataFile, Encoding, Number, OneOf
+from runner.errors import require_sound
 
 _FILE = DataFile()
+_INPUT = DataFile(exists=True)
 _SHOWN = 20
 _LAYOUTS = {
     "jsonl": "json-lines",
@@ -33,7 +37,7 @@ _LAYOUTS = {
         "runner data fix train.jsonl --output train-fixed.jsonl --keep-duplicates --format json",
     ),
 )
-@click.argument("path", type=_FILE, metavar="FILE")
+@click.argument("path", type=_INPUT, metavar="FILE")
 @click.option("--output", "given", type=_FILE, required=True, help="File to write.")
 @click.option("--keep-duplicates", is_flag=True, help="Keep duplicate examples.")
 @click.option("--max-changes", type=Count(0), default=50, show_default=True, help="Maximum number to show.")
@@ -72,10 +76,10 @@ def fix(invocation: Invocation, path: Path | str, given: Path | str, keep_duplic
         "runner data split all.jsonl --training train.jsonl --validation validation.jsonl --share 0.05 --seed 7",
     ),
 )
-@click.argument("path", type=_FILE, metavar="FILE")
+@click.argument("path", type=_INPUT, metavar="FILE")
 @click.option("--training", type=_FILE, required=True, help="Training file to write.")
 @click.option("--validation", type=_FILE, required=True, help="Validation file to write.")
-@click.option("--share", type=Number(), default=0.1, show_default=True, help="Share of the examples to hold out.")
+@click.option("--share", type=Number("0.1"), default=0.1, show_default=True, help="Share of the examples to hold out.")
 @click.option("--seed", type=Count(0), default=0, show_default=True, help="Seed for the choice of examples.")
 @engine_options
 @click.pass_obj
@@ -127,8 +131,18 @@ def split(
     invocation.output.table(["file", "rows", "size"], rows, body=body, names=names, numbers=(1, 2))
 
 
+def _mistakes(invocation: Invocation, given: Mapping[str, Any]) -> list[str]:
+    """Return what does not go together in a conversion."""
+    problems = engines.engine_mistakes(given, invocation.max_cost)
+    others = given.get("encoding") or given.get("kind") not in (None, "jsonl")
+    if given.get("engine_name") == "beam" and others:
+        problems.append("--engine beam reads JSON Lines in UTF-8, and neither --encoding nor another --from")
+    return problems
+
+
 @commands.command(
     name="convert",
+    checks=_mistakes,
     examples=(
         "runner data convert faq.csv --output train.jsonl",
         "runner data convert alpaca.json --to prompt_completion --output train.jsonl",
@@ -136,21 +150,23 @@ def split(
         "runner data convert tickets.csv --to chat --output train.jsonl --prompt-column body --answer-column reply",
     ),
 )
-@click.argument("path", type=_FILE, metavar="FILE")
+@click.argument("path", type=_INPUT, metavar="FILE")
 @click.option(
     "--to",
     "form",
-    type=click.Choice(["chat", "prompt_completion", "generate_content"]),
+    type=OneOf(["chat", "prompt_completion", "generate_content"]),
     help="Format to write [default: the format of FILE, otherwise chat].",
 )
 @click.option("--output", "given", type=_FILE, required=True, help="File to write.")
 @click.option(
     "--from",
     "kind",
-    type=click.Choice([*_LAYOUTS]),
+    type=OneOf([*_LAYOUTS]),
     help="Format of FILE [default: detected].",
 )
-@click.option("--encoding", metavar="NAME", help="Encoding of FILE, such as cp1250 [default: detected].")
+@click.option(
+    "--encoding", type=Encoding(), metavar="NAME", help="Encoding of FILE, such as cp1250 [default: detected]."
+)
 @click.option("--prompt-column", metavar="NAME", help="Column or key of the question [default: the usual names].")
 @click.option("--answer-column", metavar="NAME", help="Column or key of the answer [default: the usual names].")
 @click.option("--system-column", metavar="NAME", help="Column or key of the system text [default: system].")
@@ -175,13 +191,12 @@ def convert(
     and reports rows that cannot become examples. It also reports every key and cell that the format cannot hold.
     """
     from runner.datasets.rewriting.converting import Columns, convert_file
-    from runner.errors import ConfigurationError
 
     layout: Any = _LAYOUTS[kind] if kind else None
     columns = Columns(prompt=prompt_column, answer=answer_column, system=system_column)
-    if engine.name == "beam" and (encoding or layout not in {None, "json-lines"}):
-        message = "--engine beam reads JSON Lines in UTF-8, and neither --encoding nor another --from"
-        raise ConfigurationError(message, hint="omit --engine")
+    require_sound(
+        _mistakes(invocation, {"engine_name": engine.name, "encoding": encoding, "kind": kind}), hint="omit --engine"
+    )
     with (
         engines.opened(invocation, engine, "convert", path) as beam,
         sources(invocation, path) as (source, _),

@@ -9,7 +9,8 @@ import click
 
 from runner.cli import commands
 from runner.cli.emulator.group import ask
-from runner.cli.options import Count, Invocation
+from runner.cli.options import Invocation
+from runner.cli.values import Count
 from runner.errors import RunnerError, require_sound
 from runner.wording import counted
 

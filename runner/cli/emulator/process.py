@@ -10,7 +10,8 @@ import click
 
 from runner.cli.commands import command
 from runner.cli.emulator.group import running
-from runner.cli.options import INPUT, Count, Duration, Invocation, Quantity
+from runner.cli.options import Invocation
+from runner.cli.values import INPUT, Count, Duration, OneOf, Quantity
 from runner.errors import ConfigurationError, require_sound
 from runner.state import emulator_directory
 
@@ -40,7 +41,7 @@ from runner.state import emulator_directory
 )
 @click.option(
     "--stand-in",
-    type=click.Choice(["auto", "smollm2", "tiny"]),
+    type=OneOf(["auto", "smollm2", "tiny"]),
     default="auto",
     show_default=True,
     envvar="RUNNER_EMULATOR_STAND_IN",

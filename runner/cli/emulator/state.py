@@ -10,7 +10,8 @@ import click
 from runner.cli.commands import command
 from runner.cli.cost_gate import require_confirmed
 from runner.cli.emulator.group import running
-from runner.cli.options import FILE, Invocation
+from runner.cli.options import Invocation
+from runner.cli.values import FILE, OneOf
 from runner.errors import require_sound
 from runner.json_text import parsed
 from runner.state import emulator_directory
@@ -53,7 +54,7 @@ def provision(invocation: Invocation) -> None:
 )
 @click.option(
     "--shell",
-    type=click.Choice(["bash", "fish", "powershell", "json"]),
+    type=OneOf(["bash", "fish", "powershell", "json"]),
     help="Shell syntax; bash also works in zsh and sh [default: bash].",
 )
 @click.pass_obj

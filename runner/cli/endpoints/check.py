@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from runner.cli import commands
-from runner.cli.options import INPUT, Invocation, endpoint_argument, together
+from runner.cli.options import Invocation, endpoint_argument, together
 from runner.cli.stand_ins import tell_of_answers
+from runner.cli.values import INPUT
 
 check_options = together(
     click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,10 @@ from runner.cli.cost_gate import require_confirmed, terms
 from runner.cli.endpoints.check import check_options
 from runner.cli.endpoints.lease import lease_options, seconds_or_none
 from runner.cli.endpoints.resources import resource_choices, resource_options
-from runner.cli.options import Count, Duration, Invocation, Money, cost_options, endpoint_argument
+from runner.cli.options import Invocation, cost_options, endpoint_argument
 from runner.cli.stand_ins import tell_of_answers
 from runner.cli.text import amount, duration, until
+from runner.cli.values import Count, Duration, Money
 from runner.errors import GoogleApiError
 
 if TYPE_CHECKING:
@@ -49,9 +51,20 @@ command = commands.Group(
 )
 
 
+def _mistakes(invocation: Invocation, given: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with a deployment, as far as it can be read."""
+    from runner.serving.plan import mistakes
+
+    names = ("machine_type", "accelerator_type", "accelerator_count", "endpoint")
+    choices = resource_choices(dict(given))
+    asked: dict[str, Any] = {name: given.get(name) for name in names}
+    return mistakes(str(given.get("source", "")), **asked, percent=given.get("percent", 100), **choices)
+
+
 @commands.command(
     name="deploy",
     changes=True,
+    checks=_mistakes,
     examples=(
         "runner endpoints deploy latest --max-cost 2.50",
         "runner endpoints deploy 1234567890 --checkpoint 2 --yes",

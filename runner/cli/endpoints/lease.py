@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from runner.cli import commands
-from runner.cli.options import Duration, Invocation, endpoint_argument, together
+from runner.cli.options import Invocation, endpoint_argument, together
 from runner.cli.text import amount, duration
+from runner.cli.values import Duration
 
 
 class Lease(Duration):
@@ -16,13 +17,18 @@ class Lease(Duration):
 
     name = "lease"
 
+    @property
+    def form(self) -> str:
+        """Return what is accepted."""
+        return f"{super().form}, or none for no end"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the seconds; infinite for `none`."""
         if str(value).strip().lower() == "none":
             return float("inf")
         seconds = super().convert(value, param, ctx)
         if seconds <= 0:
-            self.fail("a lease must be longer than zero; end a deployment with `runner endpoints undeploy`", param, ctx)
+            self.refuse(value, param, ctx)
         return seconds
 
 

@@ -6,8 +6,26 @@ from typing import Any
 
 import click
 
-from runner.cli.options import Count, Duration, together
-from runner.errors import ConfigurationError
+from runner.cli.options import together
+from runner.cli.values import Count, Duration, Value
+
+
+class Metric(Value):
+    """A metric with a target; becomes both."""
+
+    name = "metric"
+    metavar = "METRIC=TARGET"
+    form = "METRIC=TARGET, such as gpu=60"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        """Return the metric and its target."""
+        if isinstance(value, tuple):
+            return value
+        name, _, target = str(value).partition("=")
+        if not (target.isascii() and target.isdecimal()):
+            self.refuse(value, param, ctx)
+        return name, int(target)
+
 
 resource_options = together(
     click.option("--min-replicas", type=Count(1), default=None, help="Minimum number of replicas [default: 1]."),
@@ -16,8 +34,8 @@ resource_options = together(
     ),
     click.option(
         "--autoscale",
+        type=Metric(),
         multiple=True,
-        metavar="METRIC=TARGET",
         help="Autoscaling target: cpu=60 or gpu=60 (percent), or requests=N (per minute).",
     ),
     click.option("--scale-to-zero", type=Duration(), help="Scale to zero replicas after this time without a request."),
@@ -43,29 +61,20 @@ resource_options = together(
 
 
 def resource_choices(choices: dict[str, Any]) -> dict[str, Any]:
-    """Remove these options from `choices` and return the arguments of `plan_deployment`. Raises ConfigurationError."""
+    """Take these options out of `choices` and return the arguments of `plan_deployment`."""
     from runner.serving.resources import Reach, Resources
 
-    to_zero = choices.pop("scale_to_zero")
-    least, most = choices.pop("min_replicas"), choices.pop("max_replicas")
-    access, private = choices.pop("access"), choices.pop("private_to")
-    if access and private:
-        raise ConfigurationError(f"--{access} and --private exclude each other")
+    to_zero = choices.pop("scale_to_zero", None)
+    least, most = choices.pop("min_replicas", None), choices.pop("max_replicas", None)
+    access, private = choices.pop("access", None), choices.pop("private_to", ())
     default = 1 if to_zero is None else 0
     resources = Resources(
         min_replicas=default if least is None else least,
         max_replicas=max(1, least or 1) if most is None else most,
-        autoscale=tuple(_metric(text) for text in choices.pop("autoscale")),
-        spot=choices.pop("spot"),
-        reservation=choices.pop("reservation"),
+        autoscale=choices.pop("autoscale", ()),
+        spot=choices.pop("spot", False),
+        reservation=choices.pop("reservation", None),
         scale_to_zero=to_zero,
     )
-    reach = Reach(access="private" if private else access or "default", projects=tuple(private))
+    reach = Reach(access=access or ("private" if private else "default"), projects=tuple(private))
     return {"resources": resources, "reach": reach}
-
-
-def _metric(text: str) -> tuple[str, int]:
-    name, _, target = text.partition("=")
-    if not (target.isascii() and target.isdecimal()):
-        raise ConfigurationError(f"{text!r} is not a metric with a target, such as gpu=60")
-    return name, int(target)

@@ -9,8 +9,9 @@ import click
 from runner import times
 from runner.cli import commands
 from runner.cli.cost_gate import require_confirmed
-from runner.cli.options import Count, Duration, Invocation, Quantity, endpoint_argument
+from runner.cli.options import Invocation, endpoint_argument
 from runner.cli.text import ago
+from runner.cli.values import Count, Duration, Quantity
 from runner.errors import require_sound
 
 

@@ -9,8 +9,9 @@ import click
 
 from runner.cli import commands
 from runner.cli.infra.process import call
-from runner.cli.options import FOLDER, Count, Invocation, require_absent
+from runner.cli.options import Invocation, require_absent
 from runner.cli.questions import asked, may_ask
+from runner.cli.values import FOLDER, Count
 from runner.environment import DEFAULT_LOCATION
 from runner.errors import ConfigurationError
 from runner.infrastructure import STACK_KINDS, stack_file

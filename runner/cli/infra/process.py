@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from runner.cli.options import FOLDER, Invocation, together
+from runner.cli.options import Invocation, together
+from runner.cli.values import FOLDER
 from runner.errors import ConfigurationError, EngineMissingError, RunnerError, UnreachableError
 from runner.infrastructure import program_command, require_program
 from runner.json_text import parsed

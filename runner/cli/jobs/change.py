@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,8 @@ from runner.cli.cost_gate import require_confirmed
 from runner.cli.jobs.group import found_job
 from runner.cli.jobs.live import cost
 from runner.cli.options import Invocation, cost_options, job_argument, replace_output_option
+from runner.cli.values import Location, Pair
+from runner.errors import require_sound
 from runner.wording import state_words
 
 if TYPE_CHECKING:
@@ -61,9 +64,20 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
     invocation.output.result(body, f"{found.id} {state_words(found.state)}{billed}", name=found.id)
 
 
+def _mistakes(invocation: Invocation, given: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with the settings."""
+    from runner.jobs.repeating.cloning import changed
+    from runner.jobs.specification import TuningJobSpec
+
+    problems: list[str] = []
+    changed(TuningJobSpec(base_model="", training_dataset=""), given.get("settings", ()), problems)
+    return problems
+
+
 @command(
     name="clone",
     changes=True,
+    checks=_mistakes,
     examples=(
         "runner jobs clone latest --set epochs=5 --set learning_rate=1e-4 --max-cost 20",
         "runner jobs clone 1234567890 --set training_dataset=corrected.jsonl --yes --watch",
@@ -72,8 +86,17 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
     ),
 )
 @job_argument
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Value to change; repeatable.")
-@click.option("--to", "location", metavar="LOCATION", help="Location of the new job [default: the job's].")
+@click.option(
+    "--set",
+    "settings",
+    type=Pair("epochs=5", form="NAME=VALUE"),
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Value to change; repeatable.",
+)
+@click.option(
+    "--to", "target", type=Location(), metavar="LOCATION", help="Location of the new job [default: the job's]."
+)
 @cost_options
 @click.option("--dry-run", is_flag=True, help="Show what would be submitted, its price and any obstacles.")
 @click.option("--force-new", is_flag=True, help="Submit even if a job with the same specification exists.")
@@ -85,7 +108,7 @@ def clone(
     /,
     job: str,
     settings: tuple[str, ...],
-    location: str | None,
+    target: str | None,
     **how: Any,
 ) -> None:
     """Submit a job like JOB, with some values changed, after you confirm its price.
@@ -96,13 +119,17 @@ def clone(
     and so on. An empty VALUE sets the model's default. A changed job gets its own output folder.
     """
     from runner.cli.jobs.submit import submit_specification
-    from runner.jobs.repeating.cloning import changed, specification_of
+    from runner.jobs.repeating.cloning import SETTING_HINT, changed, specification_of
+    from runner.jobs.submitting.offers import mistakes
 
+    problems: list[str] = []
     with invocation.session() as session:
         original = found_job(session, job)
-        spec = changed(specification_of(session, original), settings)
-    others: dict[str, Any] = {"location": location} if location else {}
+        spec = changed(specification_of(session, original), settings, problems)
+    others: dict[str, Any] = {"location": target} if target else {}
     with invocation.session(**others) as session:
+        if problems:
+            require_sound([*problems, *mistakes(spec, session.environment)], hint=SETTING_HINT)
         details = {"clonedFrom": original.name, "set": list(settings)}
         submit_specification(invocation, session, spec, details=details, **how)
 

@@ -10,6 +10,7 @@ from runner.cli.commands import command
 from runner.cli.jobs.group import found_job
 from runner.cli.options import Invocation, jobs_argument
 from runner.cli.stand_ins import tell_of_job
+from runner.cli.values import OneOf
 
 
 @command(
@@ -22,7 +23,7 @@ from runner.cli.stand_ins import tell_of_job
 )
 @jobs_argument
 @click.option(
-    "--to", "target", required=True, type=click.Choice(["tensorboard", "mlflow", "wandb"]), help="Experiment tracker."
+    "--to", "target", required=True, type=OneOf(["tensorboard", "mlflow", "wandb"]), help="Experiment tracker."
 )
 @click.option(
     "--place",

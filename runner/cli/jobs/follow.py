@@ -15,8 +15,9 @@ import click
 from runner.cli.commands import command
 from runner.cli.jobs.group import job_name
 from runner.cli.jobs.live import forecast_line, live, wanted
-from runner.cli.options import Duration, Invocation, jobs_argument, together
+from runner.cli.options import Invocation, jobs_argument, together
 from runner.cli.stand_ins import tell_of_job
+from runner.cli.values import Duration, OneOf
 from runner.errors import JobFailedError, WaitTimeoutError
 from runner.local_processes import signals
 from runner.wording import state_words
@@ -51,7 +52,7 @@ waiting_options = together(
     ),
     click.option(
         "--notify-format",
-        type=click.Choice(["json", "slack"]),
+        type=OneOf(["json", "slack"]),
         help="Payload format [default: slack for hooks.slack.com, otherwise json].",
     ),
 )

@@ -11,8 +11,9 @@ from runner import local_files
 from runner.cli.commands import command
 from runner.cli.completing import completed
 from runner.cli.jobs.group import found_job
-from runner.cli.options import FILE, Invocation, job_argument, require_absent
+from runner.cli.options import Invocation, job_argument, require_absent
 from runner.cli.stand_ins import tell_of_job
+from runner.cli.values import FILE, OneOf
 from runner.wording import counted
 
 
@@ -25,7 +26,7 @@ from runner.wording import counted
 )
 @job_argument
 @click.option(
-    "--as", "form", type=click.Choice(["csv", "jsonl"]), help="File format [default: csv; jsonl with --format json]."
+    "--as", "form", type=OneOf(["csv", "jsonl"]), help="File format [default: csv; jsonl with --format json]."
 )
 @click.option("--to", type=FILE, help="File to write [default: standard output].")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")

@@ -10,9 +10,10 @@ import click
 from runner.cli.commands import command
 from runner.cli.completing import completed, jobs_named, remember
 from runner.cli.jobs.group import described, found_job
-from runner.cli.options import Count, Duration, Invocation, job_argument
+from runner.cli.options import Invocation, job_argument
 from runner.cli.stand_ins import tell_of_job
 from runner.cli.text import ago
+from runner.cli.values import Count, Duration, OneOf, Pair
 from runner.errors import require_sound
 from runner.wording import state_words
 
@@ -46,11 +47,13 @@ _LOOKED_AT_ONCE = 8
     shell_complete=completed("states"),
     help="Only jobs in this state: running, failed, …; repeatable.",
 )
-@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only jobs with this label.")
+@click.option(
+    "--label", "labels", type=Pair("team=search"), multiple=True, metavar="KEY=VALUE", help="Only jobs with this label."
+)
 @click.option("--since", type=Duration(), help="Only jobs created within this time, such as 7d.")
 @click.option("--losses", is_flag=True, help="Also read and show each job's last losses.")
 @click.option(
-    "--sort", type=click.Choice(_SORTS), default="created", show_default=True, help="Order; by a loss, lowest first."
+    "--sort", type=OneOf(_SORTS), default="created", show_default=True, help="Order; by a loss, lowest first."
 )
 @click.option("--limit", type=Count(1), default=20, show_default=True, help="Maximum number of jobs.")
 @click.pass_obj
@@ -244,9 +247,8 @@ def _filter(states: tuple[str, ...], labels: tuple[str, ...]) -> str:
     """Return the API's filter for states and labels. Raises ConfigurationError."""
     from runner.gcp.job_states import STATES
 
-    problems = [f"--label {label!r} is not KEY=VALUE" for label in labels if "=" not in label]
     given = {state: state.lower().removeprefix("job_state_").replace("_", " ").replace("-", " ") for state in states}
-    problems += [
+    problems = [
         f"--state {state!r} is not a state; states are {', '.join(STATES)}"
         for state, short in given.items()
         if short not in STATES

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,10 +15,7 @@ from runner.cli.cost_gate import terms
 from runner.cli.estimate import described as described_estimate
 from runner.cli.jobs.group import described
 from runner.cli.options import (
-    Count,
     Invocation,
-    Number,
-    Whole,
     base_model_option,
     cost_options,
     epochs_option,
@@ -24,6 +23,8 @@ from runner.cli.options import (
     replace_output_option,
     tokenizer_option,
 )
+from runner.cli.values import BucketPath, Count, DataFile, Number, Pair, Whole
+from runner.errors import gathered
 
 if TYPE_CHECKING:
     from runner.datasets.reading.sources import Source
@@ -33,9 +34,46 @@ if TYPE_CHECKING:
     from runner.jobs.submitting.offers import Listener, Offer
 
 
+def specified(
+    *,
+    base_model: str = "",
+    training: Path | str = "",
+    validation: Path | str | None = None,
+    labels: tuple[str, ...] = (),
+    final_only: bool = False,
+    **choices: Any,
+) -> TuningJobSpec:
+    """Return the specification that options make."""
+    from runner.jobs.specification import TuningJobSpec, labels_of
+
+    return TuningJobSpec(
+        base_model=base_model,
+        training_dataset=str(training),
+        validation_dataset=None if validation is None else str(validation),
+        labels=labels_of(labels),
+        export_last_checkpoint_only=final_only,
+        **choices,
+    )
+
+
+def _mistakes(invocation: Invocation, given: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with the specification, as far as it can be read."""
+    from runner.jobs.specification import TuningJobSpec
+    from runner.jobs.submitting.offers import mistakes
+
+    known = {"training", "validation", "final_only"} | {field.name for field in dataclasses.fields(TuningJobSpec)}
+    problems: list[str] = []
+    with gathered(problems):
+        spec = specified(**{name: value for name, value in given.items() if name in known})
+        unread = {name for name in ("base_model", "training_dataset") if not getattr(spec, name)}
+        problems += mistakes(spec, invocation.resolved(), unread=unread)
+    return problems
+
+
 @command(
     name="submit",
     changes=True,
+    checks=_mistakes,
     examples=(
         "runner jobs submit --model meta/llama3_1@llama-3.1-8b-instruct --train train.jsonl --max-cost 20",
         "runner jobs submit --model qwen/qwen3@qwen3-32b --train gs://my-bucket/train.jsonl --yes --watch",
@@ -47,25 +85,28 @@ if TYPE_CHECKING:
 @click.option(
     "--train",
     "training",
+    type=DataFile(exists=True),
     required=True,
     metavar="FILE|gs://…",
     help="Training dataset: a gs:// object, or a file to upload.",
 )
-@click.option("--validation", metavar="FILE|gs://…", help="Validation dataset.")
+@click.option("--validation", type=DataFile(exists=True), metavar="FILE|gs://…", help="Validation dataset.")
 @mode_option
 @epochs_option
-@click.option("--learning-rate", type=Number(), help="Learning rate [default: the model's published value].")
+@click.option("--learning-rate", type=Number("1e-4"), help="Learning rate [default: the model's published value].")
 @click.option("--adapter-size", type=Whole(), help="LoRA rank: 1, 4, 8, 16 or 32 [default: the model's].")
 @click.option("--batch-size", type=Count(1), help="Examples per step [default: the service's choice].")
 @click.option(
     "--output",
     "output_uri",
-    metavar="gs://…",
+    type=BucketPath(),
     help="Folder for the weights [default: a new folder in the outputs bucket].",
 )
-@click.option("--custom-base-model", metavar="gs://…", help="Folder with custom base weights to tune.")
+@click.option("--custom-base-model", type=BucketPath(), help="Folder with custom base weights to tune.")
 @click.option("--name", "display_name", default="", metavar="TEXT", help="Display name of the job and the tuned model.")
-@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label; repeatable.")
+@click.option(
+    "--label", "labels", type=Pair("team=search"), multiple=True, metavar="KEY=VALUE", help="Label; repeatable."
+)
 @click.option("--final-only", is_flag=True, help="Keep only the last checkpoint.")
 @click.option("--service-account", metavar="EMAIL", help="Service account that the job runs as.")
 @click.option("--kms-key", metavar="NAME", help="Cloud KMS key that encrypts the job's resources.")
@@ -82,10 +123,6 @@ if TYPE_CHECKING:
 def submit(
     invocation: Invocation,
     /,
-    training: str,
-    validation: str | None,
-    labels: tuple[str, ...],
-    final_only: bool,
     **choices: Any,
 ) -> None:
     """Check the dataset, show the price, and submit a tuning job after you confirm.
@@ -93,17 +130,9 @@ def submit(
     The same specification on the same data is the same job: run the command again, and it finds that job instead of
     paying twice.
     """
-    from runner.jobs.specification import TuningJobSpec, labels_of
-
     names = ("dry_run", "watch_it", "convert", "tokenizer", "force_new", "replace_output")
     how = {name: choices.pop(name) for name in names}
-    spec = TuningJobSpec(
-        training_dataset=training,
-        validation_dataset=validation,
-        labels=labels_of(labels),
-        export_last_checkpoint_only=final_only,
-        **choices,
-    )
+    spec = specified(**choices)
     with invocation.session() as session:
         submit_specification(invocation, session, spec, **how)
 

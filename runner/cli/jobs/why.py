@@ -11,7 +11,8 @@ from runner import local_files
 from runner.cli.commands import command
 from runner.cli.jobs.group import job_name
 from runner.cli.jobs.live import cost
-from runner.cli.options import INPUT, Invocation, job_argument
+from runner.cli.options import Invocation, job_argument
+from runner.cli.values import INPUT
 from runner.errors import ConfigurationError
 
 _SHOWN = 20

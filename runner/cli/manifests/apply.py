@@ -10,7 +10,8 @@ import click
 from runner.cli import commands
 from runner.cli.cost_gate import require_confirmed, terms
 from runner.cli.manifests.plan import fair_by_option, manifest_options, planned
-from runner.cli.options import FILE, Invocation, cost_options, replace_output_option
+from runner.cli.options import Invocation, cost_options, replace_output_option
+from runner.cli.values import FILE
 from runner.errors import AmbiguousSubmissionError, ConfigurationError, CostRefusedError, GoogleApiError
 from runner.prices import Price
 from runner.wording import counted

@@ -12,7 +12,8 @@ import click
 
 from runner import local_files
 from runner.cli import commands
-from runner.cli.options import FILE, PATH, Count, Invocation, replace_output_option, together
+from runner.cli.options import Invocation, replace_output_option, together
+from runner.cli.values import FILE, PATH, Count, OneOf
 from runner.errors import ConfigurationError, RunnerError
 from runner.prices import total
 
@@ -60,7 +61,7 @@ manifest_options = together(
 @manifest_options
 @replace_output_option
 @click.option("--out", type=FILE, help="File to save the plan to, for `apply`.")
-@click.option("--report", type=click.Choice(["markdown"]), help="Format for a pull request comment.")
+@click.option("--report", type=OneOf(["markdown"]), help="Format for a pull request comment.")
 @click.option("--no-preflight", is_flag=True, help="Skip the checks of bucket locations and permissions.")
 @click.pass_obj
 def command(
@@ -91,7 +92,7 @@ def command(
     ),
 )
 @manifest_options
-@click.option("--report", type=click.Choice(["markdown"]), help="Format for an issue.")
+@click.option("--report", type=OneOf(["markdown"]), help="Format for an issue.")
 @click.pass_obj
 def drift(invocation: Invocation, /, report: str | None, **choices: Any) -> None:
     """Check whether manifests, records and jobs still agree, for example every night.

@@ -10,8 +10,9 @@ import click
 from runner.cli import commands
 from runner.cli.manifests.apply import raise_for, tell
 from runner.cli.manifests.plan import fair_by_option, quota_option
-from runner.cli.options import Duration, Invocation, Money
+from runner.cli.options import Invocation
 from runner.cli.text import amount, duration
+from runner.cli.values import Duration, Money
 from runner.errors import GoogleApiError, UnreachableError, WaitTimeoutError, require_sound
 from runner.wording import counted, state_words
 

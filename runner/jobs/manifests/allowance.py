@@ -20,6 +20,7 @@ from runner.errors import GoogleApiError
 from runner.gcp import records, storage
 from runner.gcp.session import Session
 from runner.jobs.manifests.records import PREFIX, Entry, Run, damaged
+from runner.prices import require_dollars
 
 NAME = f"{PREFIX.rstrip('/')}-budget/"
 """Folder of the documents `runner/state-budget/LOCATION.json`, which are not records."""
@@ -43,6 +44,7 @@ class Allowance:
     _held: _Held = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        require_dollars(self.limit, "the budget")
         found = _stored(self.session)
         if found is not None:
             self._generation, self._held = found.generation, _held_in(found, self.session)

@@ -7,6 +7,7 @@ from typing import Any
 
 from runner.jobs.manifests.located_yaml import Located
 from runner.jobs.manifests.schema import PATTERNS, TuningJobManifest
+from runner.prices import DOLLARS
 
 
 def translated(file: str, document: Located, error: Any) -> str:
@@ -41,6 +42,7 @@ def translated(file: str, document: Located, error: Any) -> str:
 
 
 _WANTED = {
+    "dollars": DOLLARS,
     "int_type": "a whole number",
     "int_from_float": "a whole number",
     "float_type": "a number",

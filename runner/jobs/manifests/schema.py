@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from runner.jobs.specification import MAX_EPOCHS
+from runner.prices import is_dollars
 
 SCHEMA_ID = "https://open-model-tuning.invalid/schemas/tuning-job-v1.json"
 """An identifier, not a web address: `runner schema` prints the document."""
@@ -40,12 +41,19 @@ def _whole_number(value: Any) -> Any:
     return value
 
 
+def _dollars(value: Any) -> Any:
+    """Refuse what is no amount: texts, negative numbers, NaN and the infinite."""
+    if not is_dollars(value):
+        raise PydanticCustomError("dollars", "an amount is wanted")
+    return value
+
+
 Name = Annotated[str, Field(pattern=_NAME, max_length=40)]
 Folder = Annotated[str, Field(pattern=_ADDRESS, max_length=1200)]
 Model = Annotated[str, Field(min_length=1, max_length=200)]
 Machine = Annotated[str, Field(pattern=_MACHINE, max_length=100)]
 Resource = Annotated[str, Field(pattern=_RESOURCE, max_length=300)]
-Dollars = Annotated[float, Field(ge=0, le=10_000_000, allow_inf_nan=False)]
+Dollars = Annotated[float, Field(ge=0, le=10_000_000, allow_inf_nan=False), BeforeValidator(_dollars)]
 Epochs = Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 AdapterSize = Annotated[Literal[1, 4, 8, 16, 32], BeforeValidator(_whole_number)]

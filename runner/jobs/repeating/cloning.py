@@ -15,7 +15,8 @@ _WHOLE = frozenset({"epochs", "adapter_size", "batch_size"})
 _NUMBERS = frozenset({"learning_rate"})
 _FLAGS = {"true": True, "yes": True, "false": False, "no": False}
 SETTABLE = tuple(field.name for field in dataclasses.fields(TuningJobSpec) if field.name != "labels")
-"""The names that `name=value` accepts, besides `labels.KEY`."""
+"""What `name=value` may name, besides `labels.KEY`."""
+SETTING_HINT = "for example --set epochs=5"
 _REQUIRED = frozenset({"base_model", "training_dataset"})
 _ALIASES = {
     "model": "base_model",
@@ -64,8 +65,10 @@ def specification_of(session: Session, job: TuningJob) -> TuningJobSpec:
     )
 
 
-def changed(spec: TuningJobSpec, settings: list[str] | tuple[str, ...]) -> TuningJobSpec:
-    """Return a specification with some values replaced; an empty value restores the default.
+def changed(
+    spec: TuningJobSpec, settings: list[str] | tuple[str, ...], problems: list[str] | None = None
+) -> TuningJobSpec:
+    """Return a specification with some values replaced; an empty value leaves it to the catalog or the service.
 
     Dependent values are reset unless they are set as well: a new model or mode resets the learning rate and the adapter
     size, and any change of the training resets the output folder.
@@ -73,29 +76,33 @@ def changed(spec: TuningJobSpec, settings: list[str] | tuple[str, ...]) -> Tunin
     Args:
         spec: the specification to change.
         settings: `epochs=5`, `learning_rate=1e-4`, `labels.team=search`, …
+        problems: gets every mistake; what is sound is changed all the same.
 
     Raises:
-        ConfigurationError: contains all errors.
+        ConfigurationError: with every mistake, unless `problems` takes them.
     """
     values: dict[str, Any] = {}
     labels = dict(spec.labels)
-    problems: list[str] = []
+    found: list[str] = []
     for setting in settings:
         name, equals, text = setting.partition("=")
         name = _ALIASES.get(name.strip(), name.strip())
         if not equals:
-            problems.append(f"{setting!r} is not NAME=VALUE")
+            found.append(f"{setting!r} is not NAME=VALUE")
         elif name.startswith("labels.") and name != "labels.":
             labels.pop(name[7:], None)
             labels |= {name[7:]: text} if text else {}
         elif name not in SETTABLE:
-            problems.append(f"{name!r} is not a value of a job: {', '.join(SETTABLE)}, labels.KEY")
+            found.append(f"{name!r} is not a value of a job: {', '.join(SETTABLE)}, labels.KEY")
         else:
             try:
                 values[name] = _value(name, text.strip())
             except ValueError as error:
-                problems.append(str(error))
-    require_sound(problems, hint="for example --set epochs=5")
+                found.append(str(error))
+    if problems is None:
+        require_sound(found, hint=SETTING_HINT)
+    else:
+        problems += found
     resets = dict.fromkeys(("learning_rate", "adapter_size"), None) if {"base_model", "mode"} & set(values) else {}
     if set(values) - {"display_name", "description"}:
         resets["output_uri"] = None

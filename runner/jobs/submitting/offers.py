@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,14 +23,15 @@ from runner.catalog import find_model
 from runner.datasets.checks import check_files
 from runner.datasets.named import is_remote
 from runner.datasets.reading.remote import remote_object
-from runner.datasets.reading.sources import Source
+from runner.datasets.reading.sources import STDIN, Source
 from runner.datasets.records.recognising import is_foreign
 from runner.datasets.reports.report import Report
 from runner.datasets.rewriting.outcome import Outcome
 from runner.datasets.rewriting.preparing import prepared
 from runner.datasets.tokens.hub_cache import find_tokenizer
 from runner.datasets.upload import object_named
-from runner.errors import ConfigurationError
+from runner.environment import HOW_TO_SET, Environment
+from runner.errors import require_sound
 from runner.gcp import storage
 from runner.gcp import uploads as uploading
 from runner.gcp.session import Session
@@ -39,7 +40,7 @@ from runner.jobs.estimate import CostEstimate, estimate, statistics_of
 from runner.jobs.outputs.ownership import Wanted
 from runner.jobs.preflight.findings import PreflightFinding
 from runner.jobs.preflight.obstacles import Look, preflight_many, require_none
-from runner.jobs.specification import TuningJobSpec, check
+from runner.jobs.specification import DATASETS, TuningJobSpec, check
 from runner.jobs.submitting.creating import Once
 from runner.jobs.submitting.prepared import prepare
 from runner.jobs.submitting.submission import submit_once
@@ -138,6 +139,10 @@ def offered(session: Session, request: Request, listener: Listener | None = None
         NotFoundError: an object does not exist.
     """
     heard = listener or Listener()
+    environment = session.environment
+    unset = [] if all(map(is_remote, _datasets(request.spec))) else environment.missing("datasets_bucket")
+    problems = [*unset, *mistakes(request.spec, environment)]
+    require_sound(problems, hint=HOW_TO_SET if unset else None)
     with ExitStack() as stack:
         given = (request.spec.training_dataset, request.spec.validation_dataset)
         training, validation = (_readied(session, item, request, heard, stack) for item in given)
@@ -172,6 +177,25 @@ def offered(session: Session, request: Request, listener: Listener | None = None
             uploads=uploads,
             tokenizer=tokenizer,
         )
+
+
+def mistakes(spec: TuningJobSpec, environment: Environment, *, unread: Collection[str] = ()) -> list[str]:
+    """Return everything that is wrong with a job that somebody wants, before any of its data is read.
+
+    Args:
+        spec: its datasets may be files of this machine.
+        environment: where it is to run.
+        unread: fields that nothing is said of.
+    """
+    here = {item: f"gs://file/{number}" for number, item in enumerate(_datasets(spec)) if not is_remote(item)}
+    problems = [missing for item in here if item != str(STDIN) and (missing := local_files.missing(Path(item)))]
+    placed = {name: here.get(item or "", item) for name in DATASETS for item in [getattr(spec, name)]}
+    found = dataclasses.replace(spec, **placed).validate(environment)
+    return problems + [str(problem) for problem in found if problem.field not in unread]
+
+
+def _datasets(spec: TuningJobSpec) -> list[str]:
+    return [item for item in (spec.training_dataset, spec.validation_dataset) if item]
 
 
 def carry_out(offer: Offer, *, terms: Terms, listener: Listener | None = None) -> Once[TuningJob]:
@@ -238,8 +262,5 @@ def _readied(
 
 
 def _upload(session: Session, path: Path) -> Upload:
-    session.environment.require("datasets_bucket")
-    if problem := local_files.missing(path):
-        raise ConfigurationError(problem)
     name, crc32c = object_named(path)
     return Upload(path=path, uri=f"gs://{session.environment.datasets_bucket}/{name}", crc32c=crc32c)

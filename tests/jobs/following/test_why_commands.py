@@ -90,7 +90,7 @@ def test_why_with_a_file_that_is_not_there(run: CommandLine, in_project: Provisi
     hint = "`runner jobs why --help` has examples"
     assert (outcome.code, outcome.err) == (
         2,
-        f"error: invalid value for '--train': nothing.jsonl: no such file\nhint: {hint}\n",
+        f"error: --train nothing.jsonl: no such file\nhint: {hint}\n",
     )
 
 
