@@ -77,6 +77,19 @@ class ConfigurationError(RunnerError):
         self.problems = problems or [message]
 
 
+class Problem(str):
+    """A mistake in words, and the fields that mend it: the command line adds the names of its options."""
+
+    __slots__ = ("settings",)
+    settings: tuple[str, ...]
+
+    def __new__(cls, text: str, *settings: str) -> Problem:
+        """Make one of a text and the names of fields, as Python spells them."""
+        problem = super().__new__(cls, text)
+        problem.settings = settings
+        return problem
+
+
 def require_sound(problems: list[str], *, hint: str | None = None) -> None:
     """Return normally if there are no problems.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,48 @@ def test_percentages_are_written_in_one_way() -> None:
             if isinstance(node, ast.Constant | ast.JoinedStr) and id(node) not in docstrings:
                 found += [f"{path.name}:{node.lineno}" for _ in re.findall(r"[0-9}] %(?![a-z(0-9])", ast.unparse(node))]
     assert found == []
+
+
+OF_OTHER_PROGRAMS = {
+    "serving/plan.py": "arguments of a server",
+    "serving/idle_guard.py": "a program of its own",
+    "serving/guard_function.py": "arguments of that program",
+    "serving/billed.py": "a command line of bq",
+    "serving/export.py": "a README with command lines of other programs",
+}
+
+
+def test_serving_names_no_options_of_the_command_line() -> None:
+    """Its messages are also those of pages and programs; `errors.Problem` lets the command line add its options.
+
+    Whole command lines, which stand between backticks, and hints may have options.
+    """
+    package = Path(__file__).parents[1] / "runner"
+    found = []
+    for path in sorted((package / "serving").rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        spared = {id(part) for node in ast.walk(tree) for part in _spared(node)}
+        for node in ast.walk(tree):
+            text = _text_of(node)
+            if id(node) in spared or not re.search(r"(?<![\w-])--[a-z]", re.sub(r"`[^`]*`", "", text)):
+                continue
+            if str(path.relative_to(package)) not in OF_OTHER_PROGRAMS:
+                found.append(f"{path.relative_to(package)}:{node.lineno}: {text}")  # type: ignore[attr-defined]
+    assert found == []
+
+
+def _text_of(node: ast.AST) -> str:
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def _spared(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield docstrings, hints, and the parts of texts that have values in them."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        yield node.value
+    if isinstance(node, ast.JoinedStr):
+        yield from (part for part in ast.walk(node) if part is not node)
+    hint = isinstance(node, ast.keyword) and node.arg == "hint"
+    if hint or (isinstance(node, ast.Assign) and "hint" in ast.unparse(node.targets[0]).lower()):
+        yield from ast.walk(node)

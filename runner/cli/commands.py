@@ -10,7 +10,7 @@ import click
 from click.core import augment_usage_errors, iter_params_for_processing
 
 from runner.cli.options import Invocation, global_options
-from runner.cli.values import Refused
+from runner.cli.values import Refused, name_of
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -148,6 +148,9 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the line; add the command to an error, so that the hint names it."""
         with augment_usage_errors(ctx):
+            options = ctx.ensure_object(Invocation).options
+            for parameter in self.params:
+                options.setdefault(str(parameter.name), []).append(name_of(parameter, None))
             _require_sound(self, ctx, args, self.checks)
             return super().parse_args(ctx, args)
 

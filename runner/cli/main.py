@@ -17,7 +17,7 @@ from runner import local_files
 from runner.cli.commands import Group, Mistakes, sentence_of
 from runner.cli.options import Invocation
 from runner.cli.text import of_few_characters, replaced
-from runner.errors import DiskError, RunnerError, together
+from runner.errors import ConfigurationError, DiskError, Problem, RunnerError, together
 from runner.waiting import told
 
 INTERNAL_ERROR = 70
@@ -262,11 +262,27 @@ def _dispatch(arguments: list[str], invocation: Invocation) -> int:
 def _report_failure(error: RunnerError, invocation: Invocation) -> int:
     if invocation.debug:
         _print_traceback()
+    _name_options(error, invocation)
     body = error.to_json()
     if "hint" not in body and invocation.command:
         body["hint"] = f"`{invocation.command} --help` has examples"
     invocation.output.failure(body, listed=invocation.has_listed_findings)
     return error.exit_code
+
+
+def _name_options(error: RunnerError, invocation: Invocation) -> None:
+    """Add the names of options to the problems that these mend: the library does not know them."""
+
+    def named(problem: str) -> str:
+        fields = problem.settings if isinstance(problem, Problem) else ()
+        options = [option for name in fields for option in invocation.options.get(name, ())]
+        return f"{problem} ({', '.join(options)})" if options else problem
+
+    if not isinstance(error, ConfigurationError):
+        error.message = named(error.message)
+    elif any(isinstance(problem, Problem) for problem in error.problems):
+        error.problems = list(map(named, error.problems))
+        error.message = together(error.problems).message
 
 
 def _report_usage(error: click.ClickException, invocation: Invocation, arguments: list[str]) -> int:

@@ -48,7 +48,9 @@ class Invocation:
     interrupted: str = ""
     """The message after Ctrl-C: what continues, and how to resume."""
     command: str = ""
-    """The current command, such as `runner jobs ls`."""
+    """The command that runs, such as `runner jobs ls`."""
+    options: dict[str, list[str]] = field(default_factory=dict)
+    """The names of its options, by the fields that they set."""
     announces: bool = False
     """Whether the command changes or costs something, so that its first line names the target."""
     target: Target | None = None

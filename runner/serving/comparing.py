@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from runner.errors import CostRefusedError, GateFailedError, require_sound
+from runner.errors import CostRefusedError, GateFailedError, Problem, require_sound
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
 from runner.prices import Price, Terms, amount, require_dollars
@@ -186,10 +186,9 @@ def agree_to_judge(
     what = f"the judge {judge.name}, up to {requests} requests of about {tokens:,} tokens together"
     usd = None if price is None else tokens * price / 1e6
     if usd is None and not terms.accept_unknown:
-        option = "--judge-price USD" if terms.yes_name else "judge_price"
         raise CostRefusedError(
-            f"no price is published for {what}",
-            hint=f"give the price per million tokens with {option}, or continue with {terms.unknown_name}",
+            Problem(f"no price is published for {what}", "judge_price"),
+            hint=f"give the price per million tokens, or continue with {terms.unknown_name}",
         )
     terms.require(Price(what=what, usd=usd))
 

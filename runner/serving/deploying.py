@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, Problem
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
 from runner.prices import Price, Terms
@@ -98,6 +98,6 @@ def _gate(session: Session, plan: DeploymentPlan, check: ParityCheck | Check | N
     if not isinstance(check, ParityCheck):
         return check
     if not wait:
-        raise ConfigurationError("a check waits for the model: omit --no-wait")
+        raise ConfigurationError(Problem("a check has to wait for the model", "no_wait"))
     questions = read_questions(check.file, limit=GOLDEN)
     return parity_check(session, questions, source=plan.source, base_model=check.base, found=check.findings)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from runner.errors import ConfigurationError, NotFoundError, RunnerError, WaitTimeoutError
+from runner.errors import ConfigurationError, NotFoundError, Problem, RunnerError, WaitTimeoutError
 from runner.gcp import endpoints, operations
 from runner.gcp.endpoints import DeployedModel, Endpoint
 from runner.gcp.session import Session
@@ -160,9 +160,9 @@ def removable(
         still = (
             "" if not own else f"; its model is still billed ({amount(price)}/h)" if price else "; it is still billed"
         )
-        message = f"nothing was changed: {reason}, so --delete is refused{still}"
-        hint = f"`runner endpoints undeploy {found.id}` without --delete ends the billing" if own else None
-        raise ConfigurationError(message, hint=hint)
+        message = f"nothing was changed: {reason}, so the endpoint is not deleted{still}"
+        hint = f"`runner endpoints undeploy {found.id}` ends the billing and keeps the endpoint" if own else None
+        raise ConfigurationError(Problem(message, "delete"), hint=hint)
     if (found.deployed_models or only) and not own:
         what = f"model {only}" if only else "nothing"
         raise ConfigurationError(

@@ -9,7 +9,7 @@ from typing import Any
 
 from runner.catalog import UnknownModelError, find_model, load_catalog, machines
 from runner.catalog.models import MachineChoice
-from runner.errors import ConfigurationError, GoogleApiError, NotFoundError, gathered, require_sound
+from runner.errors import ConfigurationError, GoogleApiError, NotFoundError, Problem, gathered, require_sound
 from runner.gcp import endpoints, storage, tuning_jobs
 from runner.gcp.endpoints import DeployedModel
 from runner.gcp.prediction import resolve_endpoint
@@ -168,7 +168,7 @@ def choose_machine(
     """
     if machine_type is None:
         if accelerator_type is not None or accelerator_count is not None:
-            raise ConfigurationError("an accelerator needs a machine type with it")
+            raise ConfigurationError(Problem("an accelerator needs a machine type with it", "machine_type"))
         try:
             return find_model(base_model).serving if base_model else None
         except UnknownModelError:
@@ -176,7 +176,7 @@ def choose_machine(
     known = next((item for item in machines() if item.machine_type == machine_type), None)
     if known is None and (accelerator_type is None or accelerator_count is None):
         message = f"machine type {machine_type!r} is not in the catalog: give accelerator type and count with it"
-        raise ConfigurationError(message)
+        raise ConfigurationError(Problem(message, "accelerator_type", "accelerator_count"))
     chosen = MachineChoice(
         machine_type=machine_type,
         accelerator_type=accelerator_type or (known.accelerator_type if known else ""),
@@ -239,7 +239,7 @@ def plan_deployment(
     needing = "an existing endpoint" if existing else "spot" if resources.spot else ""
     needing = needing or ("a reservation" if resources.reservation else "")
     if needing and machine is None:
-        raise ConfigurationError(f"{needing} needs a machine type")
+        raise ConfigurationError(Problem(f"{needing} needs a machine type", "machine_type"))
     require_sound(resources.problems(machine))
     price = hourly_price(machine)
     return DeploymentPlan(
@@ -277,9 +277,9 @@ def mistakes(
         given = choose_machine("", machine_type, accelerator_type, accelerator_count)
     problems += [*resources.problems(given), *reach.problems(endpoint)]
     if not 0 <= percent <= 100:
-        problems.append(f"share of the traffic: {percent} is not from 0 to 100 percent")
+        problems.append(Problem(f"share of the traffic: {percent} is not from 0 to 100 percent", "percent"))
     if percent != 100 and not endpoint:
-        problems.append("a share of the traffic needs an existing endpoint")
+        problems.append(Problem("a share of the traffic needs an existing endpoint", "percent", "endpoint"))
     return problems
 
 

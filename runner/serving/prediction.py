@@ -64,7 +64,7 @@ def why_empty(prediction: Any, instance: Mapping[str, Any]) -> str:
     except (KeyError, IndexError, TypeError, AttributeError):
         reason = None
     if reason == "length" or instance.get("max_tokens") == 1:
-        return "it reached --max-tokens before its first visible character; raise --max-tokens"
+        return "it reached the maximum number of tokens before its first visible character: raise `max_tokens`"
     if "prompt" in instance:
         return (
             "the model ended at once. `predict` sends the text as it is, without the chat template that the model was "

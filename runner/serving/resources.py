@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from runner.catalog import machines
 from runner.catalog.models import MachineChoice
+from runner.errors import Problem
 
 Access = Literal["default", "shared", "dedicated", "private"]
 
@@ -42,7 +43,7 @@ class Resources:
         """Describe contradictory settings."""
         found = [*self._replica_problems(), *self._autoscale_problems(machine)]
         if self.spot and self.reservation not in (None, "none"):
-            found.append("Spot VMs do not use reservations: omit --spot or --reservation")
+            found.append(Problem("Spot VMs do not use reservations", "spot", "reservation"))
         if self.reservation not in (None, "any", "none") and not _RESERVATION.fullmatch(self.reservation or ""):
             found.append(
                 f"reservation {self.reservation!r} is not any, none or projects/PROJECT/zones/ZONE/reservations/NAME"
@@ -50,19 +51,22 @@ class Resources:
         return found + machine_problems(machine)
 
     def _replica_problems(self) -> list[str]:
-        found = []
+        found: list[str] = []
         if self.max_replicas < max(1, self.min_replicas):
             found.append(f"at most {self.max_replicas} replicas are fewer than at least {self.min_replicas}")
         if self.scale_to_zero is None and self.min_replicas < 1:
-            found.append("zero replicas requires --scale-to-zero")
+            problem = "zero replicas need a time without requests after which to scale to zero"
+            found.append(Problem(problem, "min_replicas", "scale_to_zero"))
         if self.scale_to_zero is not None and self.min_replicas > 0:
-            found.append(f"at least {self.min_replicas} replicas cannot scale to zero: omit --min-replicas")
+            problem = f"at least {self.min_replicas} replicas cannot scale to zero"
+            found.append(Problem(problem, "min_replicas", "scale_to_zero"))
         if self.scale_to_zero is not None and not SHORTEST_IDLE_SECONDS <= self.scale_to_zero <= LONGEST_IDLE_SECONDS:
-            found.append("--scale-to-zero must be between 5 minutes and 8 hours")
+            problem = "the time without requests before scaling to zero must be between 5 minutes and 8 hours"
+            found.append(Problem(problem, "scale_to_zero"))
         return found
 
     def _autoscale_problems(self, machine: MachineChoice | None) -> list[str]:
-        found = []
+        found: list[str] = []
         names = [name for name, _ in self.autoscale]
         for name, target in self.autoscale:
             if name not in METRICS:
@@ -72,7 +76,7 @@ class Resources:
             elif target < 1 or (name != "requests" and target > 100):
                 found.append(f"the target of {name} is {target}: 1 to 100 percent")
         if self.autoscale and self.max_replicas <= max(1, self.min_replicas):
-            found.append("--autoscale needs more than one replica: give --max-replicas")
+            found.append(Problem("autoscaling needs more than one replica", "autoscale", "max_replicas"))
         if "gpu" in names and machine is not None and not machine.accelerator_count:
             found.append(f"{machine.machine_type} has no accelerator whose use can be measured")
         return list(dict.fromkeys(found))
@@ -118,13 +122,15 @@ class Reach:
     def problems(self, existing: str | None) -> list[str]:
         """Return what does not go together, in words. `existing` is the endpoint that is deployed to."""
         if self.projects and self.access in ("shared", "dedicated"):
-            return [f"a {self.access} endpoint has no list of projects: only a private one has"]
+            problem = f"a {self.access} endpoint has no list of projects: only a private one has"
+            return [Problem(problem, "access", "projects")]
         if self.access == "default":
             return []
         if existing:
-            return [f"endpoint {existing} already exists: --{self.access} is for new endpoints"]
+            problem = f"endpoint {existing} already exists: only a new endpoint can be made {self.access}"
+            return [Problem(problem, "endpoint", "projects" if self.access == "private" else "access")]
         if self.access == "private" and not self.projects:
-            return ["a private endpoint needs the projects that may connect to it"]
+            return [Problem("a private endpoint needs the projects that may connect to it", "projects")]
         return []
 
     def body(self) -> dict[str, Any]:

@@ -27,18 +27,18 @@ RESERVATION = "projects/p/zones/us-central1-a/reservations/gpus"
         ({"machine_type": MACHINE, "accelerator_count": 2}, "has 1 NVIDIA_L4, not 2 NVIDIA_L4"),
         ({"accelerator_type": "NVIDIA_L4"}, "needs a machine type"),
         ({"resources": Resources(min_replicas=3, max_replicas=2)}, "fewer than at least 3"),
-        ({"resources": Resources(min_replicas=0)}, "requires --scale-to-zero"),
+        ({"resources": Resources(min_replicas=0)}, "need a time without requests"),
         ({"resources": Resources(min_replicas=1, scale_to_zero=600)}, "cannot scale to zero"),
         ({"resources": Resources(min_replicas=0, scale_to_zero=60)}, "between 5 minutes and 8 hours"),
-        ({"resources": Resources(autoscale=(("gpu", 60),))}, "give --max-replicas"),
+        ({"resources": Resources(autoscale=(("gpu", 60),))}, "more than one replica"),
         ({"resources": Resources(max_replicas=2, autoscale=(("disk", 60),))}, "not an autoscaling metric"),
         ({"resources": Resources(max_replicas=2, autoscale=(("gpu", 101),))}, "1 to 100"),
         ({"resources": Resources(max_replicas=2, autoscale=(("cpu", 50), ("cpu", 60)))}, "given twice"),
         ({"machine_type": MACHINE, "resources": Resources(spot=True, reservation="any")}, "do not use"),
         ({"machine_type": MACHINE, "resources": Resources(reservation="mine")}, "is not any, none or"),
-        ({"endpoint": "77", "reach": Reach(access="dedicated")}, "is for new endpoints"),
+        ({"endpoint": "77", "reach": Reach(access="dedicated")}, "only a new endpoint"),
         ({"reach": Reach(access="private")}, "needs the projects"),
-        ({"percent": 10}, "give --endpoint"),
+        ({"percent": 10}, "needs an existing endpoint"),
     ],
 )
 def test_what_does_not_go_together_is_refused_before_any_call(choices: dict[str, Any], problem: str) -> None:
@@ -50,8 +50,9 @@ def test_what_does_not_go_together_is_refused_before_any_call(choices: dict[str,
 
 def test_options_that_exclude_each_other() -> None:
     for words, problem in (
-        (("--shared", "--private", "other"), "--shared and --private exclude each other"),
-        (("--autoscale", "gpu"), "not a metric with a target"),
+        (("--shared", "--private", "other"), "only a private one has (--shared, --dedicated, --private)"),
+        (("--percent", "5"), "needs an existing endpoint (--percent, --endpoint)"),
+        (("--autoscale", "gpu"), "--autoscale takes METRIC=TARGET, such as gpu=60, not 'gpu'"),
     ):
         wrong = process(
             *("endpoints", "deploy", "gs://b/w", *words), RUNNER_PROJECT="p", RUNNER_VERTEX_URL="http://127.0.0.1:9"

@@ -209,7 +209,7 @@ def _advise(
         hourly=describe(endpoint).usd_per_hour,
     )
     if line:
-        invocation.output.note(line)
+        invocation.output.note(f"{line}: --engine vertex --replicas {4 * max(1, served[0].replicas)}")
 
 
 def _told(invocation: Invocation) -> Any:

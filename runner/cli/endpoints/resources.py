@@ -51,7 +51,7 @@ resource_options = together(
     ),
     click.option(
         "--private",
-        "private_to",
+        "projects",
         multiple=True,
         metavar="PROJECT",
         help="Create an endpoint that only PROJECT can reach (Private Service Connect); repeatable.",
@@ -66,7 +66,7 @@ def resource_choices(choices: dict[str, Any]) -> dict[str, Any]:
 
     to_zero = choices.pop("scale_to_zero", None)
     least, most = choices.pop("min_replicas", None), choices.pop("max_replicas", None)
-    access, private = choices.pop("access", None), choices.pop("private_to", ())
+    access, private = choices.pop("access", None), choices.pop("projects", ())
     default = 1 if to_zero is None else 0
     resources = Resources(
         min_replicas=default if least is None else least,

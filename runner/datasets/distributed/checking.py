@@ -20,7 +20,7 @@ from runner.datasets.distributed import pipelines
 from runner.datasets.distributed.pipelines import Beam, Range, shared, size_of
 from runner.datasets.distributed.transport import add_up, decode, encode, read, read_totals, write
 from runner.datasets.reading.sources import Source
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, Problem
 
 _LINES = 36
 """Bits of a line's number in its range; the bits before are the range's number."""
@@ -60,8 +60,8 @@ class BeamEngine:
     def totals(self, source: Source, settings: Settings) -> Totals:
         """Return the totals of a source. Raises ConfigurationError, RunnerError."""
         if not self.beam.is_local and settings.tokenizer is not None:
-            message = f"--tokenizer is a folder of this machine, where the workers of {self.beam.runner} are not"
-            raise ConfigurationError(message, hint="leave it out: tokens are estimated")
+            message = f"the tokenizer is a folder of this machine, which the workers of {self.beam.runner} cannot read"
+            raise ConfigurationError(Problem(message, "tokenizer"), hint="leave it out: tokens are estimated")
         ranges = self.beam.ranges(source, f"check-{len(self._known)}")
         place = ranges[0].place
         with self.beam.pipeline("check", source) as pipeline:

@@ -17,6 +17,7 @@ from runner.catalog.models import MachineChoice, UnknownModelError
 from runner.formatting import duration
 from runner.prices import amount
 from runner.serving.plan import hourly_price
+from runner.wording import counted
 
 _PARAMETERS = re.compile(r"(\d+(?:\.\d+)?)b\b")
 EXPECTED_TOKENS = 256
@@ -143,7 +144,7 @@ def advice(
         )
     if not ways:
         return ""
-    return f"a batch prediction job would be {' and '.join(ways)}: --engine vertex --replicas {4 * replicas}"
+    return f"a batch prediction job would be {' and '.join(ways)} with {counted(4 * replicas, 'replica')}"
 
 
 def _rounded(value: float | None) -> float | None:
