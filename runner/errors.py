@@ -78,7 +78,7 @@ class ConfigurationError(RunnerError):
 
 
 class Problem(str):
-    """A mistake in words, and the fields that mend it: the command line adds the names of its options."""
+    """A mistake in words, and the fields that correct it: the command line adds the names of its options."""
 
     __slots__ = ("settings",)
     settings: tuple[str, ...]

@@ -100,6 +100,13 @@ def dollars_of(text: str) -> float:
     return usd
 
 
+def exact(usd: float) -> str:
+    """Return an amount that `dollars_of` reads back unchanged."""
+    from decimal import Decimal  # not for every command
+
+    return f"{Decimal(repr(usd)):f}"
+
+
 def is_dollars(value: object) -> bool:
     """Tell whether a value is an amount of dollars: a number from 0, no boolean, and neither infinite nor NaN."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.datastructures import FormData
 
 from infra.settings.reader import Reader
@@ -15,7 +17,7 @@ from runner.errors import ConfigurationError
 from runner.gcp.session import Session
 from runner.jobs.manifests import reading
 from runner.jobs.manifests.allowance import Allowance
-from runner.prices import DOLLARS, Terms, dollars_of
+from runner.prices import DOLLARS, Terms, dollars_of, exact
 from runner.serving.comparing import agree_to_judge
 from runner.serving.plan import DeploymentPlan
 from runner.serving.respondents import Respondent
@@ -56,6 +58,11 @@ spec:
 )
 def test_what_is_an_amount(text: str, usd: float) -> None:
     assert dollars_of(text) == usd
+
+
+@given(st.floats(min_value=0, allow_nan=False, allow_infinity=False))
+def test_what_a_page_hands_on_is_read_back(usd: float) -> None:
+    assert dollars_of(exact(usd)) == usd
 
 
 @pytest.mark.parametrize("text", ["", *TEXTS, "9" * 400])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TextIO
 
 from runner.formatting import duration as duration
@@ -30,6 +30,19 @@ def standard_input() -> str:
     except AttributeError:  # a stream of text took its place
         return sys.stdin.read()
     return text_of(content, "standard input")
+
+
+def said(text: str) -> str:
+    """Return a text for a model: standard input for `-`, as everywhere. Raises ConfigurationError."""
+    return standard_input() if text == "-" else text
+
+
+def require_one_dash(given: Iterable[object]) -> None:
+    """Return if standard input is asked for at most once. Raises ConfigurationError."""
+    from runner.errors import ConfigurationError
+
+    if [str(item) for item in given].count("-") > 1:
+        raise ConfigurationError("standard input can be only one of these texts", hint="give - once")
 
 
 def width(text: str) -> int:

@@ -186,7 +186,7 @@ def build(
         most = ", ".join(f"{what} {size(limit)}" for what, limit in _LIMITS.items())
         body = {"code": "page", "message": f"this is more than a form takes: at most {most}"}
         body["hint"] = "a larger dataset: put it into a bucket, and name the object"
-        response = pages.answer(Request(scope), "error.html", status=413, error=body)
+        response = _error(pages, Request(scope), 413, body)
         await response(scope, receive, send)
 
     guard = Guard(app, access=access, port=port, read_only=read_only, locked=locked, too_large=too_large)
@@ -211,6 +211,22 @@ def _static(request: Request) -> Response:
     return Response(found.content, media_type=found.kind)
 
 
+_TITLES = {
+    404: "Not found",
+    405: "Not allowed",
+    413: "Too large",
+    500: "Internal error",
+    502: "Refused by the service",
+    503: "Service not available",
+    507: "Disk full",
+}
+
+
+def _error(pages: Pages, request: Request, status: int, body: dict[str, Any]) -> Response:
+    """Return the page of an error."""
+    return pages.answer(request, "error.html", status=status, error=body, title=_TITLES.get(status, "Not possible"))
+
+
 def _failure(request: Request, error: Exception) -> Response:
     """Return the page of an expected failure."""
     console: Console = request.app.state.console
@@ -224,7 +240,7 @@ def _failure(request: Request, error: Exception) -> Response:
     elif isinstance(error, RunnerError):
         status = 502 if hasattr(error, "http") else 400
     body = error.to_json() if isinstance(error, RunnerError) else {"code": "internal", "message": str(error)}
-    return console.pages.answer(request, "error.html", status=status, error=body)
+    return _error(console.pages, request, status, body)
 
 
 def _missing(request: Request, error: Exception) -> Response:
@@ -232,7 +248,7 @@ def _missing(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     reasons = {404: "there is no such page", 405: "this address only shows"}
     body = {"code": "page", "message": reasons.get(status, "the request could not be read")}
-    return console.pages.answer(request, "error.html", status=status, error=body)
+    return _error(console.pages, request, status, body)
 
 
 def _disk(request: Request, error: Exception) -> Response:
@@ -241,11 +257,11 @@ def _disk(request: Request, error: Exception) -> Response:
         return _bug(request, error)
     console: Console = request.app.state.console
     body = {"code": "disk", "message": f"this machine: {error.strerror}", "hint": "free some space, then try again"}
-    return console.pages.answer(request, "error.html", status=507, error=body)
+    return _error(console.pages, request, 507, body)
 
 
 def _bug(request: Request, error: Exception) -> Response:
     logger.exception("bug while answering %s %s", request.method, request.url.path, exc_info=error)
     console: Console = request.app.state.console
     body = {"code": "internal", "message": f"internal error: {type(error).__name__}: {error}"}
-    return console.pages.answer(request, "error.html", status=500, error=body)
+    return _error(console.pages, request, 500, body)

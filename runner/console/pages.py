@@ -22,7 +22,7 @@ from starlette.responses import HTMLResponse, Response
 
 from runner.design.elements import bar
 from runner.formatting import duration, size, visible
-from runner.prices import amount, cents
+from runner.prices import amount, cents, exact
 from runner.wording import counted, state_words
 
 _STATIC = (
@@ -101,6 +101,7 @@ class Pages:
             finalize=_harmless,
         )
         self.templates.filters |= {
+            "exact": exact,
             "money": money,
             "cents": cents,
             "duration": duration,

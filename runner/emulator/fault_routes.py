@@ -117,6 +117,8 @@ def _of(method: Method, request: ApiRequest) -> tuple[list[Fault], Fault | None]
     if text is None:
         return struck, None
     require_loopback(request)
+    if method.id == _CREATE_JOB:
+        text = text.strip().removeprefix(f"{faults.JOB}:")
     for_job = method.id == _CREATE_JOB and text.split("=")[0].split(",")[0].strip() in JOB_ACTIONS
     try:
         fault = faults.parse(text, method=faults.JOB if for_job else method.id)

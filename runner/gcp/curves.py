@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.errors import NotFoundError, PermissionDeniedError
-from runner.gcp.session import Session
+from runner.gcp.session import Session, place_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ def curves_of(session: Session, experiment: str) -> dict[str, list[Point]]:
         GoogleApiError: the service refuses for another reason.
         UnreachableError: it does not answer.
     """
-    there = session.at(session.environment.project, experiment.split("/")[3])
+    there = session.at(session.environment.project, place_of(experiment)[1])
     try:
         context = there.ask("GET", f"/v1beta1/{experiment}", "contexts.get", experiment)
         board = str((context.get("metadata") or {}).get("backing_tensorboard_resource") or "")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from runner.catalog import load_catalog
 from runner.errors import GoogleApiError, UnreachableError
 from runner.gcp import tuning_jobs
-from runner.gcp.session import Session
+from runner.gcp.session import Session, place_of
 from runner.gcp.tuning_jobs import TuningJob, from_document
 
 PAGE_SIZE = 1000
@@ -51,7 +51,7 @@ def unended_elsewhere(session: Session, listed: Collection[str] = ()) -> list[Tu
     from concurrent.futures import ThreadPoolExecutor  # here, so that looking starts fast
 
     here, project = session.environment.location, session.environment.project
-    known = {here, *(parent.rpartition("/")[2] for parent in listed if parent.split("/")[1] == project)}
+    known = {here, *(place_of(parent)[1] for parent in listed if place_of(parent)[0] == project)}
     others = [location.id for location in load_catalog().locations if location.id not in known]
     with ThreadPoolExecutor(len(others) or 1) as pool:
         found = list(pool.map(lambda location: _newest(session, location), others))

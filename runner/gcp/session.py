@@ -26,6 +26,22 @@ _NAMED = {key: re.compile(rf"{PARENT}/{key}/[\w.-]*\w(@[\w-]+)?") for key in ("e
 """Lists of resources that have names, and the form of these names."""
 
 
+def place_of(name: str, *, whole: bool = False) -> tuple[str, str]:
+    """Return project and location of `projects/P/locations/L`, or of the name of anything there.
+
+    Args:
+        name: full name.
+        whole: whether it must be the name of the place itself.
+
+    Raises:
+        GoogleApiError: the text names no place.
+    """
+    found = re.fullmatch(PARENT if whole else rf"{PARENT}(?:/.*)?", name)
+    if found is None:
+        raise data_loss(name[:200], "this is not projects/PROJECT/locations/LOCATION", method="places")
+    return found[1], found[2]
+
+
 class Session:
     """Requests to the services of one environment. Use it as a context manager, or call `close`.
 
@@ -66,11 +82,8 @@ class Session:
         return self.like(dataclasses.replace(here, **changes))
 
     def of(self, parent: str) -> Session:
-        """Return the session for `projects/P/locations/L`; see `at`. Raises GoogleApiError for other texts."""
-        found = re.fullmatch(PARENT, parent)
-        if found is None:
-            raise data_loss(parent[:200], "this is not projects/PROJECT/locations/LOCATION", method="places")
-        return self.at(found[1], found[2])
+        """Return the session of `projects/P/locations/L`; see `at`. Raises GoogleApiError: the text names no place."""
+        return self.at(*place_of(parent, whole=True))
 
     def like(self, environment: Environment) -> Session:
         """Return the session for another environment, with the same login; closed with this one."""

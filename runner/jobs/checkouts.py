@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -38,13 +39,44 @@ def origin_of(path: Path) -> Origin:
     return Origin(repository, place.relative_to(root).as_posix())
 
 
-def commit_of(folder: Path) -> dict[str, Any] | None:
-    """Return the commit of the checkout around a folder, and whether files have changed; None outside of Git."""
+@dataclass(frozen=True)
+class Checkout:
+    """What Git says of one checkout. Its state is read once."""
+
+    root: Path
+    commit: str
+
+    @functools.cached_property
+    def is_changed(self) -> bool:
+        """Tell whether a file that Git knows has changes that are not committed, as `git describe --dirty` does."""
+        return bool(_git(self.root, "status", "--porcelain", "--untracked-files=no"))
+
+    @functools.cached_property
+    def known(self) -> frozenset[str]:
+        """Return the files that Git knows, relative to the root."""
+        return frozenset(_git(self.root, "ls-files", "-z").split("\0"))
+
+    def state(self, files: Iterable[Path]) -> dict[str, Any]:
+        """Return the commit and whether it lacks something: uncommitted changes, or one of `files`, all that are used.
+
+        Untracked and ignored files that are not used do not count, nor do files outside the checkout.
+        """
+        used = {path for file in files for path in (file.parent.resolve() / file.name, file.resolve())}
+        inside = {path.relative_to(self.root).as_posix() for path in used if path.is_relative_to(self.root)}
+        return {"commit": self.commit, "dirty": self.is_changed or not inside <= self.known}
+
+
+def checkout_of(folder: Path) -> Checkout | None:
+    """Return the checkout around a folder; None outside of Git, and before the first commit."""
     root = _root_of(folder.resolve())
     commit = _git(root, "rev-parse", "HEAD") if root else ""
-    if root is None or not commit:
-        return None
-    return {"commit": commit, "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no"))}
+    return Checkout(root, commit) if root is not None and commit else None
+
+
+def commit_of(folder: Path, files: Iterable[Path] = ()) -> dict[str, Any] | None:
+    """Return the state of the checkout around a folder, see `Checkout.state`; None outside of Git."""
+    found = checkout_of(folder)
+    return None if found is None else found.state(files)
 
 
 def _root_of(folder: Path) -> Path | None:

@@ -20,6 +20,7 @@ from runner.waiting import silent
 from runner.wording import counted
 
 Gate = Literal["better", "not-worse"]
+BASE_HINT = "`runner eval FILE --base-endpoint ID`, or `--base-model PUBLISHER/MODEL` for one that Google serves"
 _OPEN: dict[str, frozenset[str]] = {
     "better": frozenset({"better"}),
     "not-worse": frozenset({"better", "no difference"}),
@@ -87,7 +88,7 @@ def compare(
     """
     require_sound(
         mistakes(endpoint, model, base_endpoint, base_model, engine),
-        hint="`runner eval FILE --base-endpoint ID`, or `--base-model PUBLISHER/MODEL` for one that Google serves",
+        hint=BASE_HINT,
     )
     tell = tell or silent
     questions = read_questions(dataset, slice_by=slice_by, limit=limit)

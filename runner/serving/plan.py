@@ -14,9 +14,10 @@ from runner.gcp import endpoints, storage, tuning_jobs
 from runner.gcp.endpoints import DeployedModel
 from runner.gcp.prediction import resolve_endpoint
 from runner.gcp.session import Session
+from runner.jobs.labels import digest
 from runner.jobs.outputs.ownership import FOLDER, require_own
 from runner.prices import total
-from runner.serving.labels import DEFAULT_IDLE_SECONDS, DEFAULT_LEASE_SECONDS, LABELS
+from runner.serving.labels import DEFAULT_IDLE_SECONDS, DEFAULT_LEASE_SECONDS, LABELS, WEIGHTS_LABEL, made_here
 from runner.serving.resources import Reach, Resources, machine_problems
 
 VLLM_IMAGE = "us-docker.pkg.dev/vertex-ai/vertex-vision-model-garden-dockers/pytorch-vllm-serve:20251205_0916_RC01"
@@ -43,7 +44,9 @@ class DeploymentPlan:
     resources: Resources = field(default_factory=Resources)
     reach: Reach = field(default_factory=Reach)
     endpoint: str | None = None
-    """Existing endpoint to deploy to; None creates a new one."""
+    """Existing endpoint to deploy to; None makes a new one."""
+    reuses: bool = False
+    """Whether nobody named that endpoint: this tool made it for the same weights under this name, and it is empty."""
     labels: dict[str, str] = field(default_factory=dict)
     lease_seconds: float | None = DEFAULT_LEASE_SECONDS
     """Maximum age in seconds; None for no limit."""
@@ -77,6 +80,7 @@ class DeploymentPlan:
             "source": self.source,
             "displayName": self.display_name,
             "endpoint": self.endpoint,
+            "reusesEndpoint": self.reuses,
             "machineType": machine.machine_type if machine else None,
             "acceleratorType": machine.accelerator_type if machine else None,
             "acceleratorCount": machine.accelerator_count if machine else None,
@@ -211,10 +215,11 @@ def plan_deployment(
         machine_type: see `choose_machine`.
         accelerator_type: see `choose_machine`.
         accelerator_count: see `choose_machine`.
-        display_name: display name of endpoint and model; "" uses the job's.
-        endpoint: ID or name of an existing endpoint; None creates a new one.
-        lease_seconds: maximum age; None for no limit.
-        idle_seconds: maximum time without a request; None for no limit.
+        display_name: of endpoint and model; "" takes the job's.
+        endpoint: id or name of an existing endpoint; None makes a new one, unless this tool left one empty that it had
+            made for the same weights under the same name.
+        lease_seconds: how long it may live; None for ever.
+        idle_seconds: how long it may live without a request; None for ever.
         percent: share of the traffic on an existing endpoint.
         resources: replicas, scaling, spot, reservation; None is one on-demand machine.
         reach: who can reach a new endpoint; None is the service's default.
@@ -242,20 +247,40 @@ def plan_deployment(
         raise ConfigurationError(Problem(f"{needing} needs a machine type", "machine_type"))
     require_sound(resources.problems(machine))
     price = hourly_price(machine)
+    name = (name or _name_of(source))[:128]
+    labels = {**LABELS, WEIGHTS_LABEL: digest({"weights": source})}
+    reused = None
+    if existing is None and machine is not None and reach.access == "default":
+        reused = _left_empty(session, name, labels)
     return DeploymentPlan(
         source=source,
-        display_name=(name or _name_of(source))[:128],
+        display_name=name,
         machine=machine,
         usd_per_hour=None if price is None else price * resources.max_replicas,
         resources=resources,
         reach=reach,
         price_date=load_catalog().hourly_price_date,
-        endpoint=existing,
-        labels=dict(LABELS),
+        endpoint=existing or reused,
+        reuses=reused is not None,
+        labels=labels,
         lease_seconds=lease_seconds,
         idle_seconds=idle_seconds,
         percent=percent,
     )
+
+
+def _left_empty(session: Session, name: str, labels: dict[str, str]) -> str | None:
+    """Return the newest endpoint of a name that this tool made for the same weights, and that no model is left on."""
+    wanted = " AND ".join(f'labels.{key}="{value}"' for key, value in labels.items())
+    empty = [
+        item
+        for item in endpoints.list_endpoints(session, wanted)
+        if item.display_name == name
+        and made_here(item)
+        and not item.deployed_models
+        and not item.raw.get("privateServiceConnectConfig")
+    ]
+    return max(empty, key=lambda item: item.create_time).name if empty else None
 
 
 def mistakes(

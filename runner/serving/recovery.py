@@ -181,13 +181,17 @@ def take_off(session: Session, endpoint: str, deployed_model: str, timeout: floa
 
 
 def label(session: Session, record: DeploymentRecord) -> Endpoint:
-    """Write a deployment's labels to its model, and to its endpoint if it created that; return the endpoint."""
+    """Write the labels of a deployment on its model, and on its endpoint if it made that; return the endpoint.
+
+    An endpoint that this tool made before, and that only this model is on, has an old lease and gets the new one.
+    """
     endpoint = endpoints.get_endpoint(session, record.endpoint)
     for item in endpoint.deployed_models:
         if item.model and (record.own_endpoint or item.id == record.deployed_model):
             there = endpoints.get_model(session, item.model).get("labels") or {}
             endpoints.set_model_labels(session, item.model.split("@", 1)[0], {**there, **record.labels})
-    if not record.own_endpoint:
+    alone = all(item.id == record.deployed_model for item in endpoint.deployed_models)
+    if not record.own_endpoint and not (alone and managed(endpoint.labels)):
         return endpoint
     return endpoints.set_labels(session, endpoint.name, {**endpoint.labels, **record.labels})
 

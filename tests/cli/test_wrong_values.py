@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
 from runner.cli.main import root
+from runner.cli.reference import walk
 from runner.cli.values import Refused, Value
 from tests.cli.invocation import CommandLine
 
@@ -17,17 +17,10 @@ NONSENSE = ("x?", "-7q", "nan", "inf", "1e400", "5,00", "2026-13-45", "10/1/2026
 CLICKS_WORDS = re.compile(r"invalid value|is not a valid|does not match|is not in the range|not one of|strptime", re.I)
 
 
-def parameters(command: click.Command, context: click.Context) -> Iterator[tuple[str, click.Parameter, click.Context]]:
-    """Yield every argument and option of every command, with the command's name."""
-    yield from ((context.command_path, parameter, context) for parameter in command.params)
-    if isinstance(command, click.Group):
-        for name in command.list_commands(context):
-            child = command.get_command(context, name)
-            assert child is not None
-            yield from parameters(child, click.Context(child, parent=context, info_name=name))
-
-
-EVERY = list(parameters(root, click.Context(root, info_name="runner")))
+EVERY = [
+    (path, parameter, context) for path, command, context in walk(root, None, "runner") for parameter in command.params
+]
+"""Every argument and option of every command, with the command's name."""
 OWN = [item for item in EVERY if isinstance(item[1].type, Value)]
 
 

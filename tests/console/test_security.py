@@ -303,3 +303,20 @@ def test_a_link_of_another_page_opens_it_too(console: RunningConsole, browser: B
     page.get_by_role("link", name="go").click()
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
     context.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "title"),
+    [
+        ("GET", "/nowhere", 404, "Not found"),
+        ("GET", "/endpoints/4711", 404, "Not found"),
+        ("POST", "/tuning", 405, "Not allowed"),
+    ],
+)
+def test_a_page_of_an_error_is_titled_after_it(
+    method: str, path: str, status: int, title: str, idle_client: httpx.Client
+) -> None:
+    answer = idle_client.request(method, path)
+    assert answer.status_code == status
+    assert f"<title>{title}" in answer.text
+    assert f"<h1>{title}</h1>" in answer.text

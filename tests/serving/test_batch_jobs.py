@@ -203,7 +203,7 @@ def test_what_it_costs_follows_from_answers_machines_and_rates() -> None:
     assert measured.usd < one.usd
     assert estimate(MANY, MODEL, None, 1).high is None
     said = advice(MANY, MODEL, machine, concurrency=8, replicas=1, hourly=1.0)
-    assert "--engine vertex --replicas 4" in said
+    assert "with 4 replicas" in said
     assert "faster" in said
     few = Work(questions=100, expected_tokens=25_600, most_tokens=102_400)
     assert advice(few, MODEL, machine, concurrency=8, replicas=1, hourly=1.0) == ""

@@ -17,9 +17,12 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 import pytest
 
+from runner.cli.main import root
+from runner.cli.reference import walk
 from runner.emulator.server import EmulatorServer
 from runner.errors import ConfigurationError
 from runner.gcp import prediction
@@ -84,6 +87,43 @@ def test_files_standard_input_and_arguments_as_prompts(stub: StubEndpoint, run: 
     for words, stdin in ((["predict"], " \n"), (["predict", "--file", str(tmp_path / "none")], ""), (["chat"], "")):
         outcome = run(*words, "--format", "json", stdin=stdin)
         assert (outcome.code, outcome.error["code"]) == (2, "configuration"), words
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (["predict", "-"], "text with\nlines"),
+        (["predict", "--file", "-"], "text with\nlines"),
+        (["predict"], "text with\nlines"),
+        (["chat", "-", "--no-stream"], "text with\nlines"),
+        (["chat", "--no-stream"], "text with\nlines"),
+        (["chat", "hello", "--system", "-", "--no-stream"], "hello"),
+    ],
+    ids=lambda words: " ".join(words) if isinstance(words, list) else "",
+)
+def test_a_dash_is_standard_input(words: list[str], asked: str, stub: StubEndpoint, run: CommandLine) -> None:
+    outcome = run(*words, "--endpoint", "77", stdin="text with\nlines")
+    assert (outcome.code, outcome.out) == (0, f"answer to {asked}\n"), outcome.err
+
+
+@pytest.mark.parametrize(
+    "words", [["predict", "-", "-"], ["predict", "-", "--file", "-"], ["chat", "-", "--system", "-"]], ids=" ".join
+)
+def test_standard_input_is_one_text(words: list[str], run: CommandLine) -> None:
+    assert "standard input can be only one" in run(*words, "--json").error["message"]
+
+
+def test_only_these_arguments_are_texts() -> None:
+    """Others name something: where one is added that is said to a model, `-` is standard input there too."""
+    texts = {
+        (path, parameter.name)
+        for path, command, _ in walk(root, None, "runner")
+        for parameter in command.params
+        if isinstance(parameter, click.Argument)
+        and (parameter.metavar or "").strip("[].") in ("PROMPT", "MESSAGE", "")
+        and isinstance(parameter.type, click.types.StringParamType)
+    }
+    assert texts == {("runner predict", "prompts"), ("runner chat", "message"), ("runner emulator key", "account")}
 
 
 def test_a_conversation_is_kept_taken_up_and_asked_again(stub: StubEndpoint, run: CommandLine, tmp_path: Path) -> None:

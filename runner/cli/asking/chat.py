@@ -12,7 +12,7 @@ import click
 from runner.cli import commands
 from runner.cli.options import Invocation, endpoint_option, sampling_options
 from runner.cli.stand_ins import tell_of_answers
-from runner.cli.text import standard_input
+from runner.cli.text import require_one_dash, said, standard_input
 from runner.cli.values import FILE, INPUT, Picture
 from runner.errors import ConfigurationError, require_sound
 
@@ -81,9 +81,11 @@ def command(
     compare: str | None,
     **sampling: Any,
 ) -> None:
-    """Send MESSAGE, or standard input, to a tuned model; without either, start a conversation at the terminal."""
+    """Send MESSAGE, or standard input (-), to a tuned model; without either, start a conversation at the terminal."""
     given = {"message": message, "endpoint": endpoint, "model": model, "resume": resume, "replay": replay}
     require_sound(_mistakes(invocation, given))
+    require_one_dash((message, system))
+    message, system = (text if text is None else said(text).strip() for text in (message, system))
     interactive = message is None and replay is None and sys.stdin.isatty()
     if interactive and invocation.output.is_json:
         raise ConfigurationError("--format json needs a MESSAGE, or text on standard input")

@@ -120,11 +120,11 @@ def command(
     and models. The command shows the price first; to resume, run it again.
     """
     from runner.serving import past_evaluations
-    from runner.serving.comparing import compare, hold_gate
+    from runner.serving.comparing import BASE_HINT, compare, hold_gate
     from runner.serving.evaluation_report import to_html
 
     output = invocation.output
-    require_sound(_mistakes(invocation, {**choices, "report": report}))
+    require_sound(_mistakes(invocation, {**choices, "report": report}), hint=BASE_HINT)
     with invocation.session() as session:
         if choices["engine"] == "endpoint":
             tell_of_answers(invocation, session, choices["endpoint"], choices["model"])

@@ -11,7 +11,7 @@ import click
 from runner.cli import commands
 from runner.cli.options import Invocation, endpoint_option, sampling_options
 from runner.cli.stand_ins import tell_of_answers
-from runner.cli.text import standard_input
+from runner.cli.text import require_one_dash, said, standard_input
 from runner.cli.values import LocalPath, Picture
 from runner.errors import ConfigurationError, require_sound
 from runner.json_text import parsed
@@ -67,11 +67,12 @@ def command(
     repeat_prompt: bool,
     **sampling: Any,
 ) -> None:
-    """Send each PROMPT, or standard input, to a deployed model and print its answer."""
+    """Send each PROMPT, or standard input (-), to a deployed model and print its answer."""
     from runner.serving.prediction import instances_of, predict, resolve_endpoint, text_of, why_empty
 
+    require_one_dash((*prompts, *files, instances))
     given = _instances(instances) if instances else []
-    texts = [*prompts, *(_text(path) for path in files)]
+    texts = [*map(said, prompts), *(_text(path) for path in files)]
     if not texts and not given and not sys.stdin.isatty():
         texts = [text] if (text := standard_input()).strip() else []
     given += instances_of(texts, images=images, repeat_prompt=repeat_prompt, **sampling)
@@ -82,12 +83,12 @@ def command(
         found = resolve_endpoint(session, endpoint)
         tell_of_answers(invocation, session, found)
         predictions = predict(session, found, given)
-    said = [text_of(item) for item in predictions]
-    for number, text in enumerate(said, 1):
+    answers = [text_of(item) for item in predictions]
+    for number, text in enumerate(answers, 1):
         if not text.strip():
-            which = f"answer {number}" if len(said) > 1 else "the answer"
+            which = f"answer {number}" if len(answers) > 1 else "the answer"
             invocation.output.note(f"{which} is empty: {why_empty(predictions[number - 1], given[number - 1])}")
-    invocation.output.result({"predictions": predictions}, "\n".join(said), name="\n".join(said))
+    invocation.output.result({"predictions": predictions}, "\n".join(answers), name="\n".join(answers))
 
 
 def _instances(path: Path) -> list[dict[str, Any]]:

@@ -157,7 +157,9 @@ def deploy(
         machine = plan.machine.machine_type if plan.machine else None
         if dry_run:
             pairs = [("weights", plan.source), ("name", plan.display_name), ("machine", machine)]
-            output.result(plan.to_json(), [*pairs, *_prices(plan), ("endpoint", plan.endpoint)])
+            output.result(plan.to_json(), [*pairs, *_prices(plan), ("endpoint", plan.endpoint or "a new one")])
+            if plan.reuses:
+                output.note(deploying.reuse_of(plan))
             output.note("dry run: nothing was changed")
             return
         if plan.usd_per_month is not None:

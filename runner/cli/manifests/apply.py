@@ -76,16 +76,20 @@ def command(
             deployments = deploy_finished(invocation, session)
         invocation.interrupted = ""
     queued = [step.name for step in steps if step.what in ("waiting", "blocked")]
-    created = [step for step in steps if step.what in ("created", "adopted")]
+    created = [step for step in steps if step.what == "created"]
+    adopted = [step for step in steps if step.what == "adopted"]
     body = {
         "summary": plan.summary,
         "steps": [step.to_json() for step in steps],
+        "submitted": [step.name for step in created],
+        "adopted": [step.name for step in adopted],
         "queued": queued,
         "deployments": deployments,
         "cost": plan.cost,
     }
-    text = f"{len(created)} submitted, {len(queued)} in the queue" if steps or deployments else "nothing to do"
-    output.result(body, text, name="\n".join(step.job.rsplit("/", 1)[-1] for step in created))
+    found = f"{len(adopted)} adopted, " if adopted else ""
+    text = f"{len(created)} submitted, {found}{len(queued)} in the queue" if steps or deployments else "nothing to do"
+    output.result(body, text, name="\n".join(step.job.rsplit("/", 1)[-1] for step in [*created, *adopted]))
     if queued:
         output.note("next: `runner queue run` submits them as quota becomes available")
     raise_for(steps)

@@ -79,7 +79,8 @@ def _totals_elsewhere(processes: LimitedProcesses, path: Path, start: int, end: 
     """Return the totals of a range, read by a process. Raises what is raised there, or RunnerError when it dies."""
     answer = processes.ask(pickle.dumps((path, start, end, settings)))
     if answer is None:
-        raise RunnerError(f"a worker process died while checking {path.name}")
+        hint = "free some memory, or check with one process (--workers 1)"
+        raise RunnerError(f"a worker process died while checking {path.name}", hint=hint)
     # Only ever from our own child, over a pipe that nobody else has.
     found: Totals | Exception = pickle.loads(answer)  # noqa: S301
     if isinstance(found, Exception):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from runner.gcp import storage
-from runner.gcp.session import Session
+from runner.gcp.session import Session, place_of
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.progress import billed
 from runner.jobs.following.results import results_of
@@ -60,7 +60,7 @@ def _configuration(session: Session, job: TuningJob) -> dict[str, Any]:
     body = dataclasses.asdict(specification_of(session, job))
     for name in ("training_dataset", "validation_dataset", "output_uri", "labels"):
         body.pop(name)
-    body["location"] = job.name.split("/")[3]
+    body["location"] = place_of(job.name)[1]
     body |= {f"labels.{key}": value for key, value in sorted(job.labels.items()) if not key.startswith("runner-")}
     return {name: value for name, value in body.items() if value not in ("", None, False)}
 

@@ -11,7 +11,7 @@ from runner import local_files
 from runner.errors import ConfigurationError, NotFoundError, StalePlanError
 from runner.gcp import tuning_jobs
 from runner.gcp.session import Session
-from runner.jobs.checkouts import commit_of
+from runner.jobs.checkouts import Checkout, checkout_of
 from runner.jobs.manifests.claiming import Step
 from runner.jobs.manifests.data import upload
 from runner.jobs.manifests.decisions import PlannedJob, Removed
@@ -117,15 +117,19 @@ def apply_plan(
         ConfigurationError: a file changed after the plan was made.
         RunnerError: the service failed; applying again continues.
     """
-    ledger, git = StateLedger(session), functools.cache(commit_of)
+    ledger, git = StateLedger(session), functools.cache(checkout_of)
+    steps: list[Step] = []
     for job in plan.jobs:
         if job.bills:
             for source, key in ((job.source.train, "train"), (job.source.validation, "validation")):
                 if isinstance(source, Path):
                     upload(session, source, job.run.data[key])
         if job.acts:
-            _queue(ledger, job, git(Path(job.source.file).parent), session.timestamp())
-    steps = []
+            _queue(ledger, job, _state(git(Path(job.source.file).parent), job), session.timestamp())
+        if job.action == "adopt" and job.job is not None:
+            steps.append(Step(name=job.name, what="adopted", job=job.job.name))
+            if progress:
+                progress(steps[-1])
     for item in plan.removed:
         if item.action == "cancel":
             steps.append(_cancel(session, ledger, item))
@@ -144,6 +148,12 @@ def _unlisted(ledger: StateLedger, plan: Plan, done: set[str], progress: Callabl
             steps.append(Step(name=name, what="uncertain", message="its record is not listed yet; apply again"))
             progress(steps[-1])
     return steps
+
+
+def _state(checkout: Checkout | None, job: PlannedJob) -> dict[str, Any] | None:
+    """Return what Git says of the files that a job is made of."""
+    used = (Path(job.source.file), job.source.train, job.source.validation)
+    return None if checkout is None else checkout.state(item for item in used if isinstance(item, Path))
 
 
 def _queue(ledger: StateLedger, job: PlannedJob, git: dict[str, Any] | None, queued: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from runner.errors import GoogleApiError, UnreachableError
 from runner.gcp import fleet
-from runner.gcp.session import Session
+from runner.gcp.session import Session, place_of
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.manifests import identity
 from runner.jobs.manifests.places import Place
@@ -63,7 +63,7 @@ class View:
         for entry in self.entries.values():
             run = entry.record.run
             if run.places and self._on_its_way(entry):
-                found[run.places[-1].split("/")[1]] += 1
+                found[place_of(run.places[-1])[0]] += 1
         return found
 
     def used(self, label: str) -> Counter[str]:
@@ -122,7 +122,7 @@ def look(session: Session, ledger: StateLedger, *, everywhere: bool = False, pla
             return []
 
     with ThreadPoolExecutor(min(_AT_ONCE, 2 * len(asked))) as pool:
-        projects = {parent.split("/")[1]: parent for parent in reversed(asked)}
+        projects = {place_of(parent)[0]: parent for parent in reversed(asked)}
         elsewhere = {
             project: pool.submit(fleet.unended_elsewhere, session.of(parent), asked)
             for project, parent in projects.items()
@@ -132,7 +132,7 @@ def look(session: Session, ledger: StateLedger, *, everywhere: bool = False, pla
         others = {project: len(counted.result()) for project, counted in elsewhere.items()}
     running = Counter(others)
     for parent, found in listed.items():  # names of jobs may have the project's number
-        running[parent.split("/")[1]] += sum(not job.ended for job in found)
+        running[place_of(parent)[0]] += sum(not job.ended for job in found)
     jobs = [job for found in listed.values() for job in found]
     here = others.get(session.environment.project, 0)
     return View(dict(snapshot.entries), snapshot.now, jobs, here, down, running)

@@ -50,7 +50,7 @@ def manifest_of(
         "catalog": catalog.version,
         "price": {"usdPerMillionTokens": list_price(spec), "date": catalog.price_date},
         "versions": versions(),
-        "git": commit_of(Path()),
+        **({} if "git" in details else {"git": commit_of(Path())}),
         **details,
     }
 

@@ -36,6 +36,7 @@ from runner.gcp import storage
 from runner.gcp import uploads as uploading
 from runner.gcp.session import Session
 from runner.gcp.tuning_jobs import TuningJob
+from runner.jobs.checkouts import commit_of
 from runner.jobs.estimate import CostEstimate, estimate, statistics_of
 from runner.jobs.outputs.ownership import Wanted
 from runner.jobs.preflight.findings import PreflightFinding
@@ -188,7 +189,7 @@ def mistakes(spec: TuningJobSpec, environment: Environment, *, unread: Collectio
         unread: fields that nothing is said of.
     """
     here = {item: f"gs://file/{number}" for number, item in enumerate(_datasets(spec)) if not is_remote(item)}
-    problems = [missing for item in here if item != str(STDIN) and (missing := local_files.missing(Path(item)))]
+    problems = [missing for item in _files(spec) if (missing := local_files.missing(Path(item)))]
     placed = {name: here.get(item or "", item) for name in DATASETS for item in [getattr(spec, name)]}
     found = dataclasses.replace(spec, **placed).validate(environment)
     return problems + [str(problem) for problem in found if problem.field not in unread]
@@ -196,6 +197,10 @@ def mistakes(spec: TuningJobSpec, environment: Environment, *, unread: Collectio
 
 def _datasets(spec: TuningJobSpec) -> list[str]:
     return [item for item in (spec.training_dataset, spec.validation_dataset) if item]
+
+
+def _files(spec: TuningJobSpec) -> list[str]:
+    return list(dict.fromkeys(item for item in _datasets(spec) if not is_remote(item) and item != str(STDIN)))
 
 
 def carry_out(offer: Offer, *, terms: Terms, listener: Listener | None = None) -> Once[TuningJob]:
@@ -225,6 +230,7 @@ def carry_out(offer: Offer, *, terms: Terms, listener: Listener | None = None) -
         "estimate": offer.estimate.to_json(),
         "data": [file.to_json() for file in offer.report.files],
         "template": template_of(offer.tokenizer) if offer.tokenizer else None,
+        "git": commit_of(Path(), map(Path, _files(offer.request.spec))),
     }
     return submit_once(
         offer.session,

@@ -71,12 +71,17 @@ def prepare(session: Session, spec: TuningJobSpec, *, salt: str = "") -> Prepare
         "validation": _version(session, resolved.validation_dataset) if resolved.validation_dataset else None,
     }
     fingerprint = digest(fingerprint_inputs(environment.parent, resolved, datasets, salt))
-    slug = re.sub(r"[^a-z0-9]+", "-", (resolved.display_name or resolved.base_model.split("@")[-1]).lower()).strip("-")
+    slug = _slug(resolved.display_name) or _slug(resolved.base_model.split("@")[-1])
     output = resolved.output_uri or f"gs://{environment.outputs_bucket}/tuned/{slug[:40]}-{fingerprint[:10]}"
     name = resolved.display_name or f"{slug[:100]}-{fingerprint[:10]}"
     labels = {**resolved.labels, MANAGED_LABEL: MANAGED_VALUE, FINGERPRINT_LABEL: fingerprint}
     filled = dataclasses.replace(resolved, output_uri=output.rstrip("/"), display_name=name)
     return PreparedJob(spec=filled, fingerprint=fingerprint, labels=labels, datasets=datasets)
+
+
+def _slug(text: str) -> str:
+    """Return the Latin letters and digits of a text; "" where it has none."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def fingerprint_inputs(parent: str, spec: TuningJobSpec, datasets: dict[str, Any], salt: str = "") -> dict[str, Any]:

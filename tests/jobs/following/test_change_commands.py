@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,13 @@ def test_pruning_leaves_jobs_of_others_alone(run: CommandLine, faulty: FaultyEmu
     outcome = run("checkpoints", "prune", job, "--delete", "--yes")
     assert outcome.code == 2
     assert "was not submitted by this tool" in outcome.err
+
+
+def test_a_job_is_cloned_to_another_location(run: CommandLine, faulty: FaultyEmulator, in_project: Provisioned) -> None:
+    job = ended(faulty, in_project, "fail=data")
+    shown = run("jobs", "clone", job, "--to", "europe-west4", "--dry-run", "--json")
+    targets = [json.loads(line)["target"]["location"] for line in shown.err.splitlines() if '"target"' in line]
+    assert targets == [in_project.location, "europe-west4"], "the original is looked for where it is"
+    assert {item["code"] for item in shown.document["obstacles"]} == {"bucket_region"}
+    elsewhere = run("jobs", "clone", job, "--location", "europe-west4", "--dry-run", "--json")
+    assert elsewhere.error["code"] == "not_found"

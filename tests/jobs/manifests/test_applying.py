@@ -98,7 +98,7 @@ def test_going_back_adopts_the_job_that_exists(untrained: Session, manifests: Ma
     plan = plan_of(untrained, manifests, prune=True, quota=9)
     assert [(job.action, job.job.id if job.job else "") for job in plan.jobs] == [("adopt", first.id)]
     assert [(item.action, item.job.id if item.job else "") for item in plan.removed] == [("cancel", second.id)]
-    assert [step.what for step in applying.apply_plan(untrained, plan)] == ["cancelled"]
+    assert [step.what for step in applying.apply_plan(untrained, plan)] == ["adopted", "cancelled"]
     assert actions(plan_of(untrained, manifests)) == {"tone": "keep"}
     assert len(jobs_of(untrained)) == 2
 
@@ -112,7 +112,7 @@ def test_a_lost_record_is_made_again_from_the_labels(untrained: Session, manifes
     entry = ledger.load().entries["tone"]
     assert records.delete_record(untrained, ledger.bucket, ledger.object_name("tone"), generation=entry.generation)
     assert actions(plan_of(untrained, manifests)) == {"tone": "adopt"}
-    assert applied(untrained, manifests, quota=9) == []
+    assert applied(untrained, manifests, quota=9) == [("tone", "adopted")]
     assert names_of(untrained) == ["tone"]
     assert ledger.load().entries["tone"].record.run.job == entry.record.run.job
 

@@ -42,6 +42,25 @@ def test_plan_answers_with_its_exit_code(idle: CommandLine, manifests: Manifests
     assert change.endswith(", is nothing")
 
 
+def test_an_adopted_job_is_not_called_submitted(idle: CommandLine, manifests: Manifests) -> None:
+    folder = str(manifests.folder)
+    manifests.add("tone")
+    manifests.add("other")
+    first = idle("apply", "-f", folder, "--yes", "--quota", "9", "--json").document
+    assert (sorted(first["submitted"]), first["adopted"]) == (["other", "tone"], [])
+    for epochs in (2, 3):  # back to the first, which has a job
+        manifests.add("tone", hyper=f"{{epochs: {epochs}}}")
+        last = idle("apply", "-f", folder, "--yes", "--quota", "9", "--json").document
+        assert last["submitted"] == ["tone"]
+    manifests.add("tone", hyper="{epochs: 2}")
+    manifests.add("third")
+    back = idle("apply", "-f", folder, "--yes", "--quota", "9")
+    assert back.out == "1 submitted, 1 adopted, 0 in the queue\n"
+    manifests.add("tone", hyper="{epochs: 3}")
+    again = idle("apply", "-f", folder, "--yes", "--quota", "9", "--json").document
+    assert (again["submitted"], again["adopted"]) == ([], ["tone"])
+
+
 def test_plan_as_json_and_as_a_comment(idle: CommandLine, manifests: Manifests) -> None:
     manifests.add("tone", labels="{team: a}")
     document = idle("plan", "-f", str(manifests.folder), "--format", "json").document

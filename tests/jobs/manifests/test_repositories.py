@@ -99,6 +99,50 @@ def test_a_record_says_where_its_manifest_is(
     assert run.git != commit_of(two[1])
 
 
+@pytest.mark.parametrize(
+    ("untracked", "dirty"),
+    [("jobs/new.yaml", True), ("jobs/own.jsonl", True), ("notes.txt", False), ("", False)],
+)
+def test_an_untracked_file_counts_if_the_job_uses_it(
+    untracked: str, dirty: bool, two: tuple[Path, Path], idle: CommandLine, untrained: Session
+) -> None:
+    """Else the record would name a commit that the job cannot be made of."""
+    folder = two[0]
+    shutil.copy(folder / "jobs" / "train.jsonl", folder / "jobs" / "own.jsonl")
+    Manifests(folder / "jobs").add("new", data="{train: own.jsonl}", spec="maxCost: 5")
+    (folder / "notes.txt").write_text("not used")
+    kept = [name for name in ("jobs/new.yaml", "jobs/own.jsonl", "notes.txt") if name != untracked]
+    git = ("git", "-C", str(folder), "-c", "user.name=somebody", "-c", "user.email=somebody@example.com")
+    subprocess.run([*git, "add", *kept], check=True)
+    subprocess.run([*git, "commit", "-qm", "second"], check=True)
+    assert idle("apply", "-f", str(folder / "jobs" / "new.yaml"), "--quota", "9").code == 0
+    entry = StateLedger(untrained).read("new")
+    assert entry is not None
+    assert (entry.record.run.git or {})["dirty"] is dirty
+
+
+def test_what_makes_a_checkout_dirty(two: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = two[0]
+    data, elsewhere = folder / "jobs" / "train.jsonl", tmp_path / "elsewhere.jsonl"
+    elsewhere.write_text("")
+
+    def dirty(*files: Path) -> bool:
+        return bool((commit_of(folder, files) or {})["dirty"])
+
+    assert not dirty(data, folder / "jobs" / "one.yaml", elsewhere)
+    (folder / "jobs" / "*.jsonl").write_text("a name that is a pattern")
+    (folder / "link.jsonl").symlink_to("jobs/train.jsonl")
+    assert not dirty(data)
+    assert dirty(folder / "jobs" / "*.jsonl")
+    assert dirty(folder / "link.jsonl"), "the link is not in the commit"
+    (folder / ".git" / "info" / "exclude").write_text("ignored.jsonl\n")
+    (folder / "ignored.jsonl").write_text("")
+    assert not dirty()
+    assert dirty(folder / "ignored.jsonl")
+    data.write_text("changed")
+    assert dirty(), "as `git describe --dirty` says"
+
+
 def test_origins(tmp_path: Path) -> None:
     addresses = (
         "https://example.com/acme/models",
