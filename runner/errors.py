@@ -78,13 +78,13 @@ class ConfigurationError(RunnerError):
 
 
 class Problem(str):
-    """A mistake in words, and the fields that correct it: the command line adds the names of its options."""
+    """The text of an error, and the fields to correct. The command line adds the names of its options."""
 
     __slots__ = ("settings",)
     settings: tuple[str, ...]
 
     def __new__(cls, text: str, *settings: str) -> Problem:
-        """Make one of a text and the names of fields, as Python spells them."""
+        """Create it from a text and the Python names of the fields."""
         problem = super().__new__(cls, text)
         problem.settings = settings
         return problem
@@ -100,7 +100,7 @@ def require_sound(problems: list[str], *, hint: str | None = None) -> None:
 
 
 def together(problems: list[str], *, hint: str | None = None) -> ConfigurationError:
-    """Return the error that tells all problems; its message has the first."""
+    """Return an error with all problems; its message contains the first ones."""
     more = f"; and {len(problems) - _SAID} more" if len(problems) > _SAID else ""
     return ConfigurationError("; ".join(problems[:_SAID]) + more, problems=problems, hint=hint)
 

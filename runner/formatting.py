@@ -14,7 +14,7 @@ _UNSAFE = re.compile(
     "\ud800-\udfff]"  # lone surrogates: cannot be written as UTF-8
 )
 DURATION = "a duration of at most 100 years, such as 45s, 90m, 2h30m or 1d"
-"""What `seconds_of` takes, in words."""
+"""Describes the texts that `seconds_of` accepts."""
 _LONGEST = 100 * 365.25 * 86400
 _UNSAFE_BUT_LINES = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
 

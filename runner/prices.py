@@ -56,7 +56,7 @@ class Terms:
     yes_name: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a limit that no price is above, such as NaN, and one that is no number. Raises ConfigurationError."""
+        """Refuse a limit that no price exceeds, such as NaN, or that is not a number. Raises ConfigurationError."""
         require_dollars(self.limit, self.limit_name)
 
     def require(self, price: Price) -> None:
@@ -87,12 +87,12 @@ class Terms:
 
 
 DOLLARS = "an amount of US dollars, such as 12.50"
-"""What `dollars_of` and `require_dollars` take, in words."""
+"""Describes the values that `dollars_of` and `require_dollars` accept."""
 _DOLLARS = re.compile(r"\$?((?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)")
 
 
 def dollars_of(text: str) -> float:
-    """Return the amount in `12.50`, `$12.50` or `1,250`. Raises ValueError for what is none."""
+    """Return the amount in `12.50`, `$12.50` or `1,250`. Raises ValueError for other texts."""
     match = _DOLLARS.fullmatch(text.strip())
     usd = float(match[1].replace(",", "")) if match else math.nan
     if not is_dollars(usd):
@@ -101,25 +101,25 @@ def dollars_of(text: str) -> float:
 
 
 def exact(usd: float) -> str:
-    """Return an amount that `dollars_of` reads back unchanged."""
+    """Return the text of an amount that `dollars_of` converts back exactly."""
     from decimal import Decimal  # not for every command
 
     return f"{Decimal(repr(usd)):f}"
 
 
 def is_dollars(value: object) -> bool:
-    """Tell whether a value is an amount of dollars: a number from 0, no boolean, and neither infinite nor NaN."""
+    """Whether a value is an amount of dollars: a finite number of at least 0."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def require_dollars(value: object, name: str) -> None:
-    """Return if a value is None or an amount of dollars. Raises ConfigurationError, which calls the value `name`."""
+    """Return if a value is None or an amount of dollars. Raises ConfigurationError with `name`."""
     if value is not None and not is_dollars(value):
         raise ConfigurationError(f"{name} takes {DOLLARS}, not {value!r}")
 
 
 AGREED = Terms(agree=lambda price: True, accept_unknown=True)
-"""To any price: it was agreed to before, or nothing is charged."""
+"""Approves every price: it was approved before, or nothing is charged."""
 
 
 def total(prices: Iterable[float | None]) -> float | None:

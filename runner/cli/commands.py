@@ -23,11 +23,11 @@ count as a missing option with a default, such as the only endpoint."""
 
 
 Checks = Callable[[Invocation, Mapping[str, Any]], list[str]]
-"""Says what is wrong with the values that a line gives, of those that can be read."""
+"""Returns the errors in those values of a command line that could be converted."""
 
 
 class Mistakes(click.UsageError):
-    """Everything that is wrong with a line. `first` has the hint."""
+    """All errors in a command line. `first` is the error that determines the hint."""
 
     def __init__(self, problems: list[str], first: click.UsageError, ctx: click.Context) -> None:
         super().__init__("; ".join(problems), ctx)
@@ -36,7 +36,7 @@ class Mistakes(click.UsageError):
 
 
 def sentence_of(error: click.ClickException) -> str:
-    """Return a message of click as ours are: one line, from a lower-case letter on, without a full stop."""
+    """Return a message of click in the style of this tool: one line, lower case first, no period."""
     if isinstance(error, Refused):
         return error.format_message()
     message = " ".join(error.format_message().split()).rstrip(".")  # click lists choices on lines of their own
@@ -46,15 +46,15 @@ def sentence_of(error: click.ClickException) -> str:
 def _require_sound(
     command: click.Command, ctx: click.Context, args: Sequence[str], checks: Checks | None = None
 ) -> None:
-    """Read a line before click does, which stops at the first mistake. Raises Mistakes with all of them.
+    """Parse a command line before click does, because click stops at the first error. Raises Mistakes with all errors.
 
-    An option that does not exist is told alone: nobody knows which of the words behind it are its values.
+    An unknown option is reported alone, because the following words could be its values.
 
     Args:
-        command: what the line calls.
-        ctx: of the command.
-        args: the line.
-        checks: of the command, for a line that has mistakes; in a sound line the command itself finds the others.
+        command: the command.
+        ctx: its context.
+        args: the command line.
+        checks: further checks, for a line with errors; if there are none, the command itself finds all other errors.
     """
     if ctx.resilient_parsing:
         return
@@ -80,7 +80,7 @@ def _require_sound(
 
 
 def _of_values(parameter: click.Parameter, ctx: click.Context, given: Mapping[str, Any]) -> list[click.UsageError]:
-    """Return every mistake in the values of an option that may be given again; keep those without."""
+    """Return the errors in the values of a repeatable option, and store the valid values in the context."""
     values = given.get(str(parameter.name))
     several = (isinstance(parameter, click.Option) and parameter.multiple) or parameter.nargs == -1
     if not several or not isinstance(values, list | tuple):
@@ -125,9 +125,9 @@ class Command(click.Command):
     """A command that also accepts the global options and shows examples in its help.
 
     Args:
-        examples: whole command lines for the help.
-        changes: whether it changes or costs something where it acts: then its first line names the target.
-        checks: what is wrong besides, when a line has mistakes: all are told at once.
+        examples: complete command lines for the help.
+        changes: whether it changes or costs something, so that its first line names the target.
+        checks: further checks for a line with errors, so that all errors are reported together.
     """
 
     def __init__(

@@ -271,7 +271,7 @@ def _report_failure(error: RunnerError, invocation: Invocation) -> int:
 
 
 def _name_options(error: RunnerError, invocation: Invocation) -> None:
-    """Add the names of options to the problems that these correct: the library does not know them."""
+    """Add the names of the options to each problem; the library does not know them."""
 
     def named(problem: str) -> str:
         fields = problem.settings if isinstance(problem, Problem) else ()

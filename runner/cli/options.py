@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from runner.environment.targets import Target
     from runner.gcp.session import Session
 
-    _FloatType = click.ParamType[float]
-    _PathType = click.ParamType[Any]
-else:
-    _FloatType = _PathType = click.ParamType  # not generic in every supported version of click
-
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -48,9 +43,9 @@ class Invocation:
     interrupted: str = ""
     """The message after Ctrl-C: what continues, and how to resume."""
     command: str = ""
-    """The command that runs, such as `runner jobs ls`."""
+    """The current command, such as `runner jobs ls`."""
     options: dict[str, list[str]] = field(default_factory=dict)
-    """The names of its options, by the fields that they set."""
+    """The options of the current command, by parameter name."""
     announces: bool = False
     """Whether the command changes or costs something, so that its first line names the target."""
     target: Target | None = None
@@ -236,7 +231,7 @@ def base_model_option(name: str) -> Callable[[Command], Command]:
 
 
 def limit_mistakes(invocation: Invocation, given: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with what a dataset is for."""
+    """Return the errors in --model and --mode."""
     from runner.catalog import UnknownModelError, find_model
     from runner.datasets.checks import limit_problems
 

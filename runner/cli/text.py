@@ -33,12 +33,12 @@ def standard_input() -> str:
 
 
 def said(text: str) -> str:
-    """Return a text for a model: standard input for `-`, as everywhere. Raises ConfigurationError."""
+    """Return a text for a model; `-` means standard input. Raises ConfigurationError."""
     return standard_input() if text == "-" else text
 
 
 def require_one_dash(given: Iterable[object]) -> None:
-    """Return if standard input is asked for at most once. Raises ConfigurationError."""
+    """Return if at most one value is `-`. Raises ConfigurationError."""
     from runner.errors import ConfigurationError
 
     if [str(item) for item in given].count("-") > 1:

@@ -1,4 +1,4 @@
-"""What may follow an option: each kind of value, and what is said of a value that is none."""
+"""The parameter types of the command line, and the errors for invalid values."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ else:
     _Choice = click.Choice
 
 _SHOWN = 60
-"""Characters of a wrong value that a message shows."""
+"""Maximum number of characters of an invalid value in a message."""
 
 
 class Refused(click.BadParameter):
-    """A value that is wrong. The message reads on after the name of what it was given for."""
+    """An invalid value. The message continues after the name of the option, argument or variable."""
 
     def format_message(self) -> str:
-        """Return the sentence."""
+        """Return the complete sentence."""
         return f"{name_of(self.param, self.ctx)} {self.message}" if self.param else self.message
 
 
 def name_of(parameter: click.Parameter, ctx: click.Context | None) -> str:
-    """Return what people call a parameter: `--since`, `TRAINING`, or the variable that its value came from."""
+    """Return the name of a parameter for messages: `--since`, `TRAINING`, or the variable that set it."""
     source = ctx.get_parameter_source(parameter.name) if ctx is not None and parameter.name else None
     if source is click.core.ParameterSource.ENVIRONMENT and isinstance(parameter.envvar, str):
         return parameter.envvar
@@ -44,36 +44,36 @@ def name_of(parameter: click.Parameter, ctx: click.Context | None) -> str:
 
 
 class Value(_Any):
-    """A kind of value whose `form` people are told of."""
+    """A parameter type whose errors contain its `form`."""
 
     metavar = ""
-    """What help shows for a value."""
+    """The text for a value in the help."""
 
     @property
     def form(self) -> str:
-        """Return what is accepted, with an example: `a number from 0 to 2, such as 0.5`."""
+        """Return the accepted form with an example, such as `a number from 0 to 2, such as 0.5`."""
         raise NotImplementedError
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str | None:
-        """Return what help shows for a value."""
+        """Return the text for a value in the help."""
         return self.metavar or None
 
     def refuse(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> NoReturn:
-        """Raise what is said of a value that is not of this form."""
+        """Raise the error for a value that does not have this form."""
         text = str(value)
         shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
         raise Refused(f"takes {self.form}, not {shown!r}" if param else f"{shown!r} is not {self.form}", ctx, param)
 
 
 class Duration(Value):
-    """A length of time such as `90m` or `2h30m`; becomes seconds."""
+    """A duration such as `90m` or `2h30m`; converted to seconds."""
 
     name = "duration"
     metavar = "TIME"
 
     @property
     def form(self) -> str:
-        """Return what is accepted."""
+        """Return the accepted form."""
         from runner.formatting import DURATION
 
         return DURATION
@@ -91,7 +91,7 @@ class Duration(Value):
 
 
 class Day(Value):
-    """A date; becomes its first moment in UTC."""
+    """A date; converted to midnight in UTC."""
 
     name = "date"
     metavar = "DATE"
@@ -111,7 +111,7 @@ class Day(Value):
 
 
 class Money(Value):
-    """An amount of US dollars, with or without the sign; becomes a float."""
+    """An amount of US dollars, with or without a dollar sign; converted to a float."""
 
     name = "usd"
     metavar = "USD"
@@ -128,16 +128,16 @@ class Money(Value):
 
 
 class _Numeric(Value):
-    """A number; subclasses of those of click, which show the range in help."""
+    """A number. Subclasses also inherit from types of click, which add the range to the help."""
 
     noun = "a number"
     least: float = 0.5
-    """The example where the range has no say."""
+    """The example, unless the range excludes it."""
     example: str = ""
 
     @property
     def form(self) -> str:
-        """Return what is accepted."""
+        """Return the accepted form."""
         low, high = getattr(self, "min", None), getattr(self, "max", None)
         between = ""
         if low is not None:
@@ -157,7 +157,7 @@ class _Numeric(Value):
 
 
 class Whole(_Numeric, click.types.IntParamType):
-    """A whole number."""
+    """An integer."""
 
     name = "whole number"
     metavar = "N"
@@ -166,11 +166,11 @@ class Whole(_Numeric, click.types.IntParamType):
 
 
 class Count(Whole, click.IntRange):
-    """A whole number in a range."""
+    """An integer in a range."""
 
 
 class Number(_Numeric, click.types.FloatParamType):
-    """A number, like `example`."""
+    """A number. Errors contain `example`."""
 
     name = "number"
     metavar = "X"
@@ -187,20 +187,20 @@ class Quantity(_Numeric, click.FloatRange):
 
 
 class OneOf(Value, _Choice):
-    """One of a few words."""
+    """One of several words."""
 
     @property
     def form(self) -> str:
-        """Return what is accepted."""
+        """Return the accepted form."""
         *others, last = map(str, self.choices)
         return f"{', '.join(others)} or {last}" if others else last
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str | None:
-        """Return the words."""
+        """Return the choices."""
         return click.Choice.get_metavar(self, param, ctx)  # type: ignore[arg-type]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the word."""
+        """Return the choice."""
         try:
             return click.Choice.convert(self, value, param, ctx)
         except click.BadParameter:
@@ -208,7 +208,7 @@ class OneOf(Value, _Choice):
 
 
 class Pair(Value):
-    """A name with a value; stays a text."""
+    """A name and a value; not converted."""
 
     name = "text"
 
@@ -218,7 +218,7 @@ class Pair(Value):
 
     @property
     def form(self) -> str:
-        """Return what is accepted."""
+        """Return the accepted form."""
         return f"{self.metavar}, such as {self.example}"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
@@ -244,7 +244,7 @@ class Location(Value):
 
 
 class BucketPath(Value):
-    """An address in Cloud Storage; stays a text."""
+    """A Cloud Storage URI; not converted."""
 
     name = "text"
     metavar = "gs://…"
@@ -262,7 +262,7 @@ class BucketPath(Value):
 
 
 class Encoding(Value):
-    """A text encoding; stays a text."""
+    """A text encoding; not converted."""
 
     name = "text"
     form = "the name of an encoding, such as cp1252"
@@ -279,12 +279,12 @@ class Encoding(Value):
 
 
 class _Path(Value):
-    """A path; what it is not is said as everywhere."""
+    """A path. Errors have the same text everywhere."""
 
     form = "a path"
 
     def path(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Return the path that a command line names."""
+        """Return the path in a command line."""
         from runner import local_files
 
         try:
@@ -293,13 +293,13 @@ class _Path(Value):
             raise Refused(error.message, ctx, param) from None
 
     def require(self, problem: str, param: click.Parameter | None, ctx: click.Context | None) -> None:
-        """Refuse a path that has a problem."""
+        """Raise the error for a problem; "" is none."""
         if problem:
             raise Refused(problem, ctx, param)
 
 
 class LocalPath(_Path, click.Path):
-    """A file or a folder of this machine; becomes a Path."""
+    """A local file or folder; converted to a Path."""
 
     def __init__(self, *, folder: bool = False, exists: bool = False, allow_dash: bool = False) -> None:
         super().__init__(file_okay=not folder, dir_okay=folder, path_type=Path, allow_dash=allow_dash)
@@ -323,7 +323,7 @@ class LocalPath(_Path, click.Path):
 
 
 class AnyPath(_Path, click.Path):
-    """A file or a folder; becomes a Path."""
+    """A file or a folder; converted to a Path."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path."""
@@ -337,7 +337,7 @@ FOLDER = LocalPath(folder=True)
 
 
 class Picture(_Path):
-    """An image: a file that is there, or an address; stays a text."""
+    """An image: an existing file, or an address; not converted."""
 
     name = "file"
 
@@ -348,10 +348,10 @@ class Picture(_Path):
 
 
 class DataFile(_Path):
-    """A file, a `gs://` object or `-`; becomes a Path, or a string for an object.
+    """A file, a `gs://` object or `-`; converted to a Path, or to a string for an object.
 
     Args:
-        exists: whether it is read: then a file is there.
+        exists: whether a file must exist.
     """
 
     name = "file"

@@ -223,7 +223,7 @@ _TITLES = {
 
 
 def _error(pages: Pages, request: Request, status: int, body: dict[str, Any]) -> Response:
-    """Return the page of an error."""
+    """Return the page for an error."""
     return pages.answer(request, "error.html", status=status, error=body, title=_TITLES.get(status, "Not possible"))
 
 

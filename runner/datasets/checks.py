@@ -30,7 +30,7 @@ MAX_VALIDATION_ROWS = 5000
 
 
 def limit_problems(model: Model | None, mode: TuningMode | None) -> list[str]:
-    """Return why there are no limits to check a dataset against."""
+    """Return an error if the model does not support the mode."""
     if model is None or mode is None or mode in model.modes:
         return []
     return [f"{model.id} does not offer {mode}: only {', '.join(model.modes)}"]

@@ -27,14 +27,14 @@ _NAMED = {key: re.compile(rf"{PARENT}/{key}/[\w.-]*\w(@[\w-]+)?") for key in ("e
 
 
 def place_of(name: str, *, whole: bool = False) -> tuple[str, str]:
-    """Return project and location of `projects/P/locations/L`, or of the name of anything there.
+    """Return the project and the location of `projects/P/locations/L`, or of a resource name that starts so.
 
     Args:
         name: full name.
-        whole: whether it must be the name of the place itself.
+        whole: whether the name must end after the location.
 
     Raises:
-        GoogleApiError: the text names no place.
+        GoogleApiError: the name has another form.
     """
     found = re.fullmatch(PARENT if whole else rf"{PARENT}(?:/.*)?", name)
     if found is None:
@@ -82,7 +82,7 @@ class Session:
         return self.like(dataclasses.replace(here, **changes))
 
     def of(self, parent: str) -> Session:
-        """Return the session of `projects/P/locations/L`; see `at`. Raises GoogleApiError: the text names no place."""
+        """Return the session for `projects/P/locations/L`; see `at`. Raises GoogleApiError for other texts."""
         return self.at(*place_of(parent, whole=True))
 
     def like(self, environment: Environment) -> Session:

@@ -41,25 +41,25 @@ def origin_of(path: Path) -> Origin:
 
 @dataclass(frozen=True)
 class Checkout:
-    """What Git says of one checkout. Its state is read once."""
+    """A Git checkout. Its state is read once."""
 
     root: Path
     commit: str
 
     @functools.cached_property
     def is_changed(self) -> bool:
-        """Tell whether a file that Git knows has changes that are not committed, as `git describe --dirty` does."""
+        """Whether tracked files have uncommitted changes, as in `git describe --dirty`."""
         return bool(_git(self.root, "status", "--porcelain", "--untracked-files=no"))
 
     @functools.cached_property
     def known(self) -> frozenset[str]:
-        """Return the files that Git knows, relative to the root."""
+        """The tracked files, relative to the root."""
         return frozenset(_git(self.root, "ls-files", "-z").split("\0"))
 
     def state(self, files: Iterable[Path]) -> dict[str, Any]:
-        """Return the commit and whether it lacks something: uncommitted changes, or one of `files`, all that are used.
+        """Return the commit, and `dirty`: whether tracked files have changed, or one of `files` is not tracked.
 
-        Untracked and ignored files that are not used do not count, nor do files outside the checkout.
+        Other untracked files and files outside the checkout do not count.
         """
         used = {path for file in files for path in (file.parent.resolve() / file.name, file.resolve())}
         inside = {path.relative_to(self.root).as_posix() for path in used if path.is_relative_to(self.root)}
@@ -67,14 +67,14 @@ class Checkout:
 
 
 def checkout_of(folder: Path) -> Checkout | None:
-    """Return the checkout around a folder; None outside of Git, and before the first commit."""
+    """Return the checkout that contains a folder; None outside of Git and before the first commit."""
     root = _root_of(folder.resolve())
     commit = _git(root, "rev-parse", "HEAD") if root else ""
     return Checkout(root, commit) if root is not None and commit else None
 
 
 def commit_of(folder: Path, files: Iterable[Path] = ()) -> dict[str, Any] | None:
-    """Return the state of the checkout around a folder, see `Checkout.state`; None outside of Git."""
+    """Return the state of the checkout that contains a folder (see `Checkout.state`); None outside of Git."""
     found = checkout_of(folder)
     return None if found is None else found.state(files)
 

@@ -140,7 +140,7 @@ def mistakes(
     base_model: str | None,
     engine: str = "endpoint",
 ) -> list[str]:
-    """Return what does not go together in a comparison; the arguments are those of `compare`."""
+    """Return contradictory arguments of `compare`."""
     problems = []
     if (base_endpoint is None) == (base_model is None):
         problems.append("give a base endpoint or a base model to compare with")
@@ -175,7 +175,7 @@ def agree_to_judge(
     terms: Terms,
     tell: Callable[[str], None],
 ) -> None:
-    """Tell what the judge will be asked and cost. Raises CostRefusedError, ConfigurationError."""
+    """Report the number of questions and the price of the judge. Raises CostRefusedError, ConfigurationError."""
     require_dollars(price, "judge_price")
     requests = 2 * len(questions)
     if judge.endpoint is not None:

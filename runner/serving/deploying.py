@@ -84,7 +84,7 @@ def deploy(
 
 
 def reuse_of(plan: DeploymentPlan) -> str:
-    """Return what people are told of an endpoint that nobody named."""
+    """Return the message about an empty endpoint that is used again."""
     name = (plan.endpoint or "").rsplit("/", 1)[-1]
     return f"using endpoint {name} again: it is empty, and was made for these weights"
 

@@ -44,9 +44,9 @@ class DeploymentPlan:
     resources: Resources = field(default_factory=Resources)
     reach: Reach = field(default_factory=Reach)
     endpoint: str | None = None
-    """Existing endpoint to deploy to; None makes a new one."""
+    """Existing endpoint to deploy to; None creates a new one."""
     reuses: bool = False
-    """Whether nobody named that endpoint: this tool made it for the same weights under this name, and it is empty."""
+    """Whether `endpoint` is an empty endpoint that this tool created earlier for the same weights and name."""
     labels: dict[str, str] = field(default_factory=dict)
     lease_seconds: float | None = DEFAULT_LEASE_SECONDS
     """Maximum age in seconds; None for no limit."""
@@ -270,7 +270,7 @@ def plan_deployment(
 
 
 def _left_empty(session: Session, name: str, labels: dict[str, str]) -> str | None:
-    """Return the newest endpoint of a name that this tool made for the same weights, and that no model is left on."""
+    """Return the newest empty endpoint that this tool created for the same weights and name."""
     wanted = " AND ".join(f'labels.{key}="{value}"' for key, value in labels.items())
     empty = [
         item
@@ -293,7 +293,7 @@ def mistakes(
     resources: Resources,
     reach: Reach,
 ) -> list[str]:
-    """Return everything that is wrong with what `plan_deployment` is asked for, before the service is."""
+    """Return all errors in the arguments of `plan_deployment`, without requests to the service."""
     given, problems = None, list[str]()
     if job_or_uri.startswith("gs://"):
         with gathered(problems):

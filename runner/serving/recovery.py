@@ -181,9 +181,9 @@ def take_off(session: Session, endpoint: str, deployed_model: str, timeout: floa
 
 
 def label(session: Session, record: DeploymentRecord) -> Endpoint:
-    """Write the labels of a deployment on its model, and on its endpoint if it made that; return the endpoint.
+    """Write a deployment's labels to its model, and to its endpoint if it created that; return the endpoint.
 
-    An endpoint that this tool made before, and that only this model is on, has an old lease and gets the new one.
+    An endpoint that this tool created earlier, without other models, also gets the labels, because its lease is old.
     """
     endpoint = endpoints.get_endpoint(session, record.endpoint)
     for item in endpoint.deployed_models:

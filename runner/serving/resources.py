@@ -120,7 +120,7 @@ class Reach:
     """Projects that can connect to a private endpoint."""
 
     def problems(self, existing: str | None) -> list[str]:
-        """Return what does not go together, in words. `existing` is the endpoint that is deployed to."""
+        """Describe contradictory settings. `existing` is the endpoint to deploy to."""
         if self.projects and self.access in ("shared", "dedicated"):
             problem = f"a {self.access} endpoint has no list of projects: only a private one has"
             return [Problem(problem, "access", "projects")]

@@ -30,8 +30,8 @@ def check_hourly_limit(session: Session, plan: DeploymentPlan, limit: float | No
     Models of other tools count too, because they are on the same bill. None is no limit.
 
     Raises:
-        ConfigurationError: the limit is no amount.
-        CostRefusedError: they do not, or a price is unknown.
+        ConfigurationError: the limit is not an amount.
+        CostRefusedError: they cost more, or a price is unknown.
     """
     require_dollars(limit, "max_hourly_cost")
     if limit is None:

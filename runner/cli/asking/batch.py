@@ -55,7 +55,7 @@ job_options = together(
 
 
 def _mistakes(invocation: Invocation, given: Mapping[str, Any]) -> list[str]:
-    """Return which options of a batch prediction job are given without one."""
+    """Return an error if options of a batch prediction job are given without --engine vertex."""
     wanted = [given.get(name) for name in ("model", "machine_type", "rate", "dry_run", "timeout")]
     if given.get("engine", "endpoint") == "endpoint" and (any(wanted) or invocation.max_cost is not None):
         names = "--model, --machine-type, --tokens-per-second, --dry-run, --timeout and --max-cost"

@@ -18,7 +18,7 @@ from runner.errors import ConfigurationError, require_sound
 
 
 def _mistakes(invocation: Invocation, given: Mapping[str, Any]) -> list[str]:
-    """Return what does not go together."""
+    """Return contradictory options."""
     problems = []
     if given.get("endpoint") and given.get("model"):
         problems.append("give either --endpoint or --model")

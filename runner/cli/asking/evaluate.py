@@ -47,7 +47,7 @@ judge_options = together(
 
 
 def _mistakes(invocation: Invocation, given: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with a comparison before anything is asked."""
+    """Return contradictory options, and an error if the report cannot be written."""
     from runner.serving.comparing import mistakes
 
     problems: list[str] = []

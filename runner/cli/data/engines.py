@@ -44,7 +44,7 @@ class EngineChoice:
 
 
 def engine_mistakes(given: Mapping[str, Any], limit: float | None) -> list[str]:
-    """Return which options of a pipeline are given without one."""
+    """Return an error if options of a pipeline are given without --engine beam."""
     wanted = [given.get(name) for name in ("beam_runner", "pipeline", "dry_run")]
     if given.get("engine_name", "local") == "local" and (any(wanted) or limit is not None):
         return ["--runner, --pipeline, --dry-run and --max-cost require --engine beam"]

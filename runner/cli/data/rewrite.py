@@ -132,7 +132,7 @@ def split(
 
 
 def _mistakes(invocation: Invocation, given: Mapping[str, Any]) -> list[str]:
-    """Return what does not go together in a conversion."""
+    """Return contradictory options."""
     problems = engines.engine_mistakes(given, invocation.max_cost)
     others = given.get("encoding") or given.get("kind") not in (None, "jsonl")
     if given.get("engine_name") == "beam" and others:

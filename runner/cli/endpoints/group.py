@@ -52,7 +52,7 @@ command = commands.Group(
 
 
 def _mistakes(invocation: Invocation, given: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with a deployment, as far as it can be read."""
+    """Return the errors in the options that could be converted."""
     from runner.serving.plan import mistakes
 
     names = ("machine_type", "accelerator_type", "accelerator_count", "endpoint")

@@ -11,14 +11,14 @@ from runner.cli.values import Count, Duration, Value
 
 
 class Metric(Value):
-    """A metric with a target; becomes both."""
+    """A metric with a target; converted to a tuple."""
 
     name = "metric"
     metavar = "METRIC=TARGET"
     form = "METRIC=TARGET, such as gpu=60"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
-        """Return the metric and its target."""
+        """Return the name of the metric and its target."""
         if isinstance(value, tuple):
             return value
         name, _, target = str(value).partition("=")
@@ -61,7 +61,7 @@ resource_options = together(
 
 
 def resource_choices(choices: dict[str, Any]) -> dict[str, Any]:
-    """Take these options out of `choices` and return the arguments of `plan_deployment`."""
+    """Remove these options from `choices` and return the arguments of `plan_deployment`."""
     from runner.serving.resources import Reach, Resources
 
     to_zero = choices.pop("scale_to_zero", None)

@@ -65,7 +65,7 @@ def cancel(invocation: Invocation, job: str, wait_for_it: bool) -> None:
 
 
 def _mistakes(invocation: Invocation, given: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with the settings."""
+    """Return the errors in the settings."""
     from runner.jobs.repeating.cloning import changed
     from runner.jobs.specification import TuningJobSpec
 

@@ -43,7 +43,7 @@ def specified(
     final_only: bool = False,
     **choices: Any,
 ) -> TuningJobSpec:
-    """Return the specification that options make."""
+    """Return the specification for the options."""
     from runner.jobs.specification import TuningJobSpec, labels_of
 
     return TuningJobSpec(
@@ -57,7 +57,7 @@ def specified(
 
 
 def _mistakes(invocation: Invocation, given: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with the specification, as far as it can be read."""
+    """Return the errors in the options that could be converted."""
     from runner.jobs.specification import TuningJobSpec
     from runner.jobs.submitting.offers import mistakes
 

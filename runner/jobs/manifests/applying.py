@@ -151,7 +151,7 @@ def _unlisted(ledger: StateLedger, plan: Plan, done: set[str], progress: Callabl
 
 
 def _state(checkout: Checkout | None, job: PlannedJob) -> dict[str, Any] | None:
-    """Return what Git says of the files that a job is made of."""
+    """Return the state of the checkout for the files of a job."""
     used = (Path(job.source.file), job.source.train, job.source.validation)
     return None if checkout is None else checkout.state(item for item in used if isinstance(item, Path))
 

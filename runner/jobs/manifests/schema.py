@@ -42,7 +42,7 @@ def _whole_number(value: Any) -> Any:
 
 
 def _dollars(value: Any) -> Any:
-    """Refuse what is no amount: texts, negative numbers, NaN and the infinite."""
+    """Refuse texts, negative numbers, NaN and infinity."""
     if not is_dollars(value):
         raise PydanticCustomError("dollars", "an amount is wanted")
     return value

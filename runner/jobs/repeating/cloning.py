@@ -15,7 +15,7 @@ _WHOLE = frozenset({"epochs", "adapter_size", "batch_size"})
 _NUMBERS = frozenset({"learning_rate"})
 _FLAGS = {"true": True, "yes": True, "false": False, "no": False}
 SETTABLE = tuple(field.name for field in dataclasses.fields(TuningJobSpec) if field.name != "labels")
-"""What `name=value` may name, besides `labels.KEY`."""
+"""The names that `name=value` accepts, besides `labels.KEY`."""
 SETTING_HINT = "for example --set epochs=5"
 _REQUIRED = frozenset({"base_model", "training_dataset"})
 _ALIASES = {
@@ -68,7 +68,7 @@ def specification_of(session: Session, job: TuningJob) -> TuningJobSpec:
 def changed(
     spec: TuningJobSpec, settings: list[str] | tuple[str, ...], problems: list[str] | None = None
 ) -> TuningJobSpec:
-    """Return a specification with some values replaced; an empty value leaves it to the catalog or the service.
+    """Return a specification with some values replaced; an empty value restores the default.
 
     Dependent values are reset unless they are set as well: a new model or mode resets the learning rate and the adapter
     size, and any change of the training resets the output folder.
@@ -76,10 +76,10 @@ def changed(
     Args:
         spec: the specification to change.
         settings: `epochs=5`, `learning_rate=1e-4`, `labels.team=search`, …
-        problems: gets every mistake; what is sound is changed all the same.
+        problems: receives all errors; the valid settings are applied.
 
     Raises:
-        ConfigurationError: with every mistake, unless `problems` takes them.
+        ConfigurationError: contains all errors, unless `problems` receives them.
     """
     values: dict[str, Any] = {}
     labels = dict(spec.labels)

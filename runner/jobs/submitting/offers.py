@@ -181,12 +181,12 @@ def offered(session: Session, request: Request, listener: Listener | None = None
 
 
 def mistakes(spec: TuningJobSpec, environment: Environment, *, unread: Collection[str] = ()) -> list[str]:
-    """Return everything that is wrong with a job that somebody wants, before any of its data is read.
+    """Return all errors in a specification, before its data is read.
 
     Args:
-        spec: its datasets may be files of this machine.
-        environment: where it is to run.
-        unread: fields that nothing is said of.
+        spec: its datasets may be local files.
+        environment: the environment of the job.
+        unread: fields whose errors are left out.
     """
     here = {item: f"gs://file/{number}" for number, item in enumerate(_datasets(spec)) if not is_remote(item)}
     problems = [missing for item in _files(spec) if (missing := local_files.missing(Path(item)))]

@@ -80,7 +80,7 @@ def prepare(session: Session, spec: TuningJobSpec, *, salt: str = "") -> Prepare
 
 
 def _slug(text: str) -> str:
-    """Return the Latin letters and digits of a text; "" where it has none."""
+    """Return the Latin letters and digits of a text with hyphens between them; "" if it has none."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
