@@ -51,6 +51,13 @@ _BUDGET = 5.0
     show_default=True,
     help="Format of the sample data.",
 )
+@click.option(
+    "--ci",
+    type=OneOf(["github", "gitlab"]),
+    default="github",
+    show_default=True,
+    help="Service whose pipeline checks pull requests.",
+)
 @click.option("--epochs", type=Count(1), default=3, show_default=True, help="Number of epochs.")
 @click.option("--max-cost", type=Money(), help="Budget of the job [default: 5].")
 @click.pass_obj
@@ -61,13 +68,15 @@ def command(
     mode: Any,
     data: Path | str | None,
     shape: Any,
+    ci: Any,
     epochs: int,
     max_cost: float | None,
 ) -> None:
-    """Write a folder with a tuning job: manifest and schema, data, a workflow for pull requests, .gitignore, README.
+    """Write a folder with a tuning job: manifest and schema, data, a workflow for pull requests, .gitignore,
+    .gitattributes, README.
 
     At a terminal, the command asks for model, data and budget if you did not pass them as options. It overwrites
-    nothing and sends nothing.
+    nothing and sends nothing; an existing .gitattributes stays as it is.
     """
     from runner.scaffold import MANIFEST, Answers, write
 
@@ -83,6 +92,7 @@ def command(
         epochs=epochs,
         data=data or (_asked_data() if asks else None),
         shape=shape,
+        ci=ci,
         max_cost=max_cost if max_cost is not None else (_asked_budget() if asks else _BUDGET),
     )
     files = write(answers)

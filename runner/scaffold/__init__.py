@@ -16,14 +16,19 @@ from runner.errors import ConfigurationError, require_sound
 from runner.local_files import missing, replace, unusable
 
 Shape = Literal["chat", "prompt-completion"]
+Ci = Literal["github", "gitlab"]
 DATA = "jobs/data"
 """Beside the manifest: what a pull request may change is in one folder."""
 MANIFEST = "jobs/tuning.yaml"
-WORKFLOW = ".github/workflows/tuning.yml"
+CI = {"github": (".github/workflows/tuning.yml", "tuning.yml"), "gitlab": (".gitlab-ci.yml", "tuning-gitlab.yml")}
+"""The pipeline of each service: its file, and the resource with its text."""
 _IGNORED = """# Weights and reports are results, not sources.
 *.safetensors
 /reports/
 /plan.json
+"""
+_ATTRIBUTES = """# A dataset is identified by its bytes. Without this line, Git on Windows changes them, and the job counts as changed.
+*.jsonl -text
 """
 _SAMPLE_ROWS = {"train": 320, "validation": 40}
 _NAME = re.compile(r"[^a-z0-9]+")
@@ -44,6 +49,8 @@ class Answers:
     """A dataset in any form that `data convert` reads; None writes sample data."""
     shape: Shape = "chat"
     """Shape of the sample data."""
+    ci: Ci = "github"
+    """The service whose pipeline checks pull requests."""
 
     @property
     def name(self) -> str:
@@ -66,13 +73,17 @@ def write(answers: Answers) -> list[Path]:
     model = find_model(answers.model)
     mode: TuningMode = answers.mode or ("PEFT_ADAPTER" if "PEFT_ADAPTER" in model.modes else "FULL")
     validation = answers.data is None
+    workflow, template = CI[answers.ci]
     texts = {
         MANIFEST: _manifest(answers, model.id, mode, validation=validation),
         "jobs/tuning-job.schema.json": _schema(),
-        WORKFLOW: resources.files(__name__).joinpath("tuning.yml").read_text("utf-8"),
+        workflow: resources.files(__name__).joinpath(template).read_text("utf-8"),
         ".gitignore": _IGNORED,
+        ".gitattributes": _ATTRIBUTES,
         "README.md": _readme(answers, model.id),
     }
+    if (answers.directory / ".gitattributes").exists():
+        del texts[".gitattributes"]  # of the repository, with rules of its own
     names = [*texts, f"{DATA}/train.jsonl", *([f"{DATA}/validation.jsonl"] if validation else [])]
     taken = [path for name in names if (path := answers.directory / name).exists()]
     require_sound([f"{path} exists" for path in taken], hint="name an empty folder")
@@ -130,6 +141,7 @@ def _schema() -> str:
 
 
 def _readme(answers: Answers, model: str) -> str:
+    request = "pull" if answers.ci == "github" else "merge"
     return f"""# {answers.name}
 
 Tunes `{model}` on `jobs/data/train.jsonl`.
@@ -144,5 +156,5 @@ runner endpoints deploy latest
 
 These commands work in the emulator on this machine (`runner emulator start && runner emulator provision`) and on Google
 Cloud (`runner context add production --environment gs://…/environment.json && runner use production`). Each names its
-target first. `{WORKFLOW}` checks the data and plans the job in the emulator for each pull request.
+target first. `{CI[answers.ci][0]}` checks the data and plans the job in the emulator for each {request} request.
 """

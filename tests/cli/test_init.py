@@ -82,6 +82,40 @@ def test_the_workflow_is_what_the_linters_want(run: CommandLine, tmp_path: Path,
             subprocess.run([program, *arguments, str(workflow)], check=True, capture_output=True)
 
 
+def test_both_pipelines_run_the_same_commands(run: CommandLine, tmp_path: Path, here: None) -> None:
+    for ci in ("github", "gitlab"):
+        assert run("init", str(tmp_path / ci), "--ci", ci, "--yes").code == 0
+    github = yaml.safe_load((tmp_path / "github" / ".github" / "workflows" / "tuning.yml").read_text())
+    gitlab = yaml.safe_load((tmp_path / "gitlab" / ".gitlab-ci.yml").read_text())
+    assert not (tmp_path / "gitlab" / ".github").exists()
+    ours = [step["run"] for step in github["jobs"]["plan"]["steps"] if "run" in step]
+    plain = [line.replace(' >> "$GITHUB_STEP_SUMMARY"', "").replace(" --report github", "") for line in ours]
+    assert gitlab["plan"]["script"] == plain
+
+
+@pytest.mark.parametrize("own", [None, "*.png binary\n"])
+def test_a_checkout_on_windows_has_the_same_data(own: str | None, run: CommandLine, tmp_path: Path) -> None:
+    """Git there turns line feeds into two characters, and other bytes are another dataset."""
+    made = tmp_path / "made"
+    made.mkdir()
+    if own is not None:
+        (made / ".gitattributes").write_text(own)
+    outcome = run("init", str(made), "--yes", "--json")
+    assert outcome.code == 0, outcome.err
+    assert (".gitattributes" in outcome.document["files"]) is (own is None)
+    if own is not None:
+        assert (made / ".gitattributes").read_text() == own
+        return
+    git = ("git", "-c", "core.autocrlf=true", "-c", "user.name=somebody", "-c", "user.email=somebody@example.com")
+    for words in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "first")):
+        subprocess.run([*git, "-C", str(made), *words], check=True, capture_output=True)
+    subprocess.run([*git, "clone", "-q", str(made), str(tmp_path / "clone")], check=True)
+    there = {path.relative_to(made): path.read_bytes() for path in made.rglob("*.jsonl")}
+    assert len(there) == 2
+    assert {path: (tmp_path / "clone" / path).read_bytes() for path in there} == there
+    assert b"\r\n" in (tmp_path / "clone" / "README.md").read_bytes(), "this Git does as Git on Windows"
+
+
 @pytest.mark.parametrize("name", ["2026-model", "9", "null", "true", "Größe", "日本", "a b", "x" * 39 + "--y", "__"])
 def test_whatever_the_folder_is_called_its_manifest_is_sound(name: str, run: CommandLine, tmp_path: Path) -> None:
     assert run("init", str(tmp_path / name), "--yes").code == 0
