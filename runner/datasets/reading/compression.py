@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import util
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -55,7 +58,7 @@ class OpenedBytes:
 
     def local_copy(self, stack: ExitStack) -> Path:
         """Return a file with the content: the file itself, or a temporary one that lives as long as `stack`."""
-        self.local = self.local or _spooled(self.stream, stack)
+        self.local = self.local or spooled(self.stream, "content", stack)
         return self.local
 
 
@@ -98,8 +101,8 @@ def open_bytes(source: Source) -> Iterator[OpenedBytes]:
             stream.seek(0)
             position = stream.tell
         else:
-            whole = _Rejoined(head, stream)
-            stream, position = _buffered(whole), lambda: whole.count
+            whole = Pieces(chain((head,), _pieces(stream)))
+            stream, position = io.BufferedReader(whole, _BUFFER_BYTES), lambda: whole.count
         opened = OpenedBytes(stream=stream, head=head, name=plain_name(source), local=local, position=position)
         _decompress(opened, name_of(source), stack)
         yield opened
@@ -129,13 +132,15 @@ def _decompress(opened: OpenedBytes, name: str, stack: ExitStack) -> None:
         if content is None:
             return
         size = path.stat().st_size
-        bounded = _Bounded(content, lambda: size, name)
+        bounded = _bounded(_pieces(content), lambda: size, name)
     else:
-        inflated = _gunzipped(opened.stream) if compression == "gzip" else _zstd(opened.stream, name)
-        bounded = _Bounded(inflated, opened.position, name)
-    content = _buffered(bounded)
+        if compression == "zstd":
+            require(f"{name} is compressed: reading it", "data", zstandard="zstandard")
+        inflated = _pieces(_gunzipped(opened.stream)) if compression == "gzip" else _unzstd(opened.stream)
+        bounded = _bounded(inflated, opened.position, name)
+    content = buffered(bounded)
     opened.compression, opened.local, opened.head = compression, None, content.read(HEAD_BYTES)
-    opened.stream = _buffered(_Rejoined(opened.head, content))
+    opened.stream = buffered(chain((opened.head,), _pieces(content)))
     inner = compression_of(opened.head)
     if inner == "zip":
         path = opened.local_copy(stack)
@@ -176,22 +181,12 @@ def _bomb(name: str, what: str) -> DatasetError:
     return refusal("compressed-bomb", f"the content is more than {MAX_EXPANSION} times the {what}", file=name)
 
 
-def _spooled(stream: Any, stack: ExitStack) -> Path:
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="runner-copy-"))
-    path = Path(folder, "content")
+def spooled(stream: Any, name: str, stack: ExitStack) -> Path:
+    """Return a temporary file of a name with what is left of a stream; it lives as long as `stack`."""
+    path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="runner-copy-")), name)
     with path.open("wb") as target:
-        while block := stream.read(_BUFFER_BYTES):
-            target.write(block)
+        shutil.copyfileobj(stream, target, _BUFFER_BYTES)
     return path
-
-
-def _buffered(stream: io.RawIOBase) -> io.BufferedReader:
-    return io.BufferedReader(stream, _BUFFER_BYTES)
-
-
-def _zstd(stream: Any, name: str) -> Any:
-    require(f"{name} is compressed: reading it", "data", zstandard="zstandard")
-    return _ZstdStream(stream)
 
 
 def _gunzipped(stream: Any) -> Any:
@@ -215,88 +210,73 @@ def _errors() -> tuple[type[BaseException], ...]:
     return *usual, broken
 
 
-class _Rejoined(io.RawIOBase):
-    """A stream whose beginning has been read already. It counts its bytes and never seeks: a pipe will do."""
+class Pieces(io.RawIOBase):
+    """A stream of pieces, which are made while it is read. It counts their bytes and never seeks: a pipe will do."""
 
-    def __init__(self, head: bytes, stream: Any) -> None:
-        self._head = head
-        self._stream = stream
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._rest = memoryview(b"")
         self.count = 0
 
     def readable(self) -> bool:
+        """Tell that it can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._head[: len(buffer)] or self._stream.read(len(buffer))
-        self._head = self._head[len(buffer) :]
-        self.count += len(data)
-        buffer[: len(data)] = data
-        return len(data)
+        """Read some bytes; 0 at the end. Raises what making a piece raises."""
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._rest = memoryview(piece)
+            self.count += len(piece)
+        size = min(len(buffer), len(self._rest))
+        buffer[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size
 
 
-class _ZstdStream:
-    """The content of zstd frames, one behind the other.
+def buffered(pieces: Iterable[bytes]) -> io.BufferedReader:
+    """Return a stream of pieces of bytes, which are made while it is read."""
+    return io.BufferedReader(Pieces(pieces), _BUFFER_BYTES)
+
+
+def _pieces(stream: Any) -> Iterator[bytes]:
+    return iter(partial(stream.read, _BUFFER_BYTES), b"")
+
+
+def _unzstd(stream: Any) -> Iterator[bytes]:
+    """Yield the content of zstd frames, one behind the other.
 
     The library's own stream reader takes a frame that is cut short for one that has ended.
     """
+    import zstandard
 
-    def __init__(self, stream: Any) -> None:
-        import zstandard
-
-        self._stream = stream
-        self._decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-        self._frame: Any = None
-        self._rest = b""
-        self._ready = b""
-        self._position = 0
-
-    def read(self, size: int) -> bytes:
-        import zstandard
-
-        while self._position == len(self._ready):
-            data = self._rest or self._stream.read(_ZSTD_STEP_BYTES)
-            self._rest = b""
-            if not data:
-                if self._frame is not None:
-                    raise EOFError("the last frame is cut short")
-                return b""
-            if self._frame is None:
-                self._frame = self._decompressor.decompressobj()
-            try:
-                self._ready = self._frame.decompress(data)
-            except zstandard.ZstdError as error:
-                raise OSError(str(error)) from error
-            self._position = 0
-            if self._frame.eof:
-                self._rest = self._frame.unused_data
-                self._frame = None
-        found = self._ready[self._position : self._position + size]
-        self._position += len(found)
-        return found
-
-
-class _Bounded(io.RawIOBase):
-    """Reads decompressed data and gives up when they are too many times the compressed ones."""
-
-    def __init__(self, stream: Any, compressed: Callable[[], int], name: str) -> None:
-        self._stream = stream
-        self._compressed = compressed
-        self._name = name
-        self._count = 0
-        self._broken = _errors()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
+    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+    frame: Any = None
+    rest = b""
+    while data := rest or stream.read(_ZSTD_STEP_BYTES):
+        frame, rest = frame or decompressor.decompressobj(), b""
         try:
-            data = self._stream.read(len(buffer))
-        except self._broken as error:
-            what = "cut short" if isinstance(error, EOFError) else getattr(error, "strerror", None) or "damaged"
-            message = f"the compressed data are broken ({what})"
-            raise refusal("not-text", message, file=self._name) from error
-        self._count += len(data)
-        if self._count > MAX_EXPANSION * self._compressed() + _FREE_BYTES:
-            raise _bomb(self._name, "compressed file")
-        buffer[: len(data)] = data
-        return len(data)
+            content = frame.decompress(data)
+        except zstandard.ZstdError as error:
+            raise OSError(str(error)) from error
+        yield content
+        if frame.eof:
+            frame, rest = None, frame.unused_data
+    if frame is not None:
+        raise EOFError("the last frame is cut short")
+
+
+def _bounded(pieces: Iterator[bytes], compressed: Callable[[], int], name: str) -> Iterator[bytes]:
+    """Yield decompressed data, until they are too many times the compressed ones. Raises DatasetError."""
+    count = 0
+    try:
+        for piece in pieces:
+            count += len(piece)
+            if count > MAX_EXPANSION * compressed() + _FREE_BYTES:
+                raise _bomb(name, "compressed file")
+            yield piece
+    except _errors() as error:
+        what = "cut short" if isinstance(error, EOFError) else getattr(error, "strerror", None) or "damaged"
+        raise refusal("not-text", f"the compressed data are broken ({what})", file=name) from error

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import codecs
-import io
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -116,60 +116,41 @@ def _shared_bytes(words: tuple[str, ...]) -> bytes:
     return bytes(shared)
 
 
-class Utf8Stream(io.RawIOBase):
-    """The text of a stream in any encoding, as UTF-8 without a byte order mark. Decoding is strict."""
+def as_utf8(stream: Any, encoding: str, *, source: Source, allowed: bytes = b"") -> Iterator[bytes]:
+    """Yield the text of a stream in any encoding, as UTF-8 without a byte order mark. Decoding is strict.
 
-    def __init__(self, stream: Any, encoding: str, *, source: Source, allowed: bytes = b"") -> None:
-        self._stream = stream
-        self._encoding = "utf-8" if encoding == "utf-8-sig" else encoding
-        self._decoder = codecs.getincrementaldecoder(self._encoding)()
-        self._source = source
-        self._allowed = allowed
-        self._before = b""
-        """The end of the block before, which may be the beginning of a character in UTF-8."""
-        self._ready = memoryview(b"")
-        self._count = 0
-        self._lines = 0
-        self._ended = False
+    Raises:
+        DatasetError: a byte cannot be read; it names the line and the byte.
+    """
+    encoding = "utf-8" if encoding == "utf-8-sig" else encoding
+    decoder = codecs.getincrementaldecoder(encoding)()
+    before = b""  # the end of the block before, which may be the beginning of a character in UTF-8
+    count = lines = 0
 
-    def readable(self) -> bool:
-        """Tell that it can be read."""
-        return True
+    def refused(start: int, data: bytes, reason: str) -> Exception:
+        passed = data[:start].decode(encoding, "ignore").count("\n")
+        return not_decodable(source, encoding, lines + passed + 1, count + start, reason)
 
-    def readinto(self, buffer: Any) -> int:
-        """Read some bytes of UTF-8. Raises DatasetError, which names the line and the byte of what cannot be read."""
-        while not self._ready and not self._ended:
-            block = self._stream.read(_BLOCK_BYTES)
-            self._ended = not block
-            self._ready = memoryview(self._decode(block))
-        size = min(len(buffer), len(self._ready))
-        buffer[:size] = self._ready[:size]
-        self._ready = self._ready[size:]
-        return size
-
-    def _decode(self, block: bytes) -> bytes:
-        first = not self._count
-        if self._allowed and (foreign := block.translate(None, self._allowed)):
-            raise self._refusal(block.index(foreign[:1]), block, "another one is meant")
-        if self._allowed and (utf8 := _UTF8_CHARACTER.search(self._before + block)):
-            raise self._refusal(max(0, utf8.start() - len(self._before)), block, "a part is UTF-8")
-        self._before = block[-3:]
-        self._count += len(block)
+    block = None
+    while block != b"":
+        block, first = stream.read(_BLOCK_BYTES), block is None
+        if allowed and (foreign := block.translate(None, allowed)):
+            raise refused(block.index(foreign[:1]), block, "another one is meant")
+        if allowed and (utf8 := _UTF8_CHARACTER.search(before + block)):
+            raise refused(max(0, utf8.start() - len(before)), block, "a part is UTF-8")
+        before = block[-3:]
+        count += len(block)
         try:
-            text = self._decoder.decode(block, not block)
+            text = decoder.decode(block, not block)
             data = (text.removeprefix("\ufeff") if first else text).encode()
         except UnicodeDecodeError as error:
             # Bytes kept from the block before stand in front of this one's.
-            self._count -= len(error.object)
-            raise self._refusal(error.start, error.object, error.reason) from error
+            count -= len(error.object)
+            raise refused(error.start, error.object, error.reason) from error
         except UnicodeError as error:
-            raise self._refusal(0, block, str(error)) from error
-        self._lines += data.count(b"\n")
-        return data
-
-    def _refusal(self, start: int, data: bytes, reason: str) -> Exception:
-        before = data[:start].decode(self._encoding, "ignore").count("\n")
-        return not_decodable(self._source, self._encoding, self._lines + before + 1, self._count + start, reason)
+            raise refused(0, block, str(error)) from error
+        lines += data.count(b"\n")
+        yield data
 
 
 def not_decodable(

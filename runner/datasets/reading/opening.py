@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import io
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from runner.datasets.reading.compression import HEAD_BYTES, Compression, OpenedBytes, open_bytes
+from runner.datasets.reading.compression import HEAD_BYTES, Compression, OpenedBytes, buffered, open_bytes
 from runner.datasets.reading.documents import read_values
-from runner.datasets.reading.encodings import NAMES, Utf8Stream, detect, known_encoding, not_decodable
+from runner.datasets.reading.encodings import NAMES, as_utf8, detect, known_encoding, not_decodable
 from runner.datasets.reading.layouts import Layout, Plan, holds_object, plan_json, usual_names
 from runner.datasets.reading.lines import MAX_LINE_BYTES, raw_lines
 from runner.datasets.reading.rows import Row
@@ -23,7 +22,6 @@ from runner.datasets.reading.workbooks import ARROW_FILE, ARROW_STREAM, open_col
 
 __all__ = ["Layout", "OpenedDataset", "Row", "open_dataset"]
 
-_BUFFER_BYTES = 512 * 1024
 _UTF8 = ("utf-8", "utf-8-sig")
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _PARQUET = b"PAR1"
@@ -200,8 +198,7 @@ def _open_text(dataset: OpenedDataset, opened: OpenedBytes, given: str | None, l
         dataset.notes.insert(0, f"{NAMES[found]}, read as such")
     stream: BinaryIO = opened.stream
     if plan.layout != "json-lines" or found not in _UTF8:
-        decoded = Utf8Stream(stream, found, source=dataset.source, allowed=allowed)
-        stream = io.BufferedReader(decoded, _BUFFER_BYTES)
+        stream = buffered(as_utf8(stream, found, source=dataset.source, allowed=allowed))
     dataset._stream = stream
     if plan.layout == "json":
         dataset._rows = lambda: read_values(stream, plan)

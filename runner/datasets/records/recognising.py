@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from runner.datasets.examples import Finding, Format, ParsedLine
+from runner.datasets.reading.compression import spooled
 from runner.datasets.reading.layouts import object_in, raw_decode
 from runner.datasets.reading.lines import RawLine
 from runner.datasets.reading.opening import OpenedDataset, open_dataset
@@ -26,7 +25,6 @@ from runner.errors import DatasetError
 
 SAMPLED = 20
 """Rows looked at to recognise a shape."""
-_COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,15 +105,11 @@ def plain_examples(source: Source) -> Iterator[Path]:
     Raises:
         ForeignError, ConfigurationError, DatasetError, EngineMissingError: see `open_examples`.
     """
-    with open_examples(source) as opened:
+    with open_examples(source) as opened, ExitStack() as stack:
         if isinstance(source, Path) and opened.is_plain:
             yield source
-            return
-        with tempfile.TemporaryDirectory(prefix="runner-plain-") as folder:
-            copy = Path(folder, f"{stem_of(source)}.jsonl")
-            with copy.open("wb") as target:
-                shutil.copyfileobj(opened.lines(), target, _COPY_BYTES)
-            yield copy
+        else:
+            yield spooled(opened.lines(), f"{stem_of(source)}.jsonl", stack)
 
 
 def read_examples(source: Source, *, images: bool = True) -> Iterator[ParsedLine]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from runner.datasets.reading.compression import open_source
+from runner.datasets.reading.compression import open_source, spooled
 from runner.datasets.reading.sources import STDIN, Source, plain_name, stem_of
 from runner.datasets.records.recognising import ForeignError, plain_examples
 from runner.datasets.rewriting.converting import convert_file
@@ -32,7 +31,8 @@ def prepared(
     """
     with ExitStack() as stack:
         if convert and isinstance(source, Path) and (source == STDIN or not source.is_file()):
-            source = _kept(source, stack)
+            with open_source(source) as stream:  # a pipe can be read only once
+                source = spooled(stream, plain_name(source), stack)
         try:
             path = stack.enter_context(plain_examples(source))
         except ForeignError as error:
@@ -45,12 +45,3 @@ def prepared(
                 with path.open("rb") as stream:
                     converted(outcome, stream.readline().decode().rstrip())
         yield path
-
-
-def _kept(source: Path, stack: ExitStack) -> Path:
-    """Return a file with the content of a pipe, which can be read only once."""
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="runner-piped-"))
-    path = Path(folder, plain_name(source))
-    with open_source(source) as stream, path.open("wb") as target:
-        shutil.copyfileobj(stream, target)
-    return path
