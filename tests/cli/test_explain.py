@@ -9,21 +9,24 @@ from pathlib import Path
 import pytest
 
 from runner import explanations
-from runner.datasets.rules.codes import CODES
 from tests.cli.invocation import CommandLine
 
 ROOT = Path(__file__).parents[2]
+CODES = [item.name for item in explanations.every() if item.kind == "finding"]
 
 
 def test_every_row_of_the_documents_is_found() -> None:
     known = explanations.every()
     rows = re.findall(r"^\| \d+ \|", explanations.document("errors"), re.MULTILINE)
     assert len([item for item in known if item.kind in ("error", "exit code")]) == len(rows)
-    assert {item.name for item in known if item.kind == "finding"} == set(CODES)
+    rows = re.findall(
+        r"^\| `[a-z0-9-]+` \| (?:error|warning) \|", explanations.document("dataset-format"), re.MULTILINE
+    )
+    assert len(CODES) == len(rows) > 50
     assert len({(item.name, item.kind) for item in known}) == len(known)
 
 
-@pytest.mark.parametrize("code", sorted(CODES))
+@pytest.mark.parametrize("code", CODES)
 def test_a_finding_has_its_meaning_and_two_files(code: str) -> None:
     (found,) = explanations.explain(code)
     assert found.means

@@ -1,4 +1,4 @@
-"""Every finding has a code in the list, a row in the table, and a bad and a good example that are what they say."""
+"""Every finding has a row in the table, and a bad and a good example that are what they say."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from runner.datasets.examples import Finding
 from runner.datasets.images.inspection import PictureCheck
 from runner.datasets.reading.remote import remote_object
 from runner.datasets.rules import texts
-from runner.datasets.rules.codes import CODES
 from runner.environment import Environment
+from runner.explanations import every
 from runner.gcp import uploads
 from runner.gcp.session import Session
 from tests.datasets.written import JPEG
@@ -27,7 +27,8 @@ from tests.provisioning import Provisioned
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = (ROOT / "docs" / "dataset-findings.md").read_text("utf-8")
-FORMATS = (ROOT / "docs" / "dataset-format.md").read_text("utf-8")
+SEVERITIES = {item.name: item.severity for item in every() if item.kind == "finding"}
+"""Of each code, as the table of docs/dataset-format.md has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,6 @@ class Block:
     def name(self) -> str:
         match = re.search(r"in `(\S+)`", self.label)
         return match[1] if match else "train.jsonl"
-
-
-def test_a_code_means_the_same_in_the_table_and_in_reports() -> None:
-    rows = re.findall(r"^\| `([\w-]+)` \| (error|warning) \| (.*?) \|", FORMATS, re.M)
-    assert {code: (severity, means.replace("`", "")) for code, severity, means in rows} == CODES
 
 
 def blocks(code: str) -> dict[str, Block]:
@@ -92,7 +88,7 @@ def with_a_cat(project: Provisioned) -> Iterator[Session]:
         yield session
 
 
-@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("code", SEVERITIES)
 def test_the_bad_example_has_the_finding_and_the_good_one_has_not(
     code: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -102,21 +98,19 @@ def test_the_bad_example_has_the_finding_and_the_good_one_has_not(
     assert {"bad", "good"} <= set(files) <= {"bad", "good", "training"}
     bad = findings(files["bad"], files.get("training"), tmp_path, client)
     assert code in {finding.code for finding in bad}
-    assert {finding.severity for finding in bad if finding.code == code} == {CODES[code][0]}
+    assert {finding.severity for finding in bad if finding.code == code} == {SEVERITIES[code]}
     good = findings(files["good"], files.get("training"), tmp_path, client)
     assert code not in {finding.code for finding in good}
     assert {finding.severity for finding in good} <= {"warning"}
 
 
-def test_list_table_and_examples_hold_the_same_codes() -> None:
-    assert re.findall(r"^## (\S+)$", EXAMPLES, re.M) == list(CODES) == sorted(CODES)
-    table = re.findall(r"^\| `([a-z0-9-]+)` \| (error|warning) \|", FORMATS, re.M)
-    assert table == [(code, severity) for code, (severity, _) in CODES.items()]
-    for code, (severity, _) in CODES.items():
+def test_table_and_examples_hold_the_same_codes() -> None:
+    assert re.findall(r"^## (\S+)$", EXAMPLES, re.M) == list(SEVERITIES) == sorted(SEVERITIES)
+    for code, severity in SEVERITIES.items():
         assert f"\n## {code}\n\n*{severity.capitalize()}.* " in EXAMPLES
 
 
-def test_no_code_is_missing_in_the_list() -> None:
+def test_no_code_is_missing_in_the_table() -> None:
     used: set[str] = set()
     for path in (ROOT / "runner" / "datasets").rglob("*.py"):
         source = path.read_text("utf-8")
@@ -125,6 +119,6 @@ def test_no_code_is_missing_in_the_list() -> None:
         call += r'|code="([a-z0-9-]+)"|"code": "([a-z0-9-]+)"'
         pair = r'\("([a-z0-9]+(?:-[a-z0-9]+)+)", (?:f?"|message|what|error\.message)'
         used |= {name for names in re.findall(call, source) for name in names if name}
-        used |= set(re.findall(pair, source)) if path.name != "codes.py" else set()
+        used |= set(re.findall(pair, source))
     used |= {texts.remark(number)[0] for number in range(len(texts.SPECIAL_TOKENS) + len(texts.PATTERNS))}
-    assert used - {"utf-8", "left-out"} == set(CODES)
+    assert used - {"utf-8", "left-out"} == set(SEVERITIES)

@@ -84,7 +84,7 @@ class Totals:
     text_only: Tally = field(default_factory=Tally)
     with_images: Tally = field(default_factory=Tally)
     prompts: Column = field(default_factory=lambda: Column(kept=PROMPTS_KEPT))
-    """Digest of each line's prompt; 0 for a line that is no example. All but the newest are in a file."""
+    """Digest of each line's prompt; 0 for a line that is no example. Of a large file they are on the disk."""
     wholes: Column = field(default_factory=Column)
     """Digest of each line; 0 for a line that is no example."""
 

@@ -10,6 +10,7 @@ import heapq
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from runner.datasets.checking.columns import Column
@@ -68,8 +69,8 @@ class BeamEngine:
             _check(pipeline, ranges, encode(settings), buckets_of(source), near=settings.near)
         lines = dict(read(f"{place}/lines", list[tuple[int, int]]))
         known = _Read(source, ranges, [lines[one.index] for one in ranges], Repeats())
-        same, conflicting = _found(place, "prompts")
-        near = _found(place, "nears")[1] if settings.near else Repeated()
+        same, conflicting = read(f"{place}/prompts", list[Repeated])
+        near = read(f"{place}/nears", list[Repeated])[1] if settings.near else Repeated()
         known.repeats = Repeats(*(_numbered(known, known, kind) for kind in (same, near, conflicting)))
         self._known.append(known)
         return read_totals(f"{place}/totals")
@@ -86,7 +87,7 @@ class BeamEngine:
         place = mine.ranges[0].place
         with self.beam.pipeline("compare", mine.source) as pipeline:
             _compare(pipeline, items, buckets, place)
-        return _numbered(mine, theirs, _found(place, "leaks")[0])
+        return _numbered(mine, theirs, read(f"{place}/leaks", list[Repeated])[0])
 
 
 def _check(pipeline: Any, ranges: list[Range], settings: bytes, buckets: int, *, near: bool) -> None:
@@ -130,7 +131,7 @@ def _part(one: Range, settings: bytes, buckets: int) -> Iterator[Any]:
 
     with pipelines.opened(one.address) as stream:
         totals = totals_of_stream(stream, one.start, one.end, decode(settings, Settings))
-    pipelines.write(one.file("wholes"), b"".join(chunk.tobytes() for chunk in totals.wholes.chunks()))
+    pipelines.write(one.file("wholes"), totals.wholes.tobytes())
     yield TaggedOutput("lines", (one.index, totals.lines))
     for kind, digests in (("prompts", totals.prompts), ("nears", totals.nears)):
         for bucket, pack in _packs(one.index, digests, totals.wholes, buckets):
@@ -169,46 +170,34 @@ def _joined(packs: Iterable[tuple[int, bytes]]) -> array[int]:
     return joined
 
 
-Pairs = tuple[int, list[tuple[int, int]]]
-"""How many lines repeat others, and the first of them with what they repeat: places."""
-
-
-def _repeats_of(bucket: int, packs: Iterable[Pack]) -> list[Pairs]:
+def _repeats_of(bucket: int, packs: Iterable[Pack]) -> list[Repeated]:
     """Return the same examples of a bucket, and what else has equal digests. The same whole is in the same bucket."""
     lines = _joined(packs)
     places = lines[::3]
     same = compare(zip(places, lines[2::3], strict=True))
     again = {place for place, _ in same}
     other = (pair for pair in compare(zip(places, lines[1::3], strict=True)) if pair[0] not in again)
-    return [_kept(Repeated.of(same)), _kept(Repeated.of(other))]
+    return [Repeated.of(same), Repeated.of(other)]
 
 
-def _leaks_of(bucket: int, packs: Iterable[tuple[int, bytes, bool]]) -> list[Pairs]:
+def _leaks_of(bucket: int, packs: Iterable[tuple[int, bytes, bool]]) -> list[Repeated]:
     given = list(packs)
     mine = _joined((index, data) for index, data, own in given if own)
     theirs = _joined((index, data) for index, data, own in given if not own)
     known = zip(theirs[::3], theirs[1::3], strict=True)
-    return [_kept(Repeated.of(compare(zip(mine[::3], mine[1::3], strict=True), known))), (0, [])]
+    return [Repeated.of(compare(zip(mine[::3], mine[1::3], strict=True), known)), Repeated()]
 
 
-def _kept(found: Repeated) -> Pairs:
-    return found.count, found.pairs
-
-
-def _first(groups: Iterable[list[Pairs]]) -> list[Pairs]:
-    """Return how many repeats there are of both kinds, and the first of them."""
-    joined: list[Pairs] = [(0, []), (0, [])]
-    for group in groups:
-        joined = [
-            (mine[0] + count, heapq.nsmallest(FINDINGS_KEPT, [*mine[1], *((line, first) for line, first in pairs)]))
-            for mine, (count, pairs) in zip(joined, group, strict=True)
-        ]
-    return joined
-
-
-def _found(place: str, kind: str) -> tuple[Repeated, Repeated]:
-    same, other = (Repeated(pairs, count) for count, pairs in read(f"{place}/{kind}", list[Pairs]))
-    return same, other
+def _first(groups: Iterable[list[Repeated]]) -> list[Repeated]:
+    """Return the repeats of each kind of all buckets: how many there are, and the first of them."""
+    kinds = list(zip(*groups, strict=True)) or [(), ()]
+    return [
+        Repeated(
+            heapq.nsmallest(FINDINGS_KEPT, chain.from_iterable(found.pairs for found in kind)),
+            sum(found.count for found in kind),
+        )
+        for kind in kinds
+    ]
 
 
 def _numbered(mine: _Read, theirs: _Read, found: Repeated) -> Repeated:

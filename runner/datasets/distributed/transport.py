@@ -65,9 +65,7 @@ def add_up(groups: Iterable[list[tuple[int, int, bytes]]]) -> list[tuple[int, in
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Column):
-        return b"".join(chunk.tobytes() for chunk in value.chunks())
-    return str(value)  # a path
+    return value.tobytes() if isinstance(value, Column) else str(value)  # a path
 
 
 def _restored(kind: Any, value: Any) -> Any:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from posixpath import join, normpath
-from typing import Any
-from xml.parsers import expat
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 _STEP_BYTES = 1 << 20
 _NAMED = 10
@@ -57,73 +56,40 @@ def notes_of(path: Path, sheet: str, *, height: int, width: int) -> list[str]:
             part = _part(archive, sheet)
             if part is None or not any(_ODD.search(block) for block in _overlapping(archive, part)):
                 return []
-            found = _Cells()
-            _parse(archive, part, found.start, found.end, found.text)
-    except (zipfile.BadZipFile, KeyError, expat.ExpatError, OSError):
+            return list(_notes(archive, part, height, width))
+    except (zipfile.BadZipFile, KeyError, ElementTree.ParseError, OSError):
         return []  # another kind of workbook, or one of which only the values can be read
-    return list(found.notes(height, width))
 
 
-@dataclass(slots=True)
-class _Cells:
-    """What is odd about the cells of a sheet, in the order of the sheet."""
-
-    errors: list[str] = field(default_factory=list)
-    formulas: list[str] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)
-    columns: list[int] = field(default_factory=list)
-    _row: int = 0
-    _column: int = 0
-    _cell: dict[str, str] | None = None
-    _formula: bool = False
-    _value: str = ""
-    _inside: bool = False
-
-    def start(self, name: str, attributes: dict[str, str]) -> None:
-        if name == "c":
-            self._cell, self._formula, self._value = attributes, False, ""
-            self._column += 1
-        elif name == "f":
-            self._formula = True
-        elif name == "v":
-            self._inside = True
+def _notes(archive: zipfile.ZipFile, part: str, height: int, width: int) -> Iterator[str]:
+    errors, formulas, rows, columns = list[str](), list[str](), list[int](), list[int]()
+    row = 0
+    for name, element in _elements(archive, part):
+        hidden = element.get("hidden") in {"1", "true"}
+        if name == "col" and hidden:
+            columns += range(int(element.attrib["min"]), min(int(element.attrib["max"]), width) + 1)
         elif name == "row":
-            self._row, self._column = int(attributes.get("r", self._row + 1)), 0
-            if attributes.get("hidden") in {"1", "true"}:
-                self.rows.append(self._row)
-        elif name == "col" and attributes.get("hidden") in {"1", "true"}:
-            self.columns += range(int(attributes["min"]), min(int(attributes["max"]), 1 << 14) + 1)
-
-    def text(self, text: str) -> None:
-        if self._inside:
-            self._value += text
-
-    def end(self, name: str) -> None:
-        if name == "v":
-            self._inside = False
-        elif name == "c" and self._cell is not None:
-            kind = self._cell.get("t")
-            place = self._cell.get("r") or f"{letters(self._column - 1)}{self._row}"
-            if kind == "e":
-                self.errors.append(f"{place} ({self._value})")
-            elif self._formula and not self._value and kind != "str":  # a text that is empty was calculated
-                self.formulas.append(place)
-            self._cell = None
-
-    def notes(self, height: int, width: int) -> Iterator[str]:
-        if self.errors:
-            yield error_note(self.errors)
-        if self.formulas:
-            yield (
-                f"formulas without a saved value are read as empty: {named(self.formulas)}; "
-                "open the workbook in Excel or LibreOffice and save it"
-            )
-        rows = _ranges([row for row in self.rows if row <= height], str)
-        columns = _ranges([column for column in self.columns if column <= width], lambda number: letters(number - 1))
-        if rows:
-            yield f"hidden rows are read: {named(rows)}"
-        if columns:
-            yield f"hidden columns are read: {named(columns)}"
+            row = int(element.get("r", row + 1))
+            if hidden and row <= height:
+                rows.append(row)
+            for column, cell in enumerate(element):
+                found = {_name(child): child.text for child in cell}
+                place, kind, value = cell.get("r") or f"{letters(column)}{row}", cell.get("t"), found.get("v") or ""
+                if kind == "e":
+                    errors.append(f"{place} ({value})")
+                elif "f" in found and not value and kind != "str":  # a text that is empty was calculated
+                    formulas.append(place)
+    if errors:
+        yield error_note(errors)
+    if formulas:
+        yield (
+            f"formulas without a saved value are read as empty: {named(formulas)}; "
+            "open the workbook in Excel or LibreOffice and save it"
+        )
+    if rows:
+        yield f"hidden rows are read: {named(_ranges(rows, str))}"
+    if columns:
+        yield f"hidden columns are read: {named(_ranges(columns, lambda number: letters(number - 1)))}"
 
 
 def _ranges(numbers: list[int], name: Callable[[int], str]) -> list[str]:
@@ -135,53 +101,39 @@ def _ranges(numbers: list[int], name: Callable[[int], str]) -> list[str]:
 
 def _part(archive: zipfile.ZipFile, sheet: str) -> str | None:
     """Return the name of the archive's file that is a sheet."""
-    relation = ""
-
-    def sheets(name: str, attributes: dict[str, str]) -> None:
-        nonlocal relation
-        if name == "sheet" and attributes.get("name") == sheet:
-            relation = next((value for key, value in attributes.items() if key.endswith("id") and key != "sheetId"), "")
-
-    target: str | None = None
-
-    def relations(name: str, attributes: dict[str, str]) -> None:
-        nonlocal target
-        if name == "Relationship" and attributes.get("Id") == relation:
-            target = attributes.get("Target")
-
-    _parse(archive, "xl/workbook.xml", sheets)
-    _parse(archive, "xl/_rels/workbook.xml.rels", relations)
+    sheets = (each for name, each in _elements(archive, "xl/workbook.xml") if name == "sheet")
+    found = next((each for each in sheets if each.get("name") == sheet), None)
+    relation = next((value for key, value in found.items() if key.endswith("id")), "") if found is not None else ""
+    relations = (each for name, each in _elements(archive, "xl/_rels/workbook.xml.rels") if name == "Relationship")
+    target = next((each.get("Target") for each in relations if each.get("Id") == relation), None)
     return None if target is None else normpath(join("/xl", target)).lstrip("/")
 
 
-def _parse(
-    archive: zipfile.ZipFile,
-    part: str,
-    start: Callable[[str, dict[str, str]], None],
-    end: Callable[[str], None] | None = None,
-    text: Callable[[str], None] | None = None,
-) -> None:
-    """Call back for the elements of an XML file, whose names come without their prefix."""
-    parser: Any = expat.ParserCreate()
-    parser.StartElementHandler = lambda name, attributes: start(name.rpartition(":")[2], attributes)
-    if end is not None:
-        parser.EndElementHandler = lambda name: end(name.rpartition(":")[2])
-    if text is not None:
-        parser.CharacterDataHandler = text
-    for block in _blocks(archive, part):
-        parser.Parse(block)
-    parser.Parse(b"", True)
-
-
-def _blocks(archive: zipfile.ZipFile, part: str) -> Iterator[bytes]:
+def _elements(archive: zipfile.ZipFile, part: str) -> Iterator[tuple[str, Element]]:
+    """Yield the elements of an XML file as they end, with their names; of rows no more than one is in memory."""
+    around: list[Element] = []
     with archive.open(part) as stream:
-        while block := stream.read(_STEP_BYTES):
-            yield block
+        # Expat bounds what entities expand to.
+        for event, element in ElementTree.iterparse(stream, ("start", "end")):  # noqa: S314
+            if event == "start":
+                around.append(element)
+                continue
+            around.pop()
+            name = _name(element)
+            yield name, element
+            if name == "row" and around:
+                around[-1].clear()
+
+
+def _name(element: Element) -> str:
+    """Return the name of an element without its namespace."""
+    return element.tag.rpartition("}")[2]
 
 
 def _overlapping(archive: zipfile.ZipFile, part: str) -> Iterator[bytes]:
     """Yield blocks that begin with the end of the one before, so that nothing is torn."""
     before = b""
-    for block in _blocks(archive, part):
-        yield before + block
-        before = block[-_OVERLAP:]
+    with archive.open(part) as stream:
+        while block := stream.read(_STEP_BYTES):
+            yield before + block
+            before = block[-_OVERLAP:]

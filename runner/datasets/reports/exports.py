@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from runner.datasets.examples import Finding
 from runner.datasets.reports.report import Report
-from runner.datasets.rules.codes import CODES
+from runner.explanations import every
 
 _DOCUMENTATION = "docs/dataset-findings.md"
 # What XML 1.0 cannot hold, not even escaped.
@@ -73,10 +73,10 @@ def sarif(report: Report, version: str) -> dict[str, Any]:
                 "locations": [{"physicalLocation": location}],
             }
         )
-    codes = sorted({finding.code for finding in report.findings})
+    means = {item.name: item.means.replace("`", "") for item in every() if item.kind == "finding"}
     rules = [
-        {"id": code, "shortDescription": {"text": CODES[code][1]}, "helpUri": f"{_DOCUMENTATION}#{code}"}
-        for code in codes
+        {"id": code, "shortDescription": {"text": means[code]}, "helpUri": f"{_DOCUMENTATION}#{code}"}
+        for code in sorted({finding.code for finding in report.findings})
     ]
     driver = {"name": "runner data check", "version": version, "rules": rules}
     return {
