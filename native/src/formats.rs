@@ -42,31 +42,22 @@ impl Line {
         self.made.clear();
         self.says_more = false;
         let mut cursor = Cursor::new(line, &rules.controls);
-        let (mut format, mut seen) = (None, 0);
         let (mut prompt, mut completion) = (None, None);
         cursor.space();
-        cursor.object(|cursor, key| {
-            let is = match format {
-                Some(format) => format,
-                None => *format.insert(only(
-                    Format::ALL.into_iter().filter(|form| rules.lines[*form as usize].get(key).is_some()),
-                )?),
-            };
-            let key = rules.lines[is as usize].get(key)?;
-            note(&mut seen, key.bit)?;
-            match key.name.as_str() {
-                "prompt" => prompt = Some(cursor.string(&mut self.made)?),
-                "completion" => completion = Some(cursor.string(&mut self.made)?),
-                "messages" => cursor.list(|cursor| self.message(cursor, rules))?,
-                "contents" => cursor.list(|cursor| self.content(cursor, rules, false))?,
-                "systemInstruction" => self.content(cursor, rules, true)?,
-                _ => self.pass_over(cursor)?,
+        let kinds = rules.lines.each_ref();
+        let format = Format::ALL[self.object(&mut cursor, kinds, |line, cursor, key| {
+            match key {
+                "prompt" => prompt = Some(cursor.string(&mut line.made)?),
+                "completion" => completion = Some(cursor.string(&mut line.made)?),
+                "messages" => cursor.list(|cursor| line.message(cursor, rules))?,
+                "contents" => cursor.list(|cursor| line.content(cursor, rules, false))?,
+                "systemInstruction" => line.content(cursor, rules, true)?,
+                _ => line.pass_over(cursor)?,
             }
             Some(())
-        })?;
+        })?];
         cursor.space();
-        let format = format?;
-        if cursor.at != line.len() || !has_all(&rules.lines[format as usize], seen) {
+        if cursor.at != line.len() {
             return None;
         }
         if let (Some(prompt), Some(completion)) = (prompt, completion) {
@@ -105,26 +96,47 @@ impl Line {
         Some(())
     }
 
-    fn message(&mut self, cursor: &mut Cursor, rules: &Rules) -> Option<()> {
-        let start = self.parts.len();
-        let (mut role, mut seen) = (None, 0);
+    /// Read an object of one of some kinds, each key of which is there at most once, and those that it must have; return
+    /// the kind.
+    #[inline(always)]
+    fn object<'a, const N: usize>(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        kinds: [&Keys; N],
+        mut member: impl FnMut(&mut Self, &mut Cursor<'a>, &str) -> Option<()>,
+    ) -> Option<usize> {
+        let (mut seen, mut fits) = ([0; N], [true; N]);
         cursor.object(|cursor, key| {
-            let key = rules.chat_turn.get(key)?;
-            note(&mut seen, key.bit)?;
-            match key.name.as_str() {
+            let mut name = None;
+            for (place, keys) in kinds.into_iter().enumerate() {
+                match keys.get(key).filter(|known| seen[place] & known.bit == 0) {
+                    Some(known) => {
+                        seen[place] |= known.bit;
+                        name = Some(known.name.as_str());
+                    }
+                    None => fits[place] = false,
+                }
+            }
+            member(self, cursor, name?)
+        })?;
+        (0..N).find(|place| fits[*place] && seen[*place] & kinds[*place].required == kinds[*place].required)
+    }
+
+    fn message(&mut self, cursor: &mut Cursor, rules: &Rules) -> Option<()> {
+        let (start, mut role) = (self.parts.len(), None);
+        self.object(cursor, [&rules.chat_turn], |line, cursor, key| {
+            match key {
                 "role" => role = Some(rules.role(Format::Chat, cursor.word()?)?),
-                "content" if cursor.peek() == Some(b'[') => {
-                    cursor.list(|cursor| self.chat_part(cursor, rules))?;
-                }
+                "content" if cursor.peek() == Some(b'[') => cursor.list(|cursor| line.chat_part(cursor, rules))?,
                 "content" => {
-                    let text = cursor.string(&mut self.made)?;
-                    self.parts.push(Part::Text(text));
+                    let text = cursor.string(&mut line.made)?;
+                    line.parts.push(Part::Text(text));
                 }
-                _ => self.pass_over(cursor)?,
+                _ => line.pass_over(cursor)?,
             }
             Some(())
         })?;
-        self.finish(role.filter(|_| has_all(&rules.chat_turn, seen))?, start)
+        self.finish(role?, start)
     }
 
     fn finish(&mut self, role: Role, start: usize) -> Option<()> {
@@ -138,71 +150,54 @@ impl Line {
     }
 
     fn chat_part(&mut self, cursor: &mut Cursor, rules: &Rules) -> Option<()> {
-        let (mut kind, mut text, mut image) = (None, None, None);
-        let (mut seen, mut strange) = (0, [false; 2]);
-        let kinds = [&rules.chat_text, &rules.chat_image];
-        cursor.object(|cursor, key| {
-            let found = kinds.map(|keys| keys.get(key));
-            strange = [strange[0] | found[0].is_none(), strange[1] | found[1].is_none()];
-            let key = found[0].or(found[1])?;
-            note(&mut seen, key.bit)?;
-            match key.name.as_str() {
-                "type" => kind = Some(cursor.word()?),
-                "text" => text = Some(cursor.string(&mut self.made)?),
-                "image_url" => image = Some(self.image_url(cursor, rules)?),
-                _ => self.pass_over(cursor)?,
+        let (mut named, mut part) = (None, None);
+        let kinds = rules.chat_parts.each_ref();
+        let kind = self.object(cursor, kinds, |line, cursor, key| {
+            match key {
+                "type" => named = Some(cursor.word()?),
+                "text" => part = Some(Part::Text(cursor.string(&mut line.made)?)),
+                "image_url" => part = Some(Part::Image(line.image_url(cursor, rules)?)),
+                _ => line.pass_over(cursor)?,
             }
             Some(())
         })?;
-        let kind = rules.chat_kinds.iter().position(|known| Some(known.as_slice()) == kind)?;
-        if strange[kind] || !has_all(kinds[kind], seen) {
-            return None;
-        }
-        self.parts.push(if kind == 0 { Part::Text(text?) } else { Part::Image(image?) });
+        self.parts.push(part.filter(|_| named == kinds[kind].kind())?);
         Some(())
     }
 
     fn image_url(&mut self, cursor: &mut Cursor, rules: &Rules) -> Option<Span> {
-        let (mut url, mut seen) = (None, 0);
-        cursor.object(|cursor, key| {
-            let key = rules.image_url.get(key)?;
-            note(&mut seen, key.bit)?;
-            match key.name.as_str() {
-                "url" => url = Some(cursor.string(&mut self.made)?),
+        let mut url = None;
+        self.object(cursor, [&rules.image_url], |line, cursor, key| {
+            match key {
+                "url" => url = Some(cursor.string(&mut line.made)?),
                 "detail" => {
-                    self.says_more = true;
+                    line.says_more = true;
                     if !cursor.null() {
                         let word = cursor.word()?;
-                        rules.details.iter().find(|detail| *detail == word)?;
+                        rules.details.iter().find(|detail| detail.as_bytes() == word)?;
                     }
                 }
-                _ => self.pass_over(cursor)?,
+                _ => line.pass_over(cursor)?,
             }
             Some(())
         })?;
-        url.filter(|_| has_all(&rules.image_url, seen))
+        url
     }
 
     /// Read a turn of GenerateContent; that of the system may have any role.
     fn content(&mut self, cursor: &mut Cursor, rules: &Rules, system: bool) -> Option<()> {
         let keys = if system { &rules.instruction } else { &rules.contents_turn };
-        let start = self.parts.len();
-        let (mut role, mut seen) = (None, 0);
-        cursor.object(|cursor, key| {
-            let key = keys.get(key)?;
-            note(&mut seen, key.bit)?;
-            match key.name.as_str() {
-                "role" if system => self.says_more |= !matches!(cursor.word()?, b"system" | b"user"),
+        let (start, mut role) = (self.parts.len(), system.then_some(Role::System));
+        self.object(cursor, [keys], |line, cursor, key| {
+            match key {
+                "role" if system => line.says_more |= !matches!(cursor.word()?, b"system" | b"user"),
                 "role" => role = Some(rules.role(Format::GenerateContent, cursor.word()?)?),
-                "parts" => cursor.list(|cursor| self.content_part(cursor, rules))?,
-                _ => self.pass_over(cursor)?,
+                "parts" => cursor.list(|cursor| line.content_part(cursor, rules))?,
+                _ => line.pass_over(cursor)?,
             }
             Some(())
         })?;
-        if !has_all(keys, seen) {
-            return None;
-        }
-        self.finish(if system { Role::System } else { role? }, start)
+        self.finish(role?, start)
     }
 
     fn content_part(&mut self, cursor: &mut Cursor, rules: &Rules) -> Option<()> {
@@ -211,7 +206,7 @@ impl Line {
             if found.is_some() {
                 return None; // one of them in each part
             }
-            found = Some(match rules.part_kinds.get(key)?.name.as_str() {
+            found = Some(match rules.part_kind(key)? {
                 "text" => Part::Text(cursor.string(&mut self.made)?),
                 "file_data" => Part::Image(self.file(cursor, rules, false)?),
                 "inline_data" => Part::Image(self.file(cursor, rules, true)?),
@@ -226,18 +221,16 @@ impl Line {
     /// Return the address of an image; one that is in the line is given the address that a chat would give it.
     fn file(&mut self, cursor: &mut Cursor, rules: &Rules, inline: bool) -> Option<Span> {
         let keys = if inline { &rules.inline_data } else { &rules.file_data };
-        let (mut declared, mut content, mut seen) = (None, None, 0);
-        cursor.object(|cursor, key| {
-            let key = keys.get(key)?;
-            note(&mut seen, key.bit)?;
-            match key.name.as_str() {
+        let (mut declared, mut content) = (None, None);
+        self.object(cursor, [keys], |line, cursor, key| {
+            match key {
                 "mime_type" => declared = Some(cursor.word()?),
-                "file_uri" | "data" => content = Some(cursor.string(&mut self.made)?),
-                _ => self.pass_over(cursor)?,
+                "file_uri" | "data" => content = Some(cursor.string(&mut line.made)?),
+                _ => line.pass_over(cursor)?,
             }
             Some(())
         })?;
-        let (declared, content) = (declared?, content.filter(|_| has_all(keys, seen))?);
+        let (declared, content): (&[u8], Span) = (declared?, content?);
         if !inline {
             return rules.mime_types.iter().any(|known| known.as_bytes() == declared).then_some(content);
         }
@@ -253,20 +246,4 @@ impl Line {
         let ascii = content.ascii && declared.is_ascii();
         Some(Span { start, end: self.made.len(), made: true, ascii, quotes: content.quotes })
     }
-}
-
-/// Note that a key was read; None where it was before.
-fn note(seen: &mut u64, bit: u64) -> Option<()> {
-    let fresh = *seen & bit == 0;
-    *seen |= bit;
-    fresh.then_some(())
-}
-
-fn has_all(keys: &Keys, seen: u64) -> bool {
-    seen & keys.required == keys.required
-}
-
-fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
-    let first = items.next()?;
-    items.next().is_none().then_some(first)
 }

@@ -19,9 +19,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict};
 
-use rules::{Format, Rules, Table};
+use rules::{Format, Rules};
 use scan::{Buffers, Found};
 use shortening::Shortened;
 
@@ -40,9 +40,8 @@ impl Scanner {
     /// Take the rules as `runner/datasets/rules/formats.py` and `texts.py` name them.
     #[new]
     #[pyo3(signature = (rules, *, images))]
-    fn new(rules: Table, images: bool) -> PyResult<Self> {
-        let rules = Rules::new(rules, images).map_err(PyValueError::new_err)?;
-        Ok(Scanner { rules: Arc::new(rules), buffers: Mutex::default() })
+    fn new(rules: &Bound<PyDict>, images: bool) -> PyResult<Self> {
+        Ok(Scanner { rules: Arc::new(Rules::new(rules, images)?), buffers: Mutex::default() })
     }
 
     /// Return another scanner by the same rules, for another thread.

@@ -227,7 +227,7 @@ pub fn escaped_twice(text: &[u8]) -> bool {
 /// Tell whether a text is empty, white space or what a program writes for a missing value.
 pub fn unsound(text: &[u8], rules: &Rules) -> bool {
     let text = trimmed(text);
-    text.is_empty() || rules.placeholders.iter().any(|word| word.eq_ignore_ascii_case(text))
+    text.is_empty() || rules.placeholders.iter().any(|word| word.as_bytes().eq_ignore_ascii_case(text))
 }
 
 /// Tell whether an address is certainly that of a good image; one in the line is decoded whole and read to its end.
