@@ -62,8 +62,11 @@ def jpeg(draw: random.Random, size: int) -> bytes:
 
 
 def lines(kind: str, *, broken: float = 0.0, seed: int = 2) -> Iterator[bytes]:
-    """Yield examples forever; half of them escape all non-ASCII characters."""
-    draw = random.Random(seed)
+    """Yield examples forever; half of them escape all non-ASCII characters.
+
+    With a share of broken lines they are the same ones, of which some are broken.
+    """
+    draw, breaks = random.Random(seed), random.Random(seed)
     texts = paragraphs()
 
     def text() -> str:
@@ -74,8 +77,9 @@ def lines(kind: str, *, broken: float = 0.0, seed: int = 2) -> Iterator[bytes]:
 
     while True:
         line = json.dumps(_body(kind, draw, text), ensure_ascii=draw.random() < 0.5).encode()
-        if draw.random() < broken:
-            line = draw.choice((line[:-1], line.replace(b'"role"', b'"rol"', 1), line.replace(b'"prompt"', b'"promt"')))
+        if breaks.random() < broken:
+            others = (line[:-1], line.replace(b'"role"', b'"rol"', 1), line.replace(b'"prompt"', b'"promt"'))
+            line = breaks.choice(others)
         yield line + b"\n"
 
 

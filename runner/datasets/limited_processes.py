@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import struct
 import subprocess
 import sys
 import weakref
@@ -103,17 +102,15 @@ def answer_requests(answer: Callable[[bytes], bytes], *, memory: int | None = No
 
 
 def _send(stream: BinaryIO | Any, data: bytes) -> None:
-    stream.write(struct.pack(">Q", len(data)))
+    stream.write(len(data).to_bytes(8, "big"))
     stream.write(data)
     stream.flush()
 
 
 def _receive(stream: BinaryIO | Any) -> bytes:
     head = stream.read(8)
-    if len(head) < 8:
+    size = int.from_bytes(head, "big")
+    data: bytes = stream.read(size) if len(head) == 8 else b""
+    if len(head) < 8 or len(data) < size:
         raise EOFError("the pipe closed")
-    (size,) = struct.unpack(">Q", head)
-    data: bytes = stream.read(size)
-    if len(data) < size:
-        raise EOFError("the pipe closed within a message")
     return data

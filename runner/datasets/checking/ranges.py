@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from array import array
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -126,7 +125,6 @@ class RangeChecker:
             self._reader = CompiledReader(images=settings.images, contents=contents)
             self._together = 1 if contents else _HELD
         self._held: list[Block] = []
-        self._written: Counter[int] = Counter()
 
     def read(
         self, stream: BinaryIO, remaining: int | None = None, *, progress: Callable[[int], None] | None = None
@@ -146,7 +144,7 @@ class RangeChecker:
                 if progress is not None:
                     progress(len(block) if block is not None else MAX_LINE_BYTES)
         finally:
-            self._finish()
+            self._add_up()
         return self.totals
 
     def _add_up(self) -> None:
@@ -217,7 +215,7 @@ class RangeChecker:
                 tally.turns.update(found.turns)
                 self._name_first(tally, found.lines)
                 tally.characters += sum(written)
-                self._written.update(written)
+                tally.sizes.update(zip(written, repeat(0)))
                 return
         images = found.images or [0] * len(found.lines)
         columns = (found.lines, found.turns, found.written, found.answers(), images)
@@ -229,13 +227,6 @@ class RangeChecker:
                 spoken = ((some, len(some) % 2 == 1) for some in compress(conversations, chosen))
                 tokens, trained = self.counter.measure_all(spoken, written, shown if found.images else None)
                 self._tally(tally, lines, turns, written, answers, shown, tokens, trained)
-
-    def _finish(self) -> None:
-        """Add up the rest, and hand over the numbers of characters: once for each, not for each example."""
-        self._add_up()
-        for written, count in self._written.items():
-            self.totals.text_only.sizes[written, 0] += count
-        self._written.clear()
 
     def _tally(
         self,

@@ -9,6 +9,7 @@ shape are rendered both ways and compared.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,8 @@ from runner.errors import ConfigurationError
 
 _COMPARED = 8
 """Examples of each shape that are rendered both ways."""
-
+_MARK = re.compile("\ue000[0-9]+\ue001")
+"""What stands for a content where a shape is learned."""
 
 Piece = tuple[str, bool]
 """A piece of a rendered conversation that is tokenised apart, as training does, and whether the model learns it: an
@@ -30,9 +32,8 @@ assistant's turn with the token that ends it."""
 
 @dataclass(slots=True)
 class _Shape:
-    """Segments as format strings, the indices of the turns that go into each, and whether it is trained."""
+    """What a template puts around the contents of a conversation of one shape."""
 
-    segments: list[tuple[str, tuple[int, ...], bool]]
     around: list[tuple[list[str], bool]]
     """The texts around the contents of each segment, one more than it has contents, and whether it is trained."""
     strips: bool | None = None
@@ -40,7 +41,8 @@ class _Shape:
     compared: int = 0
 
     def fill(self, turns: Sequence[str]) -> list[Piece]:
-        return [(text % tuple([turns[place] for place in places]), trained) for text, places, trained in self.segments]
+        contents = iter(turns)
+        return [(texts[0] + "".join([next(contents) + text for text in texts[1:]]), on) for texts, on in self.around]
 
 
 class ChatTemplate:
@@ -135,26 +137,10 @@ class ChatTemplate:
 
     def _learn(self, system: bool, count: int) -> _Shape | None:
         marks = [f"\ue000{index}\ue001" for index in range(count)]
-        segments: list[tuple[str, tuple[int, ...], bool]] = []
-        around: list[tuple[list[str], bool]] = []
-        expected = 0
-        for rest, trained in self._render_all(marks, system):
-            texts: list[str] = []
-            places: list[int] = []
-            while "\ue000" in rest:
-                before, _, rest = rest.partition("\ue000")
-                number, _, rest = rest.partition("\ue001")
-                if number != str(expected):
-                    return None  # not every content once and in order
-                places.append(expected)
-                expected += 1
-                texts.append(before)
-            texts.append(rest)
-            around.append((texts, trained))
-            segments.append(("%s".join([text.replace("%", "%%") for text in texts]), tuple(places), trained))
-        if expected != count:
-            return None
-        shape = _Shape(segments, around)
+        rendered = self._render_all(marks, system)
+        if [mark for text, _ in rendered for mark in _MARK.findall(text)] != marks:
+            return None  # not every content once and in order
+        shape = _Shape([(_MARK.split(text), trained) for text, trained in rendered])
         spaced = [f" \n{mark}\n " for mark in marks]
         rendered = self._render_all(spaced, system)
         if rendered == shape.fill(marks):
