@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use memchr::{memchr, memmem};
+use memchr::{memchr, memchr_iter};
 use pyo3::pyclass;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
@@ -221,7 +221,12 @@ fn judge(
 
 /// Tell whether a text holds backslash and n, and no line end.
 pub fn escaped_twice(text: &[u8]) -> bool {
-    memchr(b'\n', text).is_none() && memmem::find(text, b"\\n").is_some()
+    memchr(b'\n', text).is_none() && has_escaped_end(text)
+}
+
+/// Tell whether a text holds backslash and n.
+pub fn has_escaped_end(text: &[u8]) -> bool {
+    memchr_iter(b'\\', text).any(|at| text.get(at + 1) == Some(&b'n'))
 }
 
 /// Tell whether a text is empty, white space or what a program writes for a missing value.

@@ -1,10 +1,10 @@
 //! Doubtful lines with their long texts cut short: what is wrong with a line is found sooner in that.
 
-use memchr::{memchr, memmem};
+use memchr::memchr;
 
 use crate::json::{Cursor, Made};
 use crate::rules::Rules;
-use crate::scan::escaped_twice;
+use crate::scan::{escaped_twice, has_escaped_end};
 use crate::texts::characters;
 
 /// A line, of each cut how many of its characters stand before it and how many were left out, and whether all that was
@@ -92,7 +92,6 @@ fn is_sound(text: &[u8]) -> bool {
     let head = std::str::from_utf8(head)
         .unwrap_or_else(|error| std::str::from_utf8(&head[..error.valid_up_to()]).unwrap_or_default());
     let shown = || head.chars().take(KEPT).filter(|character| !character.is_whitespace());
-    let start: String = shown().take(4).collect();
-    let twice = memmem::find(head.as_bytes(), b"\\n").is_some() || escaped_twice(text);
-    shown().nth(9).is_some() && !ADDRESSES.contains(&&*start) && !twice
+    let image = ADDRESSES.iter().any(|begins| shown().take(4).eq(begins.chars()));
+    !image && shown().nth(9).is_some() && !has_escaped_end(head.as_bytes()) && !escaped_twice(text)
 }

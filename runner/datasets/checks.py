@@ -13,7 +13,7 @@ from runner.catalog.models import TuningMode
 from runner.datasets.checking.columns import Column
 from runner.datasets.checking.ranges import Engine, RangeChecker, Settings
 from runner.datasets.checking.repeats import Repeated, repeats, repeats_of
-from runner.datasets.checking.totals import FINDINGS_KEPT, LINES_NAMED, Tally, Totals
+from runner.datasets.checking.totals import LINES_NAMED, Tally, Totals
 from runner.datasets.checking.workers import totals_of_file
 from runner.datasets.examples import Finding, Severity
 from runner.datasets.reading.opening import OpenedDataset, open_dataset
@@ -85,9 +85,7 @@ def check_files(
         near=near_duplicates,
     )
     counter = open_counter(settings.ratio, tokenizer)
-    check = Check(settings=settings, counter=counter, progress=progress, workers=workers, engine=engine)
-    check.look_closer = look_closer
-    check.as_stored = as_stored
+    check = Check(settings, counter, progress, workers, engine, look_closer, as_stored)
     report = Report(
         training=check.file(training, "training"),
         model=model.id if model else None,
@@ -103,17 +101,17 @@ def check_files(
     return report
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Check:
     """Checks the files of one dataset."""
 
     settings: Settings
     counter: TokenCounter
-    progress: Callable[[str, int], None] | None = None
-    workers: int | None = None
-    engine: Engine | None = None
-    look_closer: Callable[[Source], Iterable[Finding]] | None = None
-    as_stored: bool = False
+    progress: Callable[[str, int], None] | None
+    workers: int | None
+    engine: Engine | None
+    look_closer: Callable[[Source], Iterable[Finding]] | None
+    as_stored: bool
     files: list[FileReport] = field(default_factory=list)
     training_wholes: Column = field(default_factory=Column)
 
@@ -122,14 +120,7 @@ class Check:
     ) -> None:
         """Count a finding of a file and keep it if there is room."""
         name = report.path.name
-        self._keep(report, Finding(code=code, severity=severity, file=name, line=line, message=message, fix=fix))
-
-    def _keep(self, report: FileReport, finding: Finding) -> None:
-        report.counts[finding.code] += 1
-        if finding.severity == "error":
-            report.error_count += 1
-        if report.counts[finding.code] <= FINDINGS_KEPT:
-            report.findings.append(finding)
+        report.find(Finding(code=code, severity=severity, file=name, line=line, message=message, fix=fix))
 
     def findings(self) -> list[Finding]:
         """Return all findings: file by file, line by line, what holds of a whole file last."""
@@ -148,7 +139,7 @@ class Check:
             with open_dataset(path) as opened:
                 report.conversion = recognise(opened)
                 if report.conversion is not None:
-                    self._keep(report, report.conversion.finding())
+                    report.find(report.conversion.finding())
                     return report
                 self._opened(opened, report)
                 totals = self._totals(opened, report)
@@ -158,13 +149,13 @@ class Check:
             return report
         report.findings += totals.findings
         report.counts.update(totals.counts)
-        report.error_count += totals.errors
+        report.errors += totals.errors
         report.lines, report.examples = totals.rows, totals.examples
-        if report.lines == 0 and not report.error_count:
+        if report.lines == 0 and not report.errors:
             self.add(report, "empty-file", "error", "the file holds no example")
         if self.look_closer is not None:
             for finding in self.look_closer(path):
-                self._keep(report, finding)
+                report.find(finding)
         self._formats(totals, report)
         self._repeats(totals, report)
         self._count(totals, report)
@@ -173,7 +164,7 @@ class Check:
     def _unreadable(self, error: DatasetError, report: FileReport) -> None:
         """Say why a file cannot be read, or not to its end."""
         for found in error.findings or [{"code": "not-text", "severity": "error", "message": error.message}]:
-            self._keep(report, Finding(**{"file": report.path.name, "line": 0, **found}))
+            report.find(Finding(**{"file": report.path.name, "line": 0, **found}))
 
     def _opened(self, opened: OpenedDataset, report: FileReport) -> None:
         """Say how the file is read."""

@@ -67,18 +67,32 @@ class Tally:
 
 
 @dataclass(slots=True)
-class Totals:
+class Found:
+    """Findings of a file or a part of one."""
+
+    findings: list[Finding] = field(default_factory=list)
+    """In the order in which they were found; at most `FINDINGS_KEPT` of each code."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """Code to number of findings, those included that were not kept."""
+    errors: int = 0
+
+    def find(self, finding: Finding) -> None:
+        """Count a finding and keep it if there is room."""
+        self.counts[finding.code] = count = self.counts[finding.code] + 1
+        if finding.severity == "error":
+            self.errors += 1
+        if count <= FINDINGS_KEPT:
+            self.findings.append(finding)
+
+
+@dataclass(slots=True)
+class Totals(Found):
     """A part of a file."""
 
     lines: int = 0
     """All lines, blank ones too."""
     rows: int = 0
     """Lines that are not blank."""
-    findings: list[Finding] = field(default_factory=list)
-    """Findings on lines, in order; at most `FINDINGS_KEPT` of each code."""
-    counts: Counter[str] = field(default_factory=Counter)
-    """Code to number of findings, those included that were not kept."""
-    errors: int = 0
     formats: dict[Format, int] = field(default_factory=dict)
     """Format to its first line."""
     text_only: Tally = field(default_factory=Tally)
@@ -100,14 +114,6 @@ class Totals:
     def examples(self) -> int:
         """Return the number of lines without an error."""
         return self.text_only.examples + self.with_images.examples
-
-    def find(self, finding: Finding) -> None:
-        """Count a finding and keep it if there is room."""
-        self.counts[finding.code] = count = self.counts[finding.code] + 1
-        if finding.severity == "error":
-            self.errors += 1
-        if count <= FINDINGS_KEPT:
-            self.findings.append(finding)
 
     def add(self, other: Totals) -> None:
         """Add the totals of the part that follows."""

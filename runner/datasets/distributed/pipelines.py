@@ -8,7 +8,7 @@ import io
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -112,7 +112,8 @@ class Beam:
         size = size_of(source)
         step = max(self.range_bytes, -(-size // MOST_RANGES))
         place = f"{self.place}/{name}"
-        _make(place)
+        if "://" not in place:
+            Path(place).mkdir(parents=True, exist_ok=True)
         return [
             Range(address, index, start, min(start + step, size), place)
             for index, start in enumerate(range(0, size or 1, step))
@@ -167,26 +168,21 @@ def shared(pipeline: Any, items: Iterable[Any]) -> Any:
     return pipeline | "items" >> beam.Create(list(items)) | "share" >> beam.Reshuffle()
 
 
+_AS_IT_IS = {"compression_type": "uncompressed"}
+"""Beam would decompress files by their names."""
+
+
 @contextmanager
 def opened(address: str) -> Iterator[Any]:
     """Open a file or an object for reading at any place, on whichever machine this runs."""
-    from apache_beam.io.filesystem import CompressionTypes
-    from apache_beam.io.filesystems import FileSystems
-
-    plain = CompressionTypes.UNCOMPRESSED
-    with FileSystems.open(address, "application/octet-stream", compression_type=plain) as found:
+    with _files().open(address, **_AS_IT_IS) as found:
         yield found if isinstance(found, io.BufferedIOBase) else io.BufferedReader(found, BLOCK_BYTES)
 
 
-@contextmanager
-def created(address: str) -> Iterator[BinaryIO]:
+def created(address: str) -> AbstractContextManager[BinaryIO]:
     """Open a file or an object for writing; a repetition writes over it."""
-    from apache_beam.io.filesystem import CompressionTypes
-    from apache_beam.io.filesystems import FileSystems
-
-    plain = CompressionTypes.UNCOMPRESSED
-    with FileSystems.create(address, "application/octet-stream", compression_type=plain) as stream:
-        yield stream
+    made: AbstractContextManager[BinaryIO] = _files().create(address, **_AS_IT_IS)
+    return made
 
 
 def copy_into(address: str, write: Callable[[bytes], object]) -> None:
@@ -209,18 +205,15 @@ def write(address: str, content: bytes) -> None:
         stream.write(content)
 
 
-def _make(place: str) -> None:
-    from apache_beam.io.filesystems import FileSystems
-
-    if "://" not in place and not FileSystems.exists(place):
-        FileSystems.mkdirs(place)
-
-
 def _delete(place: str) -> None:
+    with contextlib.suppress(Exception):  # what stays costs a little; the command has done its work
+        _files().delete([f"{place}/"])
+
+
+def _files() -> Any:
     from apache_beam.io.filesystems import FileSystems
 
-    with contextlib.suppress(Exception):  # what stays costs a little; the command has done its work
-        FileSystems.delete([f"{place}/"])
+    return FileSystems
 
 
 def _runner(name: str) -> Any:

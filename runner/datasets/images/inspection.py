@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
 
 from runner.datasets.examples import Example, Finding, ImagePart, Severity
 from runner.datasets.limited_processes import LimitedProcesses
@@ -53,9 +52,7 @@ class PictureCheck:
     def __enter__(self) -> PictureCheck:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._decoder is not None:
             self._decoder.close()
 

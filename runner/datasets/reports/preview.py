@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,9 +87,12 @@ def preview_line(path: Source, line: int, counter: TokenCounter, *, limit: int |
     tokens, trained = measure(counter, reading)
     exact = isinstance(counter, TokenizerCounter) and not reading.images
     if isinstance(counter, TokenizerCounter):
-        pieces = _rendered(counter, reading.turns, reading.system, limit)
+        rendered = counter.template.pieces(reading.turns, reading.system)
+        starts = (([start for _, start in counter.encode(text)], text, trained) for text, trained in rendered)
+        pieces = _cut(starts, limit, counted=True)
     else:
-        pieces = _plain(parsed.example, (tokens / characters if characters else 0) or 1.0, limit)
+        ratio = (tokens / characters if characters else 0) or 1.0
+        pieces = _cut(_turns(parsed.example), None if limit is None else int(limit / ratio), counted=False)
     return Preview(
         line=line,
         pieces=pieces,
@@ -100,41 +104,32 @@ def preview_line(path: Source, line: int, counter: TokenCounter, *, limit: int |
     )
 
 
-def _rendered(counter: TokenizerCounter, turns: Sequence[str], system: bool, limit: int | None) -> list[Piece]:
+def _cut(parts: Iterable[tuple[Sequence[int], str, bool]], limit: int | None, *, counted: bool) -> list[Piece]:
+    """Return pieces of texts, cut at the limit.
+
+    Args:
+        parts: where the units of each text start, the text, and whether it is learned.
+        limit: units of all texts; None: there is none.
+        counted: whether units are tokens.
+    """
     pieces: list[Piece] = []
-    used = 0
-    for text, trained in counter.template.pieces(turns, system):
-        tokens = counter.encode(text)
-        room = len(tokens) if limit is None else max(0, limit - used)
-        used += len(tokens)
-        if room >= len(tokens):
-            pieces.append(Piece(text=text, trained=trained, tokens=len(tokens)))
-            continue
-        cut = tokens[room][1] if room else 0
-        if cut:
-            pieces.append(Piece(text=text[:cut], trained=trained, tokens=room))
-        rest = len(tokens) - room
-        pieces.append(Piece(text=text[cut:], trained=trained, beyond=True, tokens=rest))
+    room = sys.maxsize if limit is None else limit
+    for starts, text, trained in parts:
+        count = min(room, len(starts))
+        cut = len(text) if count == len(starts) else starts[count] if count else 0
+        if cut or count == len(starts):
+            pieces.append(Piece(text=text[:cut], trained=trained, tokens=count if counted else None))
+        if count < len(starts):
+            rest = len(starts) - count if counted else None
+            pieces.append(Piece(text=text[cut:], trained=trained, beyond=True, tokens=rest))
+        room -= count
     return pieces
 
 
-def _plain(example: Example, ratio: float, limit: int | None) -> list[Piece]:
-    pieces: list[Piece] = []
-    room = None if limit is None else int(limit / ratio)
+def _turns(example: Example) -> Iterator[tuple[Sequence[int], str, bool]]:
+    """Yield the turns as they are, in characters; the names of roles, which a template would write, do not count."""
     for message in example.messages:
-        pieces.append(Piece(text=f"{message.role}:\n", trained=False))
-        text = (
-            message.text
-            + "".join(f"\n[image {part.uri[:60]}]" for part in message.parts if isinstance(part, ImagePart))
-            + "\n"
-        )
-        trained = message.role == "assistant"
-        if room is None or len(text) <= room:
-            pieces.append(Piece(text=text, trained=trained))
-            room = None if room is None else room - len(text)
-            continue
-        if room:
-            pieces.append(Piece(text=text[:room], trained=trained))
-        pieces.append(Piece(text=text[room:], trained=trained, beyond=True))
-        room = 0
-    return pieces
+        yield (), f"{message.role}:\n", False
+        images = [f"\n[image {part.uri[:60]}]" for part in message.parts if isinstance(part, ImagePart)]
+        text = "".join([message.text, *images, "\n"])
+        yield range(len(text)), text, message.role == "assistant"

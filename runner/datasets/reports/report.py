@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from runner.datasets.checking.totals import Found
 from runner.datasets.examples import Finding, Format
 from runner.datasets.reading.sources import Source
 from runner.datasets.records.recognising import Foreign
@@ -55,7 +56,7 @@ class Lengths:
 
 
 @dataclass(slots=True, kw_only=True)
-class FileReport:
+class FileReport(Found):
     """One file of the dataset."""
 
     path: Source
@@ -84,11 +85,6 @@ class FileReport:
     """Images of the kept examples."""
     turns: dict[int, int] = field(default_factory=dict)
     """Number of turns to number of examples."""
-    counts: Counter[str] = field(default_factory=Counter)
-    """Code to number of findings."""
-    findings: list[Finding] = field(default_factory=list)
-    """The first thousand of each code."""
-    error_count: int = 0
     mendable: bool = False
     """Whether none of its lines is an example, and `runner data fix` makes examples of them."""
     conversion: Foreign | None = None
@@ -151,7 +147,7 @@ class Report:
     @property
     def error_count(self) -> int:
         """Return the number of errors, those included that are not in `findings`."""
-        return sum(file.error_count for file in self.files)
+        return sum(file.errors for file in self.files)
 
     @property
     def warning_count(self) -> int:

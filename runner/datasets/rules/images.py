@@ -26,6 +26,10 @@ _HEAD = 64
 _DATA_URL = re.compile(r"data:(?P<type>[^;,]*)(?P<base64>;base64)?,", re.ASCII)
 
 
+Note = tuple[str, str, str]
+"""Code, message and fix of what is allowed and probably not meant."""
+
+
 class ImageError(Exception):
     """The bytes are no image the service takes. `finding` is the finding's code; no user sees the exception."""
 
@@ -43,8 +47,7 @@ class ImageHeader:
     width: int
     height: int
     trailing: int = 0
-    notes: tuple[tuple[str, str, str], ...] = ()
-    """Code, message and fix of what is allowed and probably not meant."""
+    notes: tuple[Note, ...] = ()
 
 
 def decode_data_url(url: str) -> tuple[str, bytes]:
@@ -85,42 +88,39 @@ def read_header(data: bytes) -> ImageHeader:
     Raises:
         ImageError: no JPEG, PNG or WEBP, cut short, or more than `MAX_PIXELS` pixels.
     """
+    notes: list[Note] = []
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        header = _png(data)
+        kind, (width, height, end) = "image/png", _png(data, notes)
     elif data.startswith(b"\xff\xd8"):
-        header = _jpeg(data)
+        kind, (width, height, end) = "image/jpeg", _jpeg(data, notes)
     elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        header = _webp(data)
+        kind, (width, height, end) = "image/webp", _webp(data, notes)
     else:
         raise ImageError("image-type", f"no JPEG, PNG or WEBP (it starts with {data[:8].hex(' ') or 'nothing'})")
-    if header.width * header.height > MAX_PIXELS:
-        size = f"{header.width} x {header.height}"
-        raise ImageError("image-too-large", f"{size} pixels are more than {MAX_PIXELS // 1_000_000} million")
-    if not header.width or not header.height:
-        raise ImageError("image-truncated", "the image has no pixels")
-    return header
+    if width * height > MAX_PIXELS:
+        message = f"{width} x {height} pixels are more than {MAX_PIXELS // 1_000_000} million"
+        raise ImageError("image-too-large", message)
+    if not width or not height:
+        raise _broken("the image has no pixels")
+    return ImageHeader(mime_type=kind, width=width, height=height, trailing=len(data) - end, notes=tuple(notes))
 
 
-def _cut() -> ImageError:
-    return ImageError("image-truncated", "the image is cut short")
-
-
-def _broken(what: str) -> ImageError:
+def _broken(what: str = "the image is cut short") -> ImageError:
     return ImageError("image-truncated", what)
 
 
-def _png(data: bytes) -> ImageHeader:
+# Each returns width, height and where the image ends, and adds notes. They raise ImageError.
+def _png(data: bytes, notes: list[Note]) -> tuple[int, int, int]:
     if len(data) < 33 or data[12:16] != b"IHDR":
-        raise _cut()
+        raise _broken()
     width, height = struct.unpack(">II", data[16:24])
     position, pixels = 8, False
-    notes: list[tuple[str, str, str]] = []
     while position + 12 <= len(data):
         length = int.from_bytes(data[position : position + 4], "big")
         kind = data[position + 4 : position + 8]
         end = position + 12 + length
         if end > len(data):
-            raise _cut()
+            raise _broken()
         if binascii.crc32(memoryview(data)[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             raise _broken(f"the checksum of the PNG chunk {kind!r} is wrong")
         if kind == b"IDAT":
@@ -132,11 +132,9 @@ def _png(data: bytes) -> ImageHeader:
         elif kind == b"IEND":
             if not pixels:
                 raise _broken("the PNG has no picture data")
-            return ImageHeader(
-                mime_type="image/png", width=width, height=height, trailing=len(data) - end, notes=tuple(notes)
-            )
+            return width, height, end
         position = end
-    raise _cut()
+    raise _broken()
 
 
 # In a scan every 0xFF is followed by 0x00 (stuffing), a restart marker or the marker of the next segment.
@@ -146,9 +144,8 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _AFTER_SCAN = frozenset({0xC4, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)})
 
 
-def _jpeg(data: bytes) -> ImageHeader:
+def _jpeg(data: bytes, notes: list[Note]) -> tuple[int, int, int]:
     position, width, height, scans = 2, 0, 0, 0
-    notes: list[tuple[str, str, str]] = []
     while position + 2 <= len(data):
         if data[position] != 0xFF:
             raise _broken("the JPEG's segments are broken")
@@ -159,16 +156,13 @@ def _jpeg(data: bytes) -> ImageHeader:
         if marker == 0xD9:
             if not scans or not width:
                 raise _broken("the JPEG has no picture data")
-            trailing = len(data) - position - 2
-            return ImageHeader(
-                mime_type="image/jpeg", width=width, height=height, trailing=trailing, notes=tuple(notes)
-            )
+            return width, height, position + 2
         if scans and marker not in _AFTER_SCAN:
             raise _broken(f"the JPEG's picture data are broken at byte {position}")
         length = int.from_bytes(data[position + 2 : position + 4], "big")
         end = position + 2 + length
         if length < 2 or end > len(data):
-            raise _cut()
+            raise _broken()
         if marker in _FRAMES and length >= 8:
             height, width = struct.unpack(">HH", data[position + 5 : position + 9])
         elif marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
@@ -177,23 +171,23 @@ def _jpeg(data: bytes) -> ImageHeader:
             scans += 1
             end = _scan_end(data, end)
         position = end
-    raise _cut()
+    raise _broken()
 
 
 def _scan_end(data: bytes, start: int) -> int:
     """Return where the marker behind a scan stands."""
     found = _SCAN_END.search(data, start)
     if found is None:
-        raise _cut()
+        raise _broken()
     if found.start() == start:
         raise _broken("the JPEG's scan is empty")
     return found.start()
 
 
-def _webp(data: bytes) -> ImageHeader:
+def _webp(data: bytes, notes: list[Note]) -> tuple[int, int, int]:
     size = int.from_bytes(data[4:8], "little") + 8
     if len(data) < max(size, 30):
-        raise _cut()
+        raise _broken()
     kind = data[12:16]
     if kind == b"VP8X":
         width = int.from_bytes(data[24:27], "little") + 1
@@ -210,20 +204,18 @@ def _webp(data: bytes) -> ImageHeader:
         height = int.from_bytes(data[28:30], "little") & 0x3FFF
     else:
         raise ImageError("image-type", "the WEBP holds no picture")
-    notes = _webp_chunks(data, size)
-    trailing = len(data) - size - (size & 1)
-    return ImageHeader(mime_type="image/webp", width=width, height=height, trailing=trailing, notes=tuple(notes))
+    _webp_chunks(data, size, notes)
+    return width, height, size + (size & 1)
 
 
-def _webp_chunks(data: bytes, size: int) -> list[tuple[str, str, str]]:
+def _webp_chunks(data: bytes, size: int, notes: list[Note]) -> None:
     """Walk the chunks: each must lie within the file, and one must hold the picture."""
-    notes: list[tuple[str, str, str]] = []
     position, pixels = 12, False
     while position + 8 <= size:
         kind = data[position : position + 4]
         end = position + 8 + int.from_bytes(data[position + 4 : position + 8], "little")
         if end > size:
-            raise _cut()
+            raise _broken()
         pixels |= kind in {b"VP8 ", b"VP8L", b"ANMF"}
         if kind == b"ANIM":
             notes.append(_ANIMATED)
@@ -232,13 +224,12 @@ def _webp_chunks(data: bytes, size: int) -> list[tuple[str, str, str]]:
         position = end + (end & 1)
     if not pixels:
         raise _broken("the WEBP has no picture data")
-    return notes
 
 
 _ANIMATED = ("image-animated", "the image is animated: at most one frame of it is seen", "save the frame that is meant")
 
 
-def _exif(block: bytes) -> list[tuple[str, str, str]]:
+def _exif(block: bytes) -> list[Note]:
     """Say what an EXIF block tells that matters: where the photo was taken, and that its pixels lie rotated."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
     if order is None or len(block) < 10:
