@@ -28,7 +28,7 @@ from runner.datasets.tokens.counters import RatioCounter, TokenCounter, open_cou
 _HELD = 16
 """Blocks that are added up together, where they hold no texts: each change between the scanner and Python finds the
 processor's caches full of what the other needs."""
-_LINES = 4096
+_LINES = 16384
 """Lines that do not wait for those of other blocks."""
 BlockReader = CompiledReader | ExactReader
 """Reads blocks of whole lines; the last one's line end may be missing."""

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-BLOCK_BYTES = 512 * 1024
-"""Small enough for the processor's second-level cache, large enough that the work per block does not count."""
+BLOCK_BYTES = 1024 * 1024
+"""Small enough for the processor's caches, large enough that neither the work per block counts nor that two threads
+which share Python wait for each other after each."""
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Bound of one example, inline images included. The service publishes none; this one only protects this machine."""
 
