@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import itertools
 import json
 import random
 import sysconfig
@@ -64,9 +65,9 @@ def jpeg(draw: random.Random, size: int) -> bytes:
 def lines(kind: str, *, broken: float = 0.0, seed: int = 2) -> Iterator[bytes]:
     """Yield examples forever; half of them escape all non-ASCII characters.
 
-    With a share of broken lines they are the same ones, of which some are broken.
+    With a share of broken lines they are the same ones, of which every so many is broken, by turns in three ways.
     """
-    draw, breaks = random.Random(seed), random.Random(seed)
+    draw = random.Random(seed)
     texts = paragraphs()
 
     def text() -> str:
@@ -75,11 +76,12 @@ def lines(kind: str, *, broken: float = 0.0, seed: int = 2) -> Iterator[bytes]:
             made += draw.choice(texts) if draw.random() < 0.95 else draw.choice(FOREIGN) * 5
         return made[: max(length, 20)].strip() or "text"
 
-    while True:
+    for number in itertools.count(1):
         line = json.dumps(_body(kind, draw, text), ensure_ascii=draw.random() < 0.5).encode()
-        if breaks.random() < broken:
-            others = (line[:-1], line.replace(b'"role"', b'"rol"', 1), line.replace(b'"prompt"', b'"promt"'))
-            line = breaks.choice(others)
+        count = int(number * broken)
+        if count > int((number - 1) * broken):
+            ways = (line[:-1], line.replace(b'"role"', b'"rol"', 1), line.replace(b'"prompt"', b'"promt"'))
+            line = ways[count % 3]
         yield line + b"\n"
 
 

@@ -204,8 +204,8 @@ class ValueChecks:
         names = tuple(value)
         if names == keys.required or names in _complete(keys.required, keys.optional):
             return value
-        found = self.either(value, path, keys.spellings)
-        misplaced = [name for name in found if name in keys.meant and found[name]]
+        found = self.either(value, path, keys.spellings) if keys.spellings else value
+        misplaced = [name for name in found if name in keys.meant and found[name]] if keys.meant else []
         for name in misplaced:
             self.findings.error("misplaced-key", join(path, name), *keys.meant[name])
         known = keys.required + keys.optional
