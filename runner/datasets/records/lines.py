@@ -7,6 +7,7 @@ from typing import Any
 
 from runner.datasets.examples import Example, Format, Message, ParsedLine, TextPart
 from runner.datasets.reading.lines import RawLine
+from runner.datasets.reading.rows import Row
 from runner.datasets.records.adapting import Columns, adapt
 from runner.datasets.records.fields import Account, UnfitError
 from runner.datasets.records.salvage import objects_of
@@ -49,6 +50,12 @@ class LineMaker:
         self._columns = columns
         self._read_image = read_image
         self._mend = mend
+
+    def of_row(self, row: Row) -> list[Made]:
+        """Return what becomes of a row of any layout."""
+        if row.problem:
+            return [Made(problem=row.problem)]
+        return self.of_text(RawLine(max(2, row.line), row.data)) if row.value is None else [self.of_record(row.value)]
 
     def of_text(self, raw: RawLine) -> list[Made]:
         """Return what becomes of a line of JSON, which may hold several objects; nothing of a blank line."""

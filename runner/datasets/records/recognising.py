@@ -184,13 +184,7 @@ def is_mendable(opened: OpenedDataset) -> bool:
 def _made(rows: list[Row], form: Format, source: Source) -> list[Made]:
     """Return what becomes of the first rows."""
     maker = LineMaker(form, image_reader(source))
-    found = []
-    for row in rows:
-        if row.problem:
-            found.append(Made(problem=row.problem))
-        else:
-            found += [maker.of_record(row.value)] if row.value else maker.of_text(RawLine(2, row.data))
-    return found
+    return [made for row in rows for made in maker.of_row(row)]
 
 
 def _has_two_texts(record: dict[str, Any]) -> bool:

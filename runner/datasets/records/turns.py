@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -42,6 +43,13 @@ _TEXT_KINDS = ("text", "input_text", "output_text")
 _KINDS = (None, *_TEXT_KINDS, "image", "image_url", "input_image")
 
 
+@dataclass(slots=True)
+class _Turn:
+    message: Message
+    path: str
+    learned: bool
+
+
 class Turns:
     """Reads the turns of one record.
 
@@ -59,9 +67,7 @@ class Turns:
         self._images_path = images_path
         self._used = 0
         self._account = account
-        self.messages: list[Message] = []
-        self._untrained: list[int] = []
-        self._paths: list[str] = []
+        self._turns: list[_Turn] = []
 
     def read(self, value: Any, path: str) -> None:
         """Add the turns of a list, or of an object with a list for each key of a turn. Raises UnfitError."""
@@ -74,29 +80,24 @@ class Turns:
         for index, turn in enumerate(value):
             self._turn(turn, f"{path}[{index}]")
 
-    def say(self, role: Role, value: Any, path: str, name: str | None = None) -> None:
+    def say(self, role: Role, value: Any, path: str, name: str | None = None, *, learned: bool = True) -> None:
         """Add one turn with a content: a text, a number, or a list of parts. Raises UnfitError."""
         parts = self._parts(value, path)
         if role == "system" and all(isinstance(part, TextPart) and not part.text.strip() for part in parts):
             return  # an empty system text says nothing
-        if role == "system" and self.messages and self.messages[0].role != "system":
-            self.messages.insert(0, Message(role, tuple(parts), name))
-            self._paths.insert(0, path)
-            self._untrained = [place + 1 for place in self._untrained]
-            return
-        self.messages.append(Message(role, tuple(parts), name))
-        self._paths.append(path)
+        first = role == "system" and self._turns and self._turns[0].message.role != "system"
+        self._turns.insert(0 if first else len(self._turns), _Turn(Message(role, tuple(parts), name), path, learned))
 
     def finish(self) -> tuple[Message, ...]:
         """Return all turns. Raises UnfitError: images and their marks do not match, or a turn must not be learned."""
         self._place_images()
         self._cut_untrained()
-        answers = [place for place, message in enumerate(self.messages) if _is_answer(message)]
-        while answers and len(self.messages) > answers[-1] + 1:
+        answers = [place for place, turn in enumerate(self._turns) if _is_answer(turn.message)]
+        while answers and len(self._turns) > answers[-1] + 1:
             self._drop_last("turns after the last answer removed")
-        if not self.messages:
+        if not self._turns:
             raise UnfitError("no turns in it")
-        return tuple(self.messages)
+        return tuple(turn.message for turn in self._turns)
 
     def _turn(self, turn: Any, path: str) -> None:
         if not isinstance(turn, dict):
@@ -114,12 +115,11 @@ class Turns:
             name = None
         place, content = fields.pop("content", "value", "parts", "text", near=True)
         fields.leave()
-        if weight is not None and (weight != 1 or isinstance(weight, bool)):
-            if weight == 0 and role == "assistant":
-                self._untrained.append(len(self.messages))
-            else:
-                self._account.lose(fields.place("weight"), weight)
-        self.say(role, content, place, name)
+        told = weight is not None and (weight != 1 or isinstance(weight, bool))
+        learned = not (told and weight == 0 and role == "assistant")
+        if told and learned:
+            self._account.lose(fields.place("weight"), weight)
+        self.say(role, content, place, name, learned=learned)
 
     def _role(self, path: str, value: Any, *, foreign: bool) -> Role:
         """Return a role by its name; `foreign` where other tools write it, with their own names."""
@@ -213,12 +213,8 @@ class Turns:
         waiting = len(self._images) - self._used
         if not waiting:
             return
-        marks = sum(
-            part.text.count(_IMAGE_MARK)
-            for message in self.messages
-            for part in message.parts
-            if isinstance(part, TextPart)
-        )
+        parts = [part for turn in self._turns for part in turn.message.parts]
+        marks = sum(part.text.count(_IMAGE_MARK) for part in parts if isinstance(part, TextPart))
         if marks not in {0, waiting}:
             found = counted(marks, f"{_IMAGE_MARK} mark")
             raise UnfitError(f"{self._images_path}: {counted(waiting, 'image')} for {found} in the texts")
@@ -227,39 +223,34 @@ class Turns:
                 self._used :
             ]
         )
-        for place, message in enumerate(self.messages):
-            parts: Parts = []
-            if not marks and message.role == "user":
-                parts += images
+        for turn in self._turns:
+            message = turn.message
+            placed: Parts = [*images] if not marks and message.role == "user" else []
             for part in message.parts:
-                parts += _with_images(part.text, images) if isinstance(part, TextPart) else [part]
-            self.messages[place] = Message(message.role, tuple(parts), message.name)
+                placed += _with_images(part.text, images) if isinstance(part, TextPart) else [part]
+            turn.message = Message(message.role, tuple(placed), message.name)
         if next(images, None) is not None:
             raise UnfitError(f"{self._images_path}: no user turn to put the images into")
 
     def _cut_untrained(self) -> None:
         """End the conversation behind the last answer that shall be learned."""
-        if not self._untrained:
+        if all(turn.learned for turn in self._turns):
             return
-        learned = [
-            place
-            for place, message in enumerate(self.messages)
-            if message.role == "assistant" and place not in self._untrained
-        ]
-        last = learned[-1] if learned else -1
-        for place in self._untrained:
-            if place < last or not learned:
+        answers = [place for place, turn in enumerate(self._turns) if turn.message.role == "assistant" and turn.learned]
+        last = answers[-1] if answers else len(self._turns)
+        for turn in self._turns[:last]:
+            if not turn.learned:
                 raise UnfitError(
-                    f"{self._paths[place].rpartition('.')[0]}.weight: 0 keeps the turn from being learned,"
+                    f"{turn.path.rpartition('.')[0]}.weight: 0 keeps the turn from being learned,"
                     " and the service learns every answer"
                 )
-        while len(self.messages) > last + 1:
+        while len(self._turns) > last + 1:
             self._drop_last("turns that must not be learned removed")
 
     def _drop_last(self, why: str) -> None:
-        message, path = self.messages.pop(), self._paths.pop()
-        for part in message.parts:
-            self._account.lose(path, part.text if isinstance(part, TextPart) else part.uri)
+        turn = self._turns.pop()
+        for part in turn.message.parts:
+            self._account.lose(turn.path, part.text if isinstance(part, TextPart) else part.uri)
         self._account.notes.append(why)
 
 

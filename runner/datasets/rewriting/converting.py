@@ -145,13 +145,7 @@ class _Writer:
             message = f"no column {', '.join(map(repr, missing))}: there are {there}"
             raise ConfigurationError(message, hint="--prompt-column and --answer-column name the columns")
         for row in self.outcome.watched(opened.rows(), opened, progress):
-            place = Place(row.number, row.line)
-            if row.problem:
-                self.outcome.drop(place, row.problem)
-                if row.cut:
-                    raise self.outcome.cut(opened.name)
-            elif row.value is not None:
-                self.outcome.write(place, self.maker.of_record(row.value), self.target)
-            else:
-                for made in self.maker.of_text(RawLine(max(2, row.line), row.data)):
-                    self.outcome.write(place, made, self.target)
+            for made in self.maker.of_row(row):
+                self.outcome.write(Place(row.number, row.line), made, self.target)
+            if row.cut:
+                raise self.outcome.cut(opened.name)

@@ -137,16 +137,7 @@ class Outcome:
         self.read += 1
         self.rows += 1
         for loss in made.losses:
-            key = _without_numbers(loss.path)
-            known = self.lost.get(key)
-            if known is not None:
-                known.count += 1
-                if known.first == place:
-                    known.values.append(loss.value)
-            elif len(self.lost) < KEPT:
-                self.lost[key] = Lost(1, place, [loss.value])
-            else:
-                self.counts["more keys not carried over"] += 1
+            self._lose(_without_numbers(loss.path), Lost(1, place, [loss.value]))
         if made.notes:
             self.note(place, action, "; ".join(dict.fromkeys(made.notes)))
 
@@ -166,13 +157,17 @@ class Outcome:
                 self.changes.append(replace(change, place=moved(change.place)))
         self.counts.update(other.counts)
         for key, lost in other.lost.items():
-            known = self.lost.get(key)
-            if known is not None:
-                known.count += lost.count
-            elif len(self.lost) < KEPT:
-                self.lost[key] = Lost(lost.count, moved(lost.first), lost.values)
-            else:
-                self.counts["more keys not carried over"] += lost.count
+            self._lose(key, replace(lost, first=moved(lost.first)))
+
+    def _lose(self, key: str, lost: Lost) -> None:
+        known = self.lost.get(key)
+        if known is not None:
+            known.count += lost.count
+            known.values += lost.values if known.first == lost.first else []
+        elif len(self.lost) < KEPT:
+            self.lost[key] = lost
+        else:
+            self.counts["more keys not carried over"] += lost.count
 
     def finish(self, name: str) -> None:
         """Raise DatasetError if nothing was written, so that no empty file is."""
