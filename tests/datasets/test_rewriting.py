@@ -103,22 +103,22 @@ def test_split_leaks_nothing_and_the_service_takes_it(tmp_path: Path) -> None:
     ]
     path = write(tmp_path / "all.jsonl", rows)
     made = split_file(path, tmp_path / "train.jsonl", tmp_path / "validation.jsonl", share=0.2, seed=4)
-    assert made.training_rows + made.validation_rows == 600
-    assert made.validation_bytes <= 0.2 * path.stat().st_size
-    assert made.wanted_rows == 120
-    assert 116 <= made.validation_rows <= 120
+    assert made.training.rows + made.validation.rows == 600
+    assert made.validation.size <= 0.2 * path.stat().st_size
+    assert made.chosen.wanted == 120
+    assert 116 <= made.validation.rows <= 120
     prompts = [
         {json.loads(line)["prompt"] for line in file.read_text().splitlines()}
-        for file in (made.training, made.validation)
+        for file in (made.training.path, made.validation.path)
     ]
     assert not prompts[0] & prompts[1]
-    report = check_files(made.training, made.validation)
+    report = check_files(made.training.path, made.validation.path)
     assert report.errors == []
     assert "leakage" not in report.validation.counts  # type: ignore[union-attr]
     again = split_file(path, tmp_path / "t2.jsonl", tmp_path / "v2.jsonl", share=0.2, seed=4)
-    assert again.training.read_bytes() == made.training.read_bytes()
+    assert again.training.path.read_bytes() == made.training.path.read_bytes()
     other = split_file(path, tmp_path / "t3.jsonl", tmp_path / "v3.jsonl", share=0.2, seed=5)
-    assert other.validation.read_bytes() != made.validation.read_bytes()
+    assert other.validation.path.read_bytes() != made.validation.path.read_bytes()
 
 
 def test_what_cannot_be_split_is_refused(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def split(folder: str, rows: list[Row], share: float, seed: int = 0) -> Split:
 
 
 def held_out(made: Split) -> set[str]:
-    return set(made.validation.read_text().splitlines())
+    return set(made.validation.path.read_text().splitlines())
 
 
 # From even lengths to one example that is as long as all others together.
@@ -72,11 +72,11 @@ def test_the_share_is_of_examples(lengths: list[int], share: float, seed: int) -
                 split(folder, rows, share, seed)
             return
         made = split(folder, rows, share, seed)
-        assert made.wanted_rows == wanted
-        assert made.validation_rows == reachable
-        assert bool(made.obstacles) == (reachable < wanted)
-        assert made.training_rows + made.validation_rows == len(rows)
-        assert check_files(made.training, made.validation).errors == []
+        assert made.chosen.wanted == wanted
+        assert made.validation.rows == reachable
+        assert bool(made.chosen.obstacles) == (reachable < wanted)
+        assert made.training.rows + made.validation.rows == len(rows)
+        assert check_files(made.training.path, made.validation.path).errors == []
 
 
 @settings(max_examples=100, deadline=None)
@@ -100,14 +100,14 @@ def test_prompts_stay_together_and_what_is_missing_is_named(
         if refused:
             assert "bytes" in refused or "together" in refused or "two different" in refused
             return
-        assert 0 < made.validation_rows <= made.wanted_rows
-        assert bool(made.obstacles) == (made.validation_rows < made.wanted_rows)
+        assert 0 < made.validation.rows <= made.chosen.wanted
+        assert bool(made.chosen.obstacles) == (made.validation.rows < made.chosen.wanted)
         sides = [
             {json.loads(line)["prompt"] for line in file.read_text().splitlines()}
-            for file in (made.training, made.validation)
+            for file in (made.training.path, made.validation.path)
         ]
         assert not sides[0] & sides[1]
-        assert check_files(made.training, made.validation).errors == []
+        assert check_files(made.training.path, made.validation.path).errors == []
 
 
 @pytest.mark.parametrize("tail", [1.2, 2.0, 8.0])
@@ -122,5 +122,5 @@ def test_adding_examples_moves_few_others(tail: float, tmp_path: Path) -> None:
 
 def test_no_more_rows_than_the_service_takes(tmp_path: Path) -> None:
     made = split(str(tmp_path), [(f"q{number}", 1) for number in range(30_000)], 0.2)
-    assert (made.validation_rows, made.wanted_rows) == (MAX_VALIDATION_ROWS, 6000)
-    assert made.obstacles == ("the service takes at most 5000 rows",)
+    assert (made.validation.rows, made.chosen.wanted) == (MAX_VALIDATION_ROWS, 6000)
+    assert made.chosen.obstacles == ("the service takes at most 5000 rows",)

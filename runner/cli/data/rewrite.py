@@ -119,14 +119,14 @@ def split(
     body = made.to_json()
     body["training"]["path"], body["validation"]["path"] = str(training), str(validation)
     rows = [
-        [str(training), made.training_rows, size(made.training_bytes)],
-        [str(validation), made.validation_rows, size(made.validation_bytes)],
+        [str(training), made.training.rows, size(made.training.size)],
+        [str(validation), made.validation.rows, size(made.validation.size)],
     ]
     names = [str(training), str(validation)]
-    if made.obstacles:
+    if made.chosen.obstacles:
         invocation.output.warning(
-            f"validation has {made.validation_rows} of the {made.wanted_rows} examples that a share of {share:g} is:"
-            f" {', and '.join(made.obstacles)}"
+            f"validation has {made.validation.rows} of the {made.chosen.wanted} examples that a share of {share:g} is:"
+            f" {', and '.join(made.chosen.obstacles)}"
         )
     invocation.output.table(["file", "rows", "size"], rows, body=body, names=names, numbers=(1, 2))
 

@@ -18,16 +18,7 @@ from runner.datasets.distributed.pipelines import Beam, Range, shared
 from runner.datasets.distributed.transport import add_up, encode, read, read_totals, write
 from runner.datasets.reading.sources import Source, name_of
 from runner.datasets.records.recognising import open_examples
-from runner.datasets.rewriting.splitting import (
-    Counts,
-    Part,
-    Split,
-    choose,
-    made,
-    place_of,
-    require_possible,
-    require_sound,
-)
+from runner.datasets.rewriting.splitting import Part, Side, Split, choose, place_of, require_possible, require_sound
 from runner.datasets.rewriting.targets import open_target
 
 
@@ -59,14 +50,13 @@ def split_file(
     )
     with beam.pipeline("split", path) as pipeline:
         _divide(pipeline, ranges, frozenset(chosen.prompts))
-    parts = read(f"{place}/divided", list[list[int]])
-    counts: Counts = {False: [sum(item[0] for item in parts), sum(item[1] for item in parts)]}
-    counts[True] = [sum(item[2] for item in parts), sum(item[3] for item in parts)]
+    sides = zip(*read(f"{place}/divided", list[list[Side]]), strict=True)
     with open_target(training) as kept, open_target(validation) as held:
         for one in ranges:
             pipelines.copy_into(one.file("kept"), kept.write)
             pipelines.copy_into(one.file("held"), held.write)
-    return made(training, validation, counts, chosen)
+    first, second = ((sum(part.rows for part in side), sum(part.size for part in side)) for side in sides)
+    return Split(Side(training, *first), Side(validation, *second), chosen)
 
 
 def _groups(place: str, buckets: list[int]) -> Iterator[tuple[int, int, int]]:
@@ -138,10 +128,11 @@ def _bucket(item: tuple[int, Iterable[bytes]], place: str, seed: int) -> tuple[i
     return bucket, len(groups), sum(one[0] for one in groups.values()), sum(one[1] for one in groups.values())
 
 
-def _sides(one: Range, held_out: frozenset[int]) -> list[int]:
+def _sides(one: Range, held_out: frozenset[int]) -> list[Side]:
     """Write the lines of a range to their sides; return rows and bytes of training, then of validation."""
+    sides = [Side(), Side()]
     with pipelines.opened(one.address) as stream:
         part = Part.read(stream, one.start, one.end, "")
         with pipelines.created(one.file("kept")) as kept, pipelines.created(one.file("held")) as held:
-            counts = part.divide(stream, set(held_out), kept.write, held.write)
-    return [*counts[False], *counts[True]]
+            part.divide(stream, set(held_out), (sides[0], kept.write), (sides[1], held.write))
+    return sides

@@ -24,28 +24,35 @@ from runner.errors import ConfigurationError, DatasetError
 from runner.wording import counted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
+class Side:
+    """One of the two files."""
+
+    path: Path = Path()
+    rows: int = 0
+    size: int = 0
+    """Bytes, before compression."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable JSON form."""
+        return {"path": str(self.path), "rows": self.rows, "bytes": self.size}
+
+
+@dataclass(frozen=True, slots=True)
 class Split:
     """The two files and what is in them."""
 
-    training: Path
-    validation: Path
-    training_rows: int
-    validation_rows: int
-    training_bytes: int
-    validation_bytes: int
-    wanted_rows: int
-    """Number of validation examples that the share asks for."""
-    obstacles: tuple[str, ...] = ()
-    """Why validation has fewer rows than wanted; empty where it has them."""
+    training: Side
+    validation: Side
+    chosen: Chosen
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form."""
         return {
-            "wantedRows": self.wanted_rows,
-            "obstacles": list(self.obstacles),
-            "training": {"path": str(self.training), "rows": self.training_rows, "bytes": self.training_bytes},
-            "validation": {"path": str(self.validation), "rows": self.validation_rows, "bytes": self.validation_bytes},
+            "wantedRows": self.chosen.wanted,
+            "obstacles": list(self.chosen.obstacles),
+            "training": self.training.to_json(),
+            "validation": self.validation.to_json(),
         }
 
 
@@ -98,13 +105,10 @@ def _split(path: Path, training: Path, validation: Path, share: float, seed: int
         octets=sum(size for _, size in groups.values()),
         share=share,
     )
+    sides = Side(training), Side(validation)
     with open_target(training) as kept, open_target(validation) as held, path.open("rb") as stream:
-        counts = part.divide(stream, chosen.prompts, kept.write, held.write)
-    return made(training, validation, counts, chosen)
-
-
-Counts = dict[bool, list[int]]
-"""Rows and bytes of training (False) and validation (True)."""
+        part.divide(stream, chosen.prompts, (sides[0], kept.write), (sides[1], held.write))
+    return Split(*sides, chosen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +121,10 @@ class Chosen:
     """Rows that there should be."""
     obstacles: tuple[str, ...]
     """Why there are fewer."""
+
+
+Target = tuple[Side, Callable[[bytes], object]]
+"""Counts the lines of a side, and writes them."""
 
 
 @dataclass(slots=True)
@@ -149,22 +157,14 @@ class Part:
                 group[1] += len(line)
         return found
 
-    def divide(
-        self,
-        stream: BinaryIO,
-        held_out: set[int],
-        kept: Callable[[bytes], object],
-        held: Callable[[bytes], object],
-    ) -> Counts:
-        """Hand over each line to `held` if its prompt is held out, else to `kept`; return how many and their bytes."""
-        counts: Counts = {True: [0, 0], False: [0, 0]}
+    def divide(self, stream: BinaryIO, held_out: set[int], kept: Target, held: Target) -> None:
+        """Write each line to `held` if its prompt is held out, else to `kept`, and count it."""
         for line, prompt in zip(self.lines(stream), self.totals.prompts, strict=True):
             if line:
-                out = prompt in held_out
-                (held if out else kept)(line)
-                counts[out][0] += 1
-                counts[out][1] += len(line)
-        return counts
+                side, write = held if prompt in held_out else kept
+                write(line)
+                side.rows += 1
+                side.size += len(line)
 
 
 def require_sound(totals: Totals, name: str) -> None:
@@ -224,17 +224,3 @@ def choose(groups: Iterable[tuple[int, int, int]], *, prompts: int, lines: int, 
         message = f"nothing can be held out for a share of {share:.0%}: {', and '.join(reasons)}"
         raise ConfigurationError(message, hint="raise --share or add examples")
     return Chosen(prompts={item[1] for item in chosen}, wanted=wanted, obstacles=reasons)
-
-
-def made(training: Path, validation: Path, counts: Counts, chosen: Chosen) -> Split:
-    """Return the account of a split."""
-    return Split(
-        training=training,
-        validation=validation,
-        training_rows=counts[False][0],
-        training_bytes=counts[False][1],
-        validation_rows=counts[True][0],
-        validation_bytes=counts[True][1],
-        wanted_rows=chosen.wanted,
-        obstacles=chosen.obstacles,
-    )
