@@ -122,7 +122,7 @@ def main() -> None:
             texts = texts_of(kind, 1 << 20)
             characters = [len(text) for text in texts]
             size = sum(len(text.encode()) for text in texts)
-            mine = cpu(lambda texts=texts, n=characters: counter.measure_all([([t, "a"], False) for t in texts], n))  # type: ignore[misc]
+            mine = cpu(lambda texts=texts, n=characters: counter.measure_all([[t, "a"] for t in texts], n))  # type: ignore[misc]
             theirs = cpu(lambda texts=texts: reference.encode_batch_fast(texts, add_special_tokens=False), 2)  # type: ignore[misc]
             alone = cpu(lambda texts=texts: [fast.encode_batch_flat([text]) for text in texts])  # type: ignore[misc]
             print(

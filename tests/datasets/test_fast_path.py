@@ -28,7 +28,7 @@ from runner.datasets.reading import lines as lines_of_files
 from runner.datasets.reading import native
 from runner.datasets.reading.lines import RawLine
 from runner.datasets.rules import texts
-from runner.datasets.rules.contents import contents_of, of_example
+from runner.datasets.rules.contents import of_example, turns_of
 from runner.datasets.rules.parsing import parse_raw
 from tests.datasets.examples import (
     ASSISTANT,
@@ -220,12 +220,12 @@ def test_contents_and_numbers_are_those_of_the_exact_parser(compiled: bool) -> N
         parsed = parse_raw(RawLine(1, line))
         assert parsed is not None
         assert parsed.example is not None
-        reading = contents_of(parsed.example)
-        assert [list(turns) for turns in found.conversations()] == [list(reading.turns)]
-        assert found.turns == [len(reading.turns)]
-        assert found.written == [sum(map(len, reading.texts))]
-        assert found.answers() == [len(reading.turns[-1])]
-        assert (found.images or [0]) == [reading.images]
+        turns = turns_of(parsed.example)
+        assert [list(said) for said in found.conversations()] == [turns]
+        assert found.turns == [len(turns)]
+        assert found.written == [sum(len(message.text) for message in parsed.example.messages)]
+        assert found.answers() == [len(turns[-1])]
+        assert (found.images or [0]) == [len(parsed.example.images)]
         assert found.formats == {parsed.example.format: 1}
         assert (found.prompts[0], found.wholes[0]) == of_example(parsed.example)
 

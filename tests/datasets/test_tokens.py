@@ -89,7 +89,7 @@ def test_the_check_says_what_training_does(family: str, cache: Path, tmp_path: P
 def test_the_fast_tokenizer_counts_and_the_template_is_seldom_run(cache: Path, tmp_path: Path) -> None:
     counter = TokenizerCounter(prepare_tiny("llama3", cache))
     for index in range(500):
-        counter.measure_all([([f"question {index}", "an answer"], False)], [0])
+        counter.measure_all([[f"question {index}", "an answer"]], [0])
     assert counter.library == "fastokens"
     assert counter.template.rendered < 15
     path = tmp_path / "t.jsonl"
@@ -99,7 +99,7 @@ def test_the_fast_tokenizer_counts_and_the_template_is_seldom_run(cache: Path, t
     assert report.tokens_exact
     turns = ["What is a car?", "A vehicle."]
     report_tokens = [report.training.tokens.total], [report.training.trained_tokens]
-    assert report_tokens == counter.measure_all([(turns, False)], [0])
+    assert report_tokens == counter.measure_all([turns], [0])
 
 
 @pytest.mark.training
@@ -125,18 +125,16 @@ def test_what_is_known_of_a_template_changes_no_count(family: str, cache: Path) 
         "\u0301",
         "</think>",
     ]
-    examples: list[tuple[list[str], bool]] = []
+    examples: list[list[str]] = []
     for _ in range(1500):
         system = draw.random() < 0.3
         count = 2 * draw.choice((1, 1, 2)) + system
-        examples.append((["".join(draw.choices(pieces, k=draw.randint(1, 4))) for _ in range(count)], system))
+        examples.append(["".join(draw.choices(pieces, k=draw.randint(1, 4))) for _ in range(count)])
     tokens, trained = counter.measure_all(examples, [0] * len(examples))
     reference = TokenizerCounter(prepare_tiny(family, cache))
-    assert list(zip(tokens, trained or [], strict=True)) == [
-        reference._pieced(turns, system) for turns, system in examples
-    ]
+    assert list(zip(tokens, trained or [], strict=True)) == list(map(reference._pieced, examples))
     assert counter.library == "fastokens"
-    framed = {system: frame for (system, _), (frame, _) in counter._known.items()}
+    framed = {count % 2 == 1: frame for count, (frame, _) in counter._known.items()}
     assert framed[False] is not None, "else nothing was compared"
     # Gemma's template puts the instruction into the user's turn, where nothing parts the two.
     assert (framed[True] is None) == (family == "gemma3")
@@ -186,8 +184,8 @@ def test_a_template_that_looks_into_contents_is_rendered(tmp_path: Path) -> None
     )
     chat = template(tmp_path, source)
     for _ in range(20):
-        assert chat.pieces(["q", "a"], False) == [("[user]q;[assistant]", False), ("a;", True)]
-    assert chat.pieces(["q", "x</think>y"], False)[-1] == ("y;", True)
+        assert chat.pieces(["q", "a"]) == [("[user]q;[assistant]", False), ("a;", True)]
+    assert chat.pieces(["q", "x</think>y"])[-1] == ("y;", True)
 
 
 @pytest.mark.parametrize("family", ["LLAMA3", "LLAMA4", "QWEN3", "GEMMA3"])
@@ -197,7 +195,7 @@ def test_learned_shapes_give_what_the_template_gives(family: str, tmp_path: Path
     for _ in range(200):
         system = draw.random() < 0.5
         turns = [draw.choice(TEXTS) for _ in range(system + 2 * draw.choice((1, 2, 3)))]
-        assert learned.pieces(turns, system) == rendered._render_all(turns, system)
+        assert learned.pieces(turns) == rendered._render_all(turns)
     assert learned.rendered <= 6 * (8 + 2)
 
 
@@ -213,7 +211,7 @@ def test_learned_shapes_give_what_the_template_gives(family: str, tmp_path: Path
 )
 def test_a_template_is_not_trusted(source: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        template(tmp_path, source).pieces(["q", "a", "q", "a"], False)
+        template(tmp_path, source).pieces(["q", "a", "q", "a"])
 
 
 @pytest.mark.parametrize(
@@ -230,7 +228,7 @@ def test_a_template_is_not_trusted(source: str, message: str, tmp_path: Path) ->
 )
 def test_a_hostile_template_ends_with_an_error_that_names_it(source: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"chat_template\.jinja: the chat template") as raised:
-        template(tmp_path, source).pieces(["q", "a"], False)
+        template(tmp_path, source).pieces(["q", "a"])
     assert raised.value.code == "template_limit" or "fails" in raised.value.message or "broken" in raised.value.message
 
 

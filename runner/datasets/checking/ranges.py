@@ -224,7 +224,7 @@ class RangeChecker:
             chosen = [(count > 0) == with_images for count in images]
             if any(chosen):
                 lines, turns, written, answers, shown = (list(compress(column, chosen)) for column in columns)
-                spoken = ((some, len(some) % 2 == 1) for some in compress(conversations, chosen))
+                spoken = compress(conversations, chosen)
                 tokens, trained = self.counter.measure_all(spoken, written, shown if found.images else None)
                 self._tally(tally, lines, turns, written, answers, shown, tokens, trained)
 

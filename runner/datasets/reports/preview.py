@@ -11,7 +11,7 @@ from runner.datasets.examples import Example, Finding, ImagePart
 from runner.datasets.reading.lines import raw_lines
 from runner.datasets.reading.sources import Source, name_of
 from runner.datasets.records.recognising import open_examples
-from runner.datasets.rules.contents import contents_of
+from runner.datasets.rules.contents import turns_of
 from runner.datasets.rules.parsing import parse_raw
 from runner.datasets.tokens.counters import TokenCounter, TokenizerCounter, measure
 from runner.errors import ConfigurationError, DatasetError
@@ -82,15 +82,14 @@ def preview_line(path: Source, line: int, counter: TokenCounter, *, limit: int |
         findings = [finding.to_json() for finding in parsed.findings]
         message = f"line {line} of {name_of(path)} is not an example: {parsed.findings[0].message}"
         raise DatasetError(message, findings=findings, hint="`runner data check` explains")
-    reading = contents_of(parsed.example)
-    characters = sum(map(len, reading.texts))
-    tokens, trained = measure(counter, reading)
-    exact = isinstance(counter, TokenizerCounter) and not reading.images
+    tokens, trained = measure(counter, parsed.example)
+    exact = isinstance(counter, TokenizerCounter) and not parsed.example.images
     if isinstance(counter, TokenizerCounter):
-        rendered = counter.template.pieces(reading.turns, reading.system)
+        rendered = counter.template.pieces(turns_of(parsed.example))
         starts = (([start for _, start in counter.encode(text)], text, trained) for text, trained in rendered)
         pieces = _cut(starts, limit, counted=True)
     else:
+        characters = sum(len(message.text) for message in parsed.example.messages)
         ratio = (tokens / characters if characters else 0) or 1.0
         pieces = _cut(_turns(parsed.example), None if limit is None else int(limit / ratio), counted=False)
     return Preview(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import NamedTuple
 
 import xxhash
 
-from runner.datasets.examples import Example, ImagePart, Message, TextPart
+from runner.datasets.examples import Example, ImagePart, Message
 
 _hash = xxhash.xxh3_64_intdigest
 
@@ -32,23 +31,9 @@ def content(message: Message) -> str:
     return content_of(part if isinstance(part, ImagePart) else part.text for part in message.parts)
 
 
-class Contents(NamedTuple):
-    """What an example is made of."""
-
-    turns: list[str]
-    """Content of each turn, see `content`."""
-    texts: list[str]
-    """Every text."""
-    system: bool
-    """Whether the first turn is the system's."""
-    images: int
-
-
-def contents_of(example: Example) -> Contents:
-    """Return what an example is made of."""
-    texts = [part.text for message in example.messages for part in message.parts if isinstance(part, TextPart)]
-    turns = [content(message) for message in example.messages]
-    return Contents(turns, texts, example.messages[0].role == "system", len(example.images))
+def turns_of(example: Example) -> list[str]:
+    """Return the content of each turn; their number says whether the first is the system's: it is odd then."""
+    return [content(message) for message in example.messages]
 
 
 def digests(contents: list[bytes], turns: list[int]) -> tuple[list[int], list[int]]:
@@ -78,7 +63,7 @@ def _encoded(text: str) -> bytes:
 
 def of_example(example: Example) -> tuple[int, int]:
     """Return the digests of an example: prompt, whole."""
-    turns = [_encoded(content(item)) for item in example.messages]
+    turns = list(map(_encoded, turns_of(example)))
     (prompt,), (whole,) = digests(turns, [len(turns)])
     return prompt, whole
 

@@ -15,7 +15,8 @@ from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.datasets.rules.contents import Contents
+from runner.datasets.examples import Example
+from runner.datasets.rules.contents import turns_of
 from runner.datasets.tokens.template_tokens import Frame, Frames
 from runner.errors import ConfigurationError
 from runner.installation import require
@@ -78,7 +79,7 @@ class RatioCounter:
 
     def measure_all(
         self,
-        conversations: Iterable[tuple[Sequence[str], bool]],
+        conversations: Iterable[Sequence[str]],
         characters: list[int],
         images: list[int] | None = None,
     ) -> tuple[list[int], list[int] | None]:
@@ -121,7 +122,7 @@ class TokenizerCounter:
         self._fast = _fast_tokenizer(path)
         self._compared = 0
         self._frames = Frames(path, self._count)
-        self._known: dict[tuple[bool, int], tuple[Frame | None, list[int]]] = {}
+        self._known: dict[int, tuple[Frame | None, list[int]]] = {}
         """Frame of each shape of conversation, and with how many examples it has been compared."""
         for text in PROBES:
             self._count(text)
@@ -133,15 +134,14 @@ class TokenizerCounter:
 
     def measure_all(
         self,
-        conversations: Iterable[tuple[Sequence[str], bool]],
+        conversations: Iterable[Sequence[str]],
         characters: list[int],
         images: list[int] | None = None,
     ) -> tuple[list[int], list[int] | None]:
         """Return the tokens of each example, template included, and how many of them are trained.
 
         Args:
-            conversations: turns of each example, as `contents.content` writes them, and whether the first is the
-                system's.
+            conversations: turns of each example, as `contents.turns_of` gives them.
             characters: of all texts of each example.
             images: number of images of each example; None: there are none.
 
@@ -151,35 +151,35 @@ class TokenizerCounter:
         plain = images is None
         tokens: list[int] = []
         trained: list[int] = []
-        for turns, system in conversations:
-            total, answers = self._framed(turns, system, plain) or self._pieced(turns, system, plain)
+        for turns in conversations:
+            total, answers = self._framed(turns, plain) or self._pieced(turns, plain)
             tokens.append(total)
             trained.append(answers)
         if images is not None:
             tokens = [count + TOKENS_PER_IMAGE * some for count, some in zip(tokens, images, strict=True)]
         return tokens, trained
 
-    def _pieced(self, turns: Sequence[str], system: bool, plain: bool = False) -> tuple[int, int]:
+    def _pieced(self, turns: Sequence[str], plain: bool = False) -> tuple[int, int]:
         total = answers = 0
-        for text, learned in self.template.pieces(turns, system, plain=plain):
+        for text, learned in self.template.pieces(turns, plain=plain):
             count = self._count(text)
             total += count
             if learned:
                 answers += count
         return total, answers
 
-    def _framed(self, turns: Sequence[str], system: bool, plain: bool) -> tuple[int, int] | None:
+    def _framed(self, turns: Sequence[str], plain: bool) -> tuple[int, int] | None:
         """Return the same with only the contents tokenised; None where that is not certainly the same."""
         if self._fast is None or self._compared < _COMPARED_BYTES:
             return None
-        key = (system, len(turns))
+        key = len(turns)
         if key not in self._known:
-            around = self.template.surroundings(system, len(turns))
+            around = self.template.surroundings(key)
             if around is None:
                 return None
             self._known[key] = self._frames.frame(around), [0]
         frame, compared = self._known[key]
-        bare = self.template.contents(turns, system, plain=plain) if frame is not None else None
+        bare = self.template.contents(turns, plain=plain) if frame is not None else None
         if frame is None or bare is None:
             return None
         encode = self._fast.encode_batch_flat
@@ -191,7 +191,7 @@ class TokenizerCounter:
                 answers += count
         if compared[0] < _EXAMPLES_COMPARED:
             compared[0] += 1
-            if (total, answers) != self._pieced(turns, system, plain):
+            if (total, answers) != self._pieced(turns, plain):
                 self._known[key] = None, compared
                 return None
         return total, answers
@@ -237,10 +237,10 @@ TokenCounter = RatioCounter | TokenizerCounter
 """Counts the tokens of examples; `exact` tells counting from estimating."""
 
 
-def measure(counter: TokenCounter, reading: Contents) -> tuple[int, int]:
-    """Return the tokens of one example, and how many of them are trained (0 where that is not known)."""
-    characters = sum(map(len, reading.texts))
-    tokens, trained = counter.measure_all([(reading.turns, reading.system)], [characters], [reading.images])
+def measure(counter: TokenCounter, example: Example) -> tuple[int, int]:
+    """Return the tokens of one example, and how many of them are trained (0 if that is unknown)."""
+    characters = sum(len(message.text) for message in example.messages)
+    tokens, trained = counter.measure_all([turns_of(example)], [characters], [len(example.images)])
     return tokens[0], trained[0] if trained is not None else 0
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from runner.datasets.reading.lines import MAX_LINE_BYTES, RawLine
-from runner.datasets.rules.contents import contents_of
 from runner.datasets.rules.parsing import parse_raw
 from runner.datasets.tokens.counters import TokenCounter, measure
 
@@ -84,7 +83,7 @@ def _tokens(line: bytes, counter: TokenCounter, limit: int | None) -> int:
     parsed = parse_raw(RawLine(2, line.rstrip(b"\r\n")))
     if parsed is None or parsed.example is None:
         return 0
-    tokens, _ = measure(counter, contents_of(parsed.example))
+    tokens, _ = measure(counter, parsed.example)
     return 0 if limit is not None and tokens > limit else tokens
 
 

@@ -71,19 +71,18 @@ class ChatTemplate:
             )
         except (TemplateError, RecursionError) as error:
             raise ConfigurationError(f"{path}: the chat template is broken: {error}") from error
-        self._shapes: dict[tuple[bool, int], _Shape | None] = {}
+        self._shapes: dict[int, _Shape | None] = {}
         self.rendered = 0
         """Examples for which the template itself was rendered."""
 
-    def contents(self, turns: Sequence[str], system: bool, *, plain: bool) -> Sequence[str] | None:
+    def contents(self, turns: Sequence[str], *, plain: bool) -> Sequence[str] | None:
         """Return what the template makes of the contents of an example; None where it is to be rendered.
 
         Args:
-            turns: content of each turn.
-            system: whether the first turn is the system's.
+            turns: content of each turn, as `contents.turns_of` gives it.
             plain: whether certainly no turn has the marks of parts or images.
         """
-        shape = self._shapes.get((system, len(turns)))
+        shape = self._shapes.get(len(turns))
         if shape is None or ((self._looked_for or not plain) and any(map(self._steers, turns))):
             return None
         if shape.strips is False:
@@ -91,35 +90,34 @@ class ChatTemplate:
         bare = list(map(str.strip, turns))
         return bare if shape.strips or bare == list(turns) else None
 
-    def surroundings(self, system: bool, count: int) -> list[tuple[list[str], bool]] | None:
+    def surroundings(self, count: int) -> list[tuple[list[str], bool]] | None:
         """Return the texts around the contents of each segment of a shape; None while it is not known for certain."""
-        shape = self._shapes.get((system, count))
+        shape = self._shapes.get(count)
         if shape is None or shape.compared < _COMPARED:
             return None
         return shape.around
 
-    def pieces(self, turns: Sequence[str], system: bool, *, plain: bool = False) -> list[Piece]:
+    def pieces(self, turns: Sequence[str], *, plain: bool = False) -> list[Piece]:
         """Return the pieces of an example, up to the end of its last assistant turn.
 
         Args:
-            turns: content of each turn, as `contents.content` writes it.
-            system: whether the first turn is the system's.
+            turns: content of each turn, as `contents.turns_of` gives it.
             plain: whether certainly no turn has the marks of parts or images.
 
         Raises:
             ConfigurationError: the template refuses the example, or changes earlier turns when later ones follow.
         """
-        key = (system, len(turns))
+        key = len(turns)
         if key not in self._shapes:
-            self._shapes[key] = self._learn(system, len(turns))
+            self._shapes[key] = self._learn(key)
         shape = self._shapes[key]
-        bare = self.contents(turns, system, plain=plain)
+        bare = self.contents(turns, plain=plain)
         if shape is None or bare is None:
-            return self._render_all(turns, system)
+            return self._render_all(turns)
         pieces = shape.fill(bare)
         if shape.compared < _COMPARED:
             shape.compared += 1
-            rendered = self._render_all(turns, system)
+            rendered = self._render_all(turns)
             if rendered != pieces:
                 self._shapes[key] = None
                 return rendered
@@ -135,28 +133,29 @@ class ChatTemplate:
             return True
         return bool(self._looked_for) and any(word in turn for word in self._looked_for)
 
-    def _learn(self, system: bool, count: int) -> _Shape | None:
+    def _learn(self, count: int) -> _Shape | None:
         marks = [f"\ue000{index}\ue001" for index in range(count)]
-        rendered = self._render_all(marks, system)
+        rendered = self._render_all(marks)
         if [mark for text, _ in rendered for mark in _MARK.findall(text)] != marks:
             return None  # not every content once and in order
         shape = _Shape([(_MARK.split(text), trained) for text, trained in rendered])
         spaced = [f" \n{mark}\n " for mark in marks]
-        rendered = self._render_all(spaced, system)
+        rendered = self._render_all(spaced)
         if rendered == shape.fill(marks):
             shape.strips = True
         elif rendered == shape.fill(spaced):
             shape.strips = False
         return shape
 
-    def _render_all(self, turns: Sequence[str], system: bool) -> list[Piece]:
+    def _render_all(self, turns: Sequence[str]) -> list[Piece]:
         self.rendered += 1
-        return [(text, learned) for _, text, learned in self._renderer.pieces(to_messages(turns, system))]
+        return [(text, learned) for _, text, learned in self._renderer.pieces(to_messages(turns))]
 
 
-def to_messages(turns: Sequence[str], system: bool) -> list[dict[str, Any]]:
+def to_messages(turns: Sequence[str]) -> list[dict[str, Any]]:
     """Return turns as chat templates take them."""
     messages: list[dict[str, Any]] = []
+    system = len(turns) % 2
     for index, turn in enumerate(turns):
         role = "system" if system and not index else "assistant" if (index - system) % 2 else "user"
         pieces = turn.split(PART)
