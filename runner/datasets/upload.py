@@ -52,15 +52,15 @@ class UploadResult:
         }
 
 
-def object_name(path: Path, prefix: str = "datasets/") -> str:
-    """Return `datasets/train-3f2a….jsonl`: the stem, twelve hexadecimal digits of the content's SHA-256, the suffix."""
-    return object_named(path, prefix)[0]
+def object_name(path: Path, sha256: str) -> str:
+    """Return `train-3f2a….jsonl`: the stem, twelve hexadecimal digits of the content's SHA-256, the suffix."""
+    return f"{path.stem}-{sha256[:12]}{path.suffix}"
 
 
-def object_named(path: Path, prefix: str = "datasets/") -> tuple[str, str]:
+def object_named(path: Path) -> tuple[str, str]:
     """Return the name of a file's object and the CRC32C that belongs to it, of one reading of the file."""
     sha256, crc32c = digests_of(path)
-    return f"{prefix}{path.stem}-{sha256[:12]}{path.suffix}", crc32c
+    return object_name(path, sha256), crc32c
 
 
 def upload(
@@ -86,15 +86,13 @@ def upload(
         GoogleApiError: the service refused.
     """
     report.raise_for_errors()
-    if destination is None:
-        session.environment.require("datasets_bucket")
-        destination = f"gs://{session.environment.datasets_bucket}/datasets/"
+    folder = (destination or session.environment.datasets_folder).rstrip("/")
     done: list[UploadedFile] = []
     for file in report.files:
         with prepared(file.path) as plain:
-            name, crc32c = object_named(plain, prefix="")
+            name, crc32c = object_named(plain)
             unchanged(plain, (checked or {}).get(file.path, ""), crc32c)
-            uri = destination.rstrip("/") + "/" + name
+            uri = f"{folder}/{name}"
             result = upload_file(session, plain, uri, content_type=CONTENT_TYPE, crc32c=crc32c, progress=progress)
         done.append(UploadedFile(path=file.path, uri=uri, size=result.info.size, sent=result.sent))
     return UploadResult(training=done[0], validation=done[1] if len(done) > 1 else None)

@@ -160,6 +160,12 @@ class Environment:
         """
         require_sound(self.missing(*names), hint=HOW_TO_SET)
 
+    @property
+    def datasets_folder(self) -> str:
+        """Return where datasets are uploaded: `gs://bucket/datasets/`. Raises ConfigurationError without a bucket."""
+        self.require("datasets_bucket")
+        return f"gs://{self.datasets_bucket}/datasets/"
+
     def missing(self, *names: str) -> list[str]:
         """Return which of the named fields are not set, each with what sets it."""
         unset = [item for item in SETTINGS if item.field in names and not getattr(self, item.field)]

@@ -10,7 +10,7 @@ from runner.catalog import load_catalog
 DATAFLOW = "DataflowRunner"
 MARGIN = 2.0
 """The high end of an estimate: workers that start late, ranges that are read again."""
-_SHUFFLED = {"check": 0.03, "stats": 0.03, "convert": 0.0001, "split": 0.03}
+_SHUFFLED = {"check": 0.03, "convert": 0.0001, "split": 0.03}
 """Bytes shuffled for each byte read: digests of lines of a kilobyte."""
 _AS = {"stats": "check"}
 """Commands that read as fast as others."""
@@ -59,10 +59,11 @@ def estimate(what: str, octets: int, *, most_workers: int | None = None) -> Pipe
         most_workers: of the pipeline's options; workers of one core.
     """
     prices = load_catalog().dataflow
-    reading = octets / prices.bytes_per_core_second[_AS.get(what, what)] / 3600
+    kind = _AS.get(what, what)
+    reading = octets / prices.bytes_per_core_second[kind] / 3600
     workers = max(1, min(most_workers or 1000, round(reading / _TARGET_HOURS)))
     hours = reading + workers * prices.worker_start_seconds / 3600
-    shuffled = octets * _SHUFFLED[what] / _GB
+    shuffled = octets * _SHUFFLED[kind] / _GB
     hourly = (
         prices.usd_per_vcpu_hour
         + prices.memory_gb_per_vcpu * prices.usd_per_memory_gb_hour

@@ -50,10 +50,7 @@ def uploaded(
     Raises:
         DatasetError: an image is not there, outside the folder or no image; nothing was uploaded then.
     """
-    if destination is None:
-        session.environment.require("datasets_bucket")
-        destination = f"gs://{session.environment.datasets_bucket}/datasets/"
-    prefix = destination.rstrip("/") + "/images/"
+    prefix = (destination or session.environment.datasets_folder).rstrip("/") + "/images/"
     problems: list[dict[str, Any]] = []
     items: dict[Path, Item] = {}
     files = [source if isinstance(source, Path) and source != STDIN else None for source in sources]

@@ -17,7 +17,7 @@ from runner.datasets.reading.sources import RemoteObject
 from runner.datasets.reports.report import FileReport, Report
 from runner.datasets.rewriting.preparing import prepared
 from runner.datasets.tokens.hub_cache import find_tokenizer
-from runner.datasets.upload import CONTENT_TYPE
+from runner.datasets.upload import CONTENT_TYPE, object_name
 from runner.errors import ConfigurationError, RunnerError
 from runner.gcp.session import Session
 from runner.gcp.storage import digests_of, object_versions, parse_gs_uri
@@ -95,17 +95,15 @@ class DataReader:
         try:
             with prepared(path) as plain:
                 digest = sha256_of(plain)
-                name = object_name_of(plain, digest)
+                name = object_name(plain, digest)
         except RunnerError as error:
             self.problems[path] = f"{error.message}: {error.hint}" if error.hint else error.message
             return
         except OSError as error:
             self.problems[path] = f"{path}: {local_files.reason(error)}"
             return
-        self.session.environment.require("datasets_bucket")
-        self.versions[path] = DataVersion(
-            uri=f"gs://{self.session.environment.datasets_bucket}/{name}", digest=f"sha256:{digest}"
-        )
+        uri = self.session.environment.datasets_folder + name
+        self.versions[path] = DataVersion(uri=uri, digest=f"sha256:{digest}")
 
     def _source(self, source: Source) -> Path | RemoteObject:
         """Return the input of a check; objects are read as streams."""
@@ -118,11 +116,6 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal. Raises OSError."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def object_name_of(path: Path, digest: str) -> str:
-    """Return the name that `runner.datasets.upload` uses for a file with this SHA-256."""
-    return f"datasets/{path.stem}-{digest[:12]}{path.suffix}"
 
 
 def errors_of(report: Report) -> list[str]:

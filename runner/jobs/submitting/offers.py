@@ -269,4 +269,4 @@ def _readied(
 
 def _upload(session: Session, path: Path) -> Upload:
     name, crc32c = object_named(path)
-    return Upload(path=path, uri=f"gs://{session.environment.datasets_bucket}/{name}", crc32c=crc32c)
+    return Upload(path=path, uri=session.environment.datasets_folder + name, crc32c=crc32c)

@@ -12,11 +12,11 @@ import jsonschema
 import pytest
 from hypothesis import strategies as st
 
-from runner.datasets.upload import object_name
+from runner.datasets.upload import object_name, object_named
 from runner.environment import Environment
 from runner.errors import ConfigurationError
 from runner.jobs.manifests import located_yaml, reading
-from runner.jobs.manifests.data import object_name_of, sha256_of
+from runner.jobs.manifests.data import sha256_of
 from runner.jobs.manifests.schema import json_schema
 from tests.cli.invocation import CommandLine
 from tests.jobs.manifests.folder import MODEL, Manifests
@@ -313,4 +313,4 @@ def test_the_manifests_of_the_documentation_are_sound(tmp_path: Path) -> None:
 def test_a_file_gets_the_name_that_uploads_give_it(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_text("{}\n")
-    assert object_name_of(path, sha256_of(path)) == object_name(path)
+    assert object_name(path, sha256_of(path)) == object_named(path)[0]
