@@ -114,9 +114,6 @@ class PictureCheck:
         except ImageError as error:
             return "", [(error.finding, "error", f"the object: {error.message}")]
         problems: list[Problem] = [(code, "warning", f"the object: {message}") for code, message, _ in header.notes]
-        if header.trailing > 0:
-            message = f"the object: {header.trailing} bytes follow the end of the image"
-            problems.append(("image-trailing", "warning", message))
         if self._decoder is not None and (problem := _damage(self._decoder, data)):
             problems.append(("image-truncated", "error", f"the object: {problem}"))
         return header.mime_type, problems

@@ -41,12 +41,11 @@ class ImageError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageHeader:
-    """Type and size of an image; `trailing` counts the bytes after its end."""
+    """Type and size of an image."""
 
     mime_type: str
     width: int
     height: int
-    trailing: int = 0
     notes: tuple[Note, ...] = ()
 
 
@@ -102,7 +101,9 @@ def read_header(data: bytes) -> ImageHeader:
         raise ImageError("image-too-large", message)
     if not width or not height:
         raise _broken("the image has no pixels")
-    return ImageHeader(mime_type=kind, width=width, height=height, trailing=len(data) - end, notes=tuple(notes))
+    if (trailing := len(data) - end) > 0:
+        notes.insert(0, ("image-trailing", f"{trailing} bytes follow the end of the image", ""))
+    return ImageHeader(mime_type=kind, width=width, height=height, notes=tuple(notes))
 
 
 def _broken(what: str = "the image is cut short") -> ImageError:

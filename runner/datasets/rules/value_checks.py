@@ -126,8 +126,6 @@ class ValueChecks:
             self.findings.error("image-type", path, f"declared as {declared[:40]!r}", f"it is {header.mime_type}")
         elif declared != header.mime_type:
             self.findings.warning("image-mismatch", path, f"declared as {declared}, the bytes are {header.mime_type}")
-        if header.trailing > 0:
-            self.findings.warning("image-trailing", path, f"{header.trailing} bytes follow the end of the image")
         for code, message, fix in header.notes:
             self.findings.warning(code, path, message, fix)
 
