@@ -149,9 +149,9 @@ class Check:
             return report
         report.findings += totals.findings
         report.counts.update(totals.counts)
-        report.errors += totals.errors
+        report.error_count += totals.error_count
         report.lines, report.examples = totals.rows, totals.examples
-        if report.lines == 0 and not report.errors:
+        if report.lines == 0 and not report.error_count:
             self.add(report, "empty-file", "error", "the file holds no example")
         if self.look_closer is not None:
             for finding in self.look_closer(path):

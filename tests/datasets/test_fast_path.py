@@ -129,7 +129,7 @@ TEXTS = [
 def same(left: Totals, right: Totals) -> None:
     assert left.findings == right.findings
     assert left.counts == right.counts
-    assert (left.lines, left.rows, left.errors) == (right.lines, right.rows, right.errors)
+    assert (left.lines, left.rows, left.error_count) == (right.lines, right.rows, right.error_count)
     assert list(left.formats.items()) == list(right.formats.items())
     assert left.tallies == right.tallies
     assert left.prompts == right.prompts

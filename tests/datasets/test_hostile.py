@@ -108,4 +108,4 @@ def test_20000_broken_lines_are_survived_alike(tmp_path: Path) -> None:
                 line[position : position + 1] = bytes([draw.randrange(256)])
         broken.append(bytes(line))
     summary = both(tmp_path / "t.jsonl", b"\n".join(broken))
-    assert summary.errors > 10_000
+    assert summary.error_count > 10_000

@@ -74,13 +74,13 @@ class Found:
     """In the order in which they were found; at most `FINDINGS_KEPT` of each code."""
     counts: Counter[str] = field(default_factory=Counter)
     """Code to number of findings, those included that were not kept."""
-    errors: int = 0
+    error_count: int = 0
 
     def find(self, finding: Finding) -> None:
         """Count a finding and keep it if there is room."""
         self.counts[finding.code] = count = self.counts[finding.code] + 1
         if finding.severity == "error":
-            self.errors += 1
+            self.error_count += 1
         if count <= FINDINGS_KEPT:
             self.findings.append(finding)
 
@@ -126,7 +126,7 @@ class Totals(Found):
             if kept[finding.code] <= FINDINGS_KEPT:
                 self.findings.append(structs.replace(finding, line=finding.line + offset) if offset else finding)
         self.counts.update(other.counts)
-        self.errors += other.errors
+        self.error_count += other.error_count
         for name, line in other.formats.items():
             self.formats.setdefault(name, line + offset)
         for mine, added in zip(self.tallies, other.tallies, strict=True):

@@ -100,7 +100,7 @@ def _part(one: Range, name: str, buckets: int, seed: int) -> Iterator[Any]:
 
     with pipelines.opened(one.address) as stream:
         part = Part.read(stream, one.start, one.end, name)
-        groups = {} if part.totals.errors else part.groups(stream)
+        groups = {} if part.totals.error_count else part.groups(stream)
     found: dict[int, array[int]] = {}
     for prompt, (count, octets) in groups.items():
         found.setdefault((place_of(prompt, seed) * buckets) >> 64, array("Q")).extend((prompt, count, octets))

@@ -147,7 +147,7 @@ class Report:
     @property
     def error_count(self) -> int:
         """Return the number of errors, those included that are not in `findings`."""
-        return sum(file.errors for file in self.files)
+        return sum(file.error_count for file in self.files)
 
     @property
     def warning_count(self) -> int:

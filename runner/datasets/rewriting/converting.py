@@ -63,7 +63,7 @@ def convert_file(
         with open_target(output) as target:
             writer = _Writer(maker, outcome, target)
             if opened.layout == "json-lines":
-                lines = outcome.watched(blocks(opened.lines()), opened, progress, every=16)
+                lines = outcome.watched(blocks(opened.lines()), opened, progress, every=8)
                 writer.lines(lines, reshaper_for(form, compiled=compiled))
             else:
                 writer.rows(opened, columns or Columns(), progress)

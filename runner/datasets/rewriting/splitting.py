@@ -169,9 +169,9 @@ class Part:
 
 def require_sound(totals: Totals, name: str) -> None:
     """Raise DatasetError for a dataset with errors."""
-    if totals.errors:
+    if totals.error_count:
         findings = [finding.to_json() for finding in totals.findings if finding.severity == "error"]
-        message = f"{counted(totals.errors, 'error')} in {name}: what is broken cannot be split"
+        message = f"{counted(totals.error_count, 'error')} in {name}: what is broken cannot be split"
         raise DatasetError(message, findings=findings, hint="`runner data fix` first")
 
 
