@@ -32,6 +32,8 @@ MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
 CUT = """() => [...document.querySelectorAll('nav, .scroll:not(.wide)')]
     .filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.getAttribute('aria-label'))"""
 """What a finger would have to push aside, though nothing says so. What is compared by columns may be wide."""
+WIDTHS = (320, 480, 640, 768, 900, 1024, 1150)
+"""Small phones, tablets, and a desktop's window at zooms from 110 to 400 percent."""
 MODES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
@@ -137,6 +139,9 @@ def test_every_page_is_accessible_and_fits_in_both_modes_and_widths(
             problems += [f"{path} at {width}, {mode}: {item}" for item in serious(page)]
             if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
                 problems.append(f"{path}: wider than {width} pixels")
+            problems += [f"{path}: {what} is cut at {width} pixels" for what in page.evaluate(CUT)]
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 860})
             problems += [f"{path}: {what} is cut at {width} pixels" for what in page.evaluate(CUT)]
         page.set_viewport_size({"width": 1280, "height": 860})
     assert problems == []
