@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from runner.console import application
 from runner.gcp import uploads
@@ -23,7 +23,7 @@ from runner.serving import deployment, past_evaluations
 from runner.serving.billing import current_bill
 from runner.serving.evaluation import compare
 from runner.serving.plan import plan_deployment
-from tests.console.conftest import Open
+from tests.console.conftest import CHROMIUM, Open
 from tests.console.running import RunningConsole
 from tests.projects import Tuned
 from tests.serving.test_evaluation import _pairs
@@ -221,6 +221,48 @@ def test_printing_shows_the_content_and_no_navigation(full: RunningConsole, tune
     expect(page.get_by_role("navigation", name="Main")).to_be_hidden()
     page.goto(f"/tuning/jobs/{tuned.job.id}")
     expect(page.get_by_role("table").first).to_be_visible()
+
+
+def test_paper_is_white_whatever_the_screen_is(full: RunningConsole, tuned: Tuned, open_page: Open) -> None:
+    page = open_page(full, f"/tuning/jobs/{tuned.job.id}", color_scheme="dark")
+    mark = page.locator(".u-legend .u-marker").nth(1)
+    dark = mark.evaluate("one => getComputedStyle(one).borderTopColor")
+    page.emulate_media(media="print", color_scheme="dark")
+    expect(mark).not_to_have_css("border-top-color", dark)
+    expect(mark).to_have_css("border-top-color", "rgb(48, 73, 196)")  # --c0 of the light design
+    page.emulate_media(media="screen", color_scheme="dark")
+    expect(mark).to_have_css("border-top-color", dark)
+
+
+def test_what_only_a_colour_tells_is_told_without_colours_too(
+    full: RunningConsole, tuned: Tuned, open_page: Open, flawed: str
+) -> None:
+    page = open_page(full, f"/tuning/jobs/{tuned.job.id}", forced_colors="active")
+    styles = "all => all.map((one) => getComputedStyle(one).borderBottomColor)"
+    current = page.locator(".tabs a[aria-current]").evaluate_all(styles)
+    others = page.locator(".tabs a:not([aria-current])").evaluate_all(styles)
+    assert not set(current) & set(others)
+    expect(page.locator(".frame > nav a[aria-current]")).to_have_css("outline-style", "solid")
+    expect(page.locator("progress").first).to_have_css("border-top-style", "solid")
+    page.goto(f"/datasets/check?{urlencode({'base_model': MODEL, 'training': flawed})}")
+    expect(page.locator(".learned").first).to_have_css("border-bottom-style", "solid")
+
+
+def test_a_large_font_of_the_browser_breaks_no_words_of_the_navigation(full: RunningConsole, browser: Browser) -> None:
+    large = browser.browser_type.launch(
+        executable_path=CHROMIUM,
+        args=["--no-sandbox", "--disable-dev-shm-usage", "--blink-settings=defaultFontSize=34"],
+    )
+    page = large.new_page(viewport={"width": 1280, "height": 860})
+    page.goto(full.access.address)
+    page.goto("/".join([full.url, "models"]))
+    rows = page.locator(".frame > nav a").evaluate_all("all => all.map((one) => one.getClientRects()[0].height)")
+    size = page.evaluate("parseFloat(getComputedStyle(document.body).fontSize)")
+    fits = page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    large.close()
+    assert size > 30
+    assert max(rows) < 3 * size
+    assert fits
 
 
 def test_the_bill_is_the_same_everywhere(full: RunningConsole, deployed: tuple[Session, Endpoint]) -> None:
