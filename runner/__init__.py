@@ -14,6 +14,7 @@
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     # Relative, so that the program that packs the idle guard's function does not follow them.
+    from . import errors
     from .api.connection import connect, init
     from .api.datasets import check, estimate
     from .api.evaluation import evaluate
@@ -47,6 +48,7 @@ __all__ = [
     "check",
     "connect",
     "deploy",
+    "errors",
     "estimate",
     "evaluate",
     "get_endpoint",
@@ -79,7 +81,7 @@ _PLACES = {name: f"runner.api.{module}" for module, names in _MODULES.items() fo
 _PLACES |= dict.fromkeys(
     ("CostRefusedError", "DatasetError", "GateFailedError", "JobFailedError", "RunnerError"), "runner.errors"
 )
-_PLACES |= {"Session": "runner.gcp.session", "TuningJobSpec": "runner.jobs.specification"}
+_PLACES |= {"errors": "runner.errors", "Session": "runner.gcp.session", "TuningJobSpec": "runner.jobs.specification"}
 
 
 def __getattr__(name: str) -> object:
@@ -88,11 +90,12 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    found: object = getattr(importlib.import_module(_PLACES[name]), name)
+    module = importlib.import_module(_PLACES[name])
+    found: object = module if name == "errors" else getattr(module, name)
     globals()[name] = found
     return found
 
 
 def __dir__() -> list[str]:
-    """Return the names, including those of the API."""
-    return sorted({*globals(), *__all__})
+    """Return the names of the API, not the modules below it that it has loaded."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

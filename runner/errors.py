@@ -31,7 +31,7 @@ scripts should branch on it, and a line in docs/errors.md (a test compares the t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -54,12 +54,39 @@ class RunnerError(Exception):
         self.message = message
         self.hint = hint or self.usual_hint or None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what `pickle` makes the error of again: processes hand errors to one another."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+    @property
+    def hint(self) -> str | None:
+        """Return what to do next; tracebacks and notebooks show it below the message."""
+        return self._hint
+
+    @hint.setter
+    def hint(self, hint: str | None) -> None:
+        others = [note for note in getattr(self, "__notes__", ()) if not note.startswith("hint: ")]
+        self._hint = hint
+        self.__notes__ = [*others, f"hint: {hint}"] if hint else others
+
+    def reword(self, words: Callable[[str], str]) -> None:
+        """Say the same in other words: `words` gets each text of the error."""
+        self.message = words(self.message)
+        self.args = (self.message,)
+        self.hint = words(self.hint) if self.hint else None
+
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form that `--format json` prints."""
         body: dict[str, Any] = {"code": self.code, "message": self.message}
         if self.hint:
             body["hint"] = self.hint
         return body | {name: getattr(self, name) for name in self.details}
+
+
+def _restored(kind: type[RunnerError], args: tuple[Any, ...], attributes: dict[str, Any]) -> RunnerError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class ConfigurationError(RunnerError):
@@ -75,6 +102,11 @@ class ConfigurationError(RunnerError):
     def __init__(self, message: str, *, problems: list[str] | None = None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.problems = problems or [message]
+
+    def reword(self, words: Callable[[str], str]) -> None:
+        """Say the same in other words."""
+        super().reword(words)
+        self.problems = [words(problem) for problem in self.problems]
 
 
 class Problem(str):
@@ -160,6 +192,12 @@ class DatasetError(RunnerError):
     def __init__(self, message: str, *, findings: list[dict[str, Any]], hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.findings = findings
+        self.__notes__ = [*map(_said, findings[:_SAID]), *self.__notes__]
+
+
+def _said(finding: dict[str, Any]) -> str:
+    place = ":".join(str(finding[key]) for key in ("file", "line") if finding.get(key))
+    return f"{place}: {finding.get('message', '')}"
 
 
 class GoogleApiError(RunnerError):

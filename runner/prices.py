@@ -76,13 +76,23 @@ class Terms:
                     else "`runner estimate` shows what the price depends on",
                 )
             return
-        if self.agree is not None and self.agree(price):
+        if self.agree is not None and self._agreed(self.agree, price):
             return
         limit = f"{limit_above(price.usd):.2f}"
         given = f"{self.limit_name} {limit}" if self.yes_name else f"{self.limit_name}={limit}"
         raise CostRefusedError(
             f"{price.what} would cost {price.highest}, and nobody approved it",
             hint=f"approve it with {self.yes_name} or {given}" if self.yes_name else f"approve it with {given}",
+        )
+
+    def _agreed(self, agree: Callable[[Price], object], price: Price) -> bool:
+        """Return the answer. Raises ConfigurationError for one that is neither: to Python, the text "no" is true."""
+        answer = agree(price)
+        if isinstance(answer, bool):
+            return answer
+        name = getattr(agree, "__name__", "agree")
+        raise ConfigurationError(
+            f"{name} returned {answer!r} for {price.what}: it must return True or False; nothing was started"
         )
 
 

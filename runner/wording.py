@@ -12,6 +12,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def shortened(text: str, limit: int) -> str:
+    """Return a text of at most so many characters; … says that something is missing."""
+    return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
+
+
 def tokens_of(count: int, epochs: int) -> str:
     """Return the number of trained tokens: `1,000 per epoch, 3,000 in 3 epochs`."""
     return f"{count:,} per epoch, {count * epochs:,} in {counted(epochs, 'epoch')}"

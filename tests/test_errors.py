@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
+import inspect
+import pickle
 import pkgutil
 import re
+import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import infra.automation
 import runner
-from runner.errors import ConfigurationError, DiskError, OutputTakenError, RunnerError, require_sound
+from runner.errors import ConfigurationError, DatasetError, DiskError, OutputTakenError, RunnerError, require_sound
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "errors.md"
 
@@ -46,6 +51,30 @@ def test_a_message_names_the_first_of_many_problems_and_the_error_has_all() -> N
     assert caught.value.problems == problems
     assert caught.value.message.endswith("line 10 is wrong; and 2 more")
     assert caught.value.hint == "mend them"
+
+
+def test_every_error_passes_between_processes_and_says_its_hint_in_a_traceback() -> None:
+    for kind in _classes(RunnerError):
+        parameters = inspect.signature(kind).parameters
+        given: dict[str, Any] = {
+            name: [] for name, item in parameters.items() if item.default is item.empty and name != "message"
+        }
+        if "message" not in parameters:
+            continue  # is made of what it tells of
+        error = kind("failed", hint="mend it", **given) if "hint" in parameters else kind("failed", **given)
+        error.hint = "mend it"
+
+        again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+
+        assert (type(again), again.to_json(), str(again)) == (kind, error.to_json(), "failed")
+        assert traceback.format_exception_only(again)[-1].strip() == "hint: mend it"
+        assert traceback.format_exception_only(copy.copy(error)) == traceback.format_exception_only(error)
+
+
+def test_a_traceback_names_the_first_findings() -> None:
+    findings = [{"file": "a.jsonl", "line": number, "message": "no"} for number in range(1, 13)]
+    said = traceback.format_exception_only(DatasetError("12 errors in a.jsonl", findings=findings, hint="mend them"))
+    assert "".join(said).splitlines()[1:] == [*(f"a.jsonl:{number}: no" for number in range(1, 11)), "hint: mend them"]
 
 
 WITHOUT_HINTS = {

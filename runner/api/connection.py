@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from runner.api.boundary import public
 from runner.gcp.connecting import connect as open_session
 from runner.gcp.session import Session
 
@@ -12,6 +13,7 @@ _flags: dict[str, str | None] = {}
 _default: Session | None = None
 
 
+@public
 def init(*, project: str | None = None, location: str | None = None, environment: str | None = None) -> None:
     """Set the target of functions that get no `session`; the default is that of `runner environment show`.
 
@@ -35,6 +37,7 @@ def init(*, project: str | None = None, location: str | None = None, environment
         before.close()
 
 
+@public
 def connect(*, project: str | None = None, location: str | None = None, environment: str | None = None) -> Session:
     """Return an additional connection, to pass as `session`; the arguments are those of `init`.
 

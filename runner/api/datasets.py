@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from runner.api.boundary import Count, Dataset, LocalPath, local_path, public
 from runner.api.connection import current
 from runner.catalog import TuningMode
 from runner.datasets import named
 from runner.datasets.reports.report import Report
+from runner.errors import ConfigurationError
 from runner.gcp.session import Session
 from runner.jobs.estimate import CostEstimate, statistics_of
 from runner.jobs.estimate import estimate as price_of
 from runner.jobs.specification import TuningJobSpec
-
-Dataset = str | PathLike[str]
-"""A file, or the `gs://` address of an object."""
+from runner.local_files import missing
 
 
+@public
 def check(
     train_dataset: Dataset,
     validation_dataset: Dataset | None = None,
     *,
     base_model: str | None = None,
     tuning_mode: TuningMode | None = None,
-    tokenizer: Dataset | None = None,
+    tokenizer: LocalPath | None = None,
     near_duplicates: bool = False,
-    workers: int | None = None,
+    workers: Count | None = None,
     session: Session | None = None,
 ) -> Report:
     """Check a dataset and report all mistakes in one pass. Nothing leaves this machine.
@@ -64,29 +64,30 @@ def checked(
     validation: Dataset | None,
     model: str | None,
     mode: TuningMode | None,
-    tokenizer: Dataset | None,
+    tokenizer: LocalPath | None,
     session: Session | None,
     **options: Any,
 ) -> Report:
     """Return the report on a dataset; see `check`."""
     return named.check(
         lambda: contextlib.nullcontext(current(session)),
-        _given(training),
-        None if validation is None else _given(validation),
+        named_dataset(training),
+        None if validation is None else named_dataset(validation),
         model=model,
         mode=mode,
-        tokenizer=None if tokenizer is None else Path(tokenizer),
+        tokenizer=None if tokenizer is None else local_path(tokenizer),
         **options,
     )
 
 
+@public
 def estimate(
     train_dataset: Dataset,
     *,
     base_model: str,
     tuning_mode: TuningMode | None = None,
     epochs: int | None = None,
-    tokenizer: Dataset | None = None,
+    tokenizer: LocalPath | None = None,
     session: Session | None = None,
 ) -> CostEstimate:
     """Return what tuning on a dataset would cost, in US dollars at list price, and what the number rests on.
@@ -108,13 +109,23 @@ def estimate(
     (True, True)
     """
     spec = TuningJobSpec(
-        base_model=base_model, training_dataset=str(train_dataset), mode=tuning_mode, epochs=epochs
+        base_model=base_model, training_dataset=str(named_dataset(train_dataset)), mode=tuning_mode, epochs=epochs
     ).resolved()
     report = checked(train_dataset, None, spec.base_model, spec.mode, tokenizer, session, as_stored=True)
     report.raise_for_errors()
     return price_of(spec, statistics_of(report))
 
 
-def _given(dataset: Dataset) -> Path | str:
+def named_dataset(dataset: Dataset) -> Path | str:
+    """Return the file, or the `gs://` address. Raises ConfigurationError: the file does not exist."""
     text = str(dataset)
-    return text if named.is_remote(text) else Path(text)
+    if named.is_remote(text):
+        return text
+    path = local_path(dataset)
+    if "://" in text and not path.exists():
+        raise ConfigurationError(
+            f"{text!r} is neither a file nor a gs:// address", hint="download it, and pass the file"
+        )
+    if not path.is_absolute() and missing(path):
+        raise ConfigurationError(missing(path), hint=f"paths are relative to the current directory, {Path.cwd()}")
+    return path

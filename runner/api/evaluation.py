@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from os import PathLike
-from pathlib import Path
 from typing import Any, Literal
 
+from runner.api.boundary import Count, LocalPath, local_path, public
 from runner.api.connection import current
 from runner.api.serving import Endpoint
 from runner.gcp.session import Session
@@ -15,22 +14,23 @@ from runner.serving.comparing import Gate
 from runner.serving.evaluation import Evaluation
 
 
+@public
 def evaluate(
-    dataset: str | PathLike[str],
+    dataset: LocalPath,
     *,
     endpoint: Endpoint | str | None = None,
     model: str | None = None,
     base_endpoint: Endpoint | str | None = None,
     base_model: str | None = None,
-    limit: int | None = None,
+    limit: Count | None = None,
     metric: str = "chrF",
     slice_by: str | None = None,
-    concurrency: int = 4,
+    concurrency: Count = 4,
     gate: Gate | None = None,
     judge: str | None = None,
     judge_price: float | None = None,
     engine: Literal["endpoint", "vertex"] = "endpoint",
-    replicas: int = 1,
+    replicas: Count = 1,
     max_cost: float | None = None,
     accept_unknown_cost: bool = False,
     session: Session | None = None,
@@ -67,7 +67,7 @@ def evaluate(
     connection = current(session)
     found = comparing.compare(
         connection,
-        Path(dataset),
+        local_path(dataset),
         endpoint=endpoint.resource if isinstance(endpoint, Endpoint) else endpoint,
         model=model,
         base_endpoint=base_endpoint.resource if isinstance(base_endpoint, Endpoint) else base_endpoint,

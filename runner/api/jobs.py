@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner.api import serving
+from runner.api.boundary import Amount, Count, LocalPath, Seconds, local_path, public, taking
 from runner.api.connection import current
+from runner.api.serving import Endpoint
 from runner.errors import EngineMissingError
 from runner.gcp import tuning_jobs
 from runner.gcp.session import Session
@@ -23,12 +25,11 @@ from runner.jobs.following.watching import JobUpdate
 from runner.jobs.naming import LATEST, job_name
 from runner.jobs.outputs import checkpoints as weights
 from runner.jobs.outputs.checkpoints import Checkpoint
+from runner.prices import Price, Terms
 
 if TYPE_CHECKING:
     import pandas
 
-    from runner.api.serving import Endpoint
-    from runner.prices import Price
     from runner.serving.batches.jobs import BatchOutcome
 
 COLUMNS = ("step", "epoch", "loss", "eval_loss", "learning_rate", "tokens", "time")
@@ -102,7 +103,8 @@ class Job:
         self.resource = tuning_jobs.get(self._session, self.name)
         return self
 
-    def watch(self, *, timeout: float | None = None, stall_after: float | None = None) -> Iterator[JobUpdate]:
+    @public
+    def watch(self, *, timeout: Seconds | None = None, stall_after: Seconds | None = None) -> Iterator[JobUpdate]:
         """Yield an update now and after each change, until the job has ended. Watching never changes the job.
 
         Args:
@@ -118,15 +120,17 @@ class Job:
             self.resource = update.job
             yield update
 
+    @public
     async def watch_async(
-        self, *, timeout: float | None = None, stall_after: float | None = None
+        self, *, timeout: Seconds | None = None, stall_after: Seconds | None = None
     ) -> AsyncIterator[JobUpdate]:
         """Yield what `watch` does, without blocking the event loop."""
         async for update in watching.watch_async(self._session, self.name, timeout=timeout, stall_after=stall_after):
             self.resource = update.job
             yield update
 
-    def wait(self, timeout: float | None = None) -> Job:
+    @public
+    def wait(self, timeout: Seconds | None = None) -> Job:
         """Return the job once it has succeeded.
 
         Raises:
@@ -138,14 +142,16 @@ class Job:
         watching.check(self.resource)
         return self
 
-    async def wait_async(self, timeout: float | None = None) -> Job:
+    @public
+    async def wait_async(self, timeout: Seconds | None = None) -> Job:
         """Return what `wait` does, without blocking the event loop."""
         async for _ in self.watch_async(timeout=timeout):
             pass
         watching.check(self.resource)
         return self
 
-    def why(self, train_dataset: str | PathLike[str] | None = None, *, read_data: bool = True) -> Diagnosis:
+    @public
+    def why(self, train_dataset: LocalPath | None = None, *, read_data: bool = True) -> Diagnosis:
         """Return why the job failed, waits, or dropped examples: cause, evidence and next steps.
 
         Args:
@@ -158,7 +164,7 @@ class Job:
         """
         found = explain(self._session, self.name)
         self.resource = found.job
-        file = None if train_dataset is None else Path(train_dataset)
+        file = None if train_dataset is None else local_path(train_dataset)
         return Diagnosis(
             cause=found.cause,
             summary=found.summary,
@@ -206,9 +212,8 @@ class Job:
         """Return the checkpoints in order, the final one last. Raises GoogleApiError, UnreachableError."""
         return weights.list_checkpoints(self._session, self.name)
 
-    def download(
-        self, directory: str | PathLike[str], *, checkpoint: str = weights.FINAL, force: bool = False
-    ) -> list[Path]:
+    @public
+    def download(self, directory: LocalPath, *, checkpoint: str = weights.FINAL, force: bool = False) -> list[Path]:
         """Download weights, verify every file, and return the paths. Existing files are not downloaded again.
 
         Args:
@@ -221,26 +226,26 @@ class Job:
             ConfigurationError, DiskError: the files cannot be written.
         """
         found = weights.find_checkpoint(self._session, self.name, checkpoint)
-        return weights.download(self._session, found, Path(directory), force=force)
+        return weights.download(self._session, found, local_path(directory), force=force)
 
+    @taking(serving.deploy)
     def deploy(self, **options: Any) -> Endpoint:
         """Deploy the job's weights; see `runner.deploy`."""
-        from runner.api.serving import deploy
+        return serving.deploy(self, session=self._session, **options)
 
-        return deploy(self, session=self._session, **options)
-
+    @public
     def batch(
         self,
-        source: str | PathLike[str],
-        output: str | PathLike[str],
+        source: LocalPath,
+        output: LocalPath,
         *,
         max_cost: float | None = None,
         accept_unknown_cost: bool = False,
         agree: Callable[[Price], bool] | None = None,
         machine_type: str | None = None,
-        replicas: int = 1,
+        replicas: Count = 1,
         restart: bool = False,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         **sampling: Any,
     ) -> BatchOutcome:
         """Answer every line of a file with a batch prediction job, without an endpoint; call it again to resume.
@@ -261,14 +266,13 @@ class Job:
             CostRefusedError: the price is not agreed to; nothing was sent.
             RunnerError: see `runner.serving.batches.jobs.run_job`.
         """
-        from runner.prices import Terms
         from runner.serving.batches import jobs, predictors
 
         return jobs.run_job(
             self._session,
             predictors.predictor(self._session, self.name, machine_type),
-            Path(source),
-            Path(output),
+            local_path(source),
+            local_path(output),
             terms=Terms(limit=max_cost, accept_unknown=accept_unknown_cost, agree=agree),
             replicas=replicas,
             sampling=sampling,
@@ -277,6 +281,7 @@ class Job:
         )
 
 
+@public
 def get_job(name: str = LATEST, *, session: Session | None = None) -> Job:
     """Return a job by id or full name, or the newest one. Raises NotFoundError.
 
@@ -287,7 +292,8 @@ def get_job(name: str = LATEST, *, session: Session | None = None) -> Job:
     return Job(connection, tuning_jobs.get(connection, job_name(connection, name)))
 
 
-def list_jobs(filter: str = "", *, limit: int | None = None, session: Session | None = None) -> list[Job]:
+@public
+def list_jobs(filter: str = "", *, limit: Amount | None = None, session: Session | None = None) -> list[Job]:
     """Return the jobs of the location, the newest first.
 
     Args:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from os import PathLike
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Protocol, runtime_checkable
 
+from runner.api.boundary import Called, Count, LocalPath, Seconds, fields_of, local_path, public
 from runner.api.connection import current
+from runner.errors import ConfigurationError, require_sound
 from runner.gcp import endpoints as resources
 from runner.gcp.session import Session
 from runner.jobs.naming import job_name
@@ -22,16 +23,28 @@ from runner.serving.plan import plan_deployment
 from runner.serving.prediction import ChatAnswer, ChatChunk
 from runner.serving.resources import Reach, Resources
 
-Messages = str | Sequence[Mapping[str, Any]]
+Message = Annotated[Mapping[str, Any], Called("messages such as {'role': 'user', 'content': '…'}")]
+Messages = str | Sequence[Message]
 """One message of the user, or a conversation: `{"role": "user", "content": "…"}` in order."""
+Instances = str | Iterable[str | Mapping[str, Any]]
+"""A prompt, or a list of prompts and of instances in the service's format."""
+_TAKEN = frozenset({"endpoint", "instances", "messages", "model", "prompts", "repeat_prompt", "session", "stream"})
+"""What a request says besides its sampling."""
 
 
+fields_of("resources", Resources)
+
+
+@runtime_checkable
 class Named(Protocol):
     """A job, whose resource name says what to deploy."""
 
     @property
     def name(self) -> str:
         """Return the resource name."""
+
+
+Weights = Annotated[Named, Called("a runner.Job")]
 
 
 class Endpoint:
@@ -69,9 +82,10 @@ class Endpoint:
         self.resource = resources.get_endpoint(self._session, self.name)
         return self
 
+    @public
     def predict(
         self,
-        instances: str | Sequence[str | Mapping[str, Any]],
+        instances: Instances,
         parameters: Mapping[str, Any] | None = None,
         *,
         images: Sequence[str] = (),
@@ -90,8 +104,12 @@ class Endpoint:
             GoogleApiError, UnreachableError: the model refuses or cannot be reached.
         """
         given = [instances] if isinstance(instances, str) else list(instances)
+        options = _sampling(sampling)
+        if wrong := [number for number, item in enumerate(given) if not isinstance(item, str | Mapping)]:
+            problems = [f"instances[{number}] is neither text nor a mapping" for number in wrong]
+            require_sound(problems)
         bodies = [
-            prediction.instances_of([item], images=images, **sampling)[0] if isinstance(item, str) else item
+            prediction.instances_of([item], images=images, **options)[0] if isinstance(item, str) else item
             for item in given
         ]
         found = prediction.predict(self._session, self.resource, bodies, parameters)
@@ -102,7 +120,7 @@ class Endpoint:
 
     async def predict_async(
         self,
-        instances: str | Sequence[str | Mapping[str, Any]],
+        instances: Instances,
         parameters: Mapping[str, Any] | None = None,
         *,
         images: Sequence[str] = (),
@@ -111,6 +129,7 @@ class Endpoint:
         """Return what `predict` does, without blocking the event loop."""
         return await asyncio.to_thread(self.predict, instances, parameters, images=images, **sampling)
 
+    @public
     def chat(
         self, messages: Messages, *, system: str | None = None, images: Sequence[str] = (), **sampling: Any
     ) -> ChatAnswer:
@@ -127,15 +146,20 @@ class Endpoint:
             GoogleApiError, UnreachableError: the model refuses or cannot be reached.
         """
         asked = _conversation(messages, system, images)
-        answer: ChatAnswer = prediction.chat(self._session, endpoint=self.resource, messages=asked, **sampling)
+        answer: ChatAnswer = prediction.chat(
+            self._session, endpoint=self.resource, messages=asked, **_sampling(sampling)
+        )
         return answer
 
+    @public
     def chat_stream(
         self, messages: Messages, *, system: str | None = None, images: Sequence[str] = (), **sampling: Any
     ) -> Iterator[ChatChunk]:
         """Yield the pieces of the answer as they come. Arguments and errors are those of `chat`."""
         asked = _conversation(messages, system, images)
-        return prediction.chat(self._session, endpoint=self.resource, messages=asked, stream=True, **sampling)
+        return prediction.chat(
+            self._session, endpoint=self.resource, messages=asked, stream=True, **_sampling(sampling)
+        )
 
     async def chat_async(
         self, messages: Messages, *, system: str | None = None, images: Sequence[str] = (), **sampling: Any
@@ -151,12 +175,13 @@ class Endpoint:
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
             yield piece
 
+    @public
     def batch(
         self,
-        source: str | PathLike[str],
-        output: str | PathLike[str],
+        source: LocalPath,
+        output: LocalPath,
         *,
-        concurrency: int = 8,
+        concurrency: Count = 8,
         restart: bool = False,
         **sampling: Any,
     ) -> BatchProgress:
@@ -168,20 +193,27 @@ class Endpoint:
         return run_batch(
             self._session,
             self.resource,
-            Path(source),
-            Path(output),
+            local_path(source),
+            local_path(output),
             concurrency=concurrency,
-            sampling=sampling,
+            sampling=_sampling(sampling),
             restart=restart,
         )
 
+    @public
     def undeploy(self, *, delete: bool = False, deployed_model: str | None = None) -> list[str]:
         """Undeploy this tool's models, which ends their billing; see `runner.undeploy`."""
-        return undeploy(self, delete=delete, deployed_model=deployed_model, session=self._session)
+        removed = undeploy(self, delete=delete, deployed_model=deployed_model, session=self._session)
+        left = [
+            model for model in self.resource.deployed_models if f"{self.name}/deployedModels/{model.id}" not in removed
+        ]
+        self.resource = replace(self.resource, deployed_models=tuple(left))
+        return removed
 
 
+@public
 def deploy(
-    source: Named | str,
+    source: Weights | str,
     *,
     max_cost_per_hour: float | None = None,
     accept_unknown_cost: bool = False,
@@ -190,17 +222,17 @@ def deploy(
     checkpoint: str = "final",
     machine_type: str | None = None,
     accelerator_type: str | None = None,
-    accelerator_count: int | None = None,
+    accelerator_count: Count | None = None,
     display_name: str = "",
-    endpoint: str | None = None,
+    endpoint: Endpoint | str | None = None,
     traffic_percentage: int = 100,
-    lease_seconds: float | None = DEFAULT_LEASE_SECONDS,
-    idle_seconds: float | None = DEFAULT_IDLE_SECONDS,
+    lease_seconds: Seconds | None = DEFAULT_LEASE_SECONDS,
+    idle_seconds: Seconds | None = DEFAULT_IDLE_SECONDS,
     resources: Resources | None = None,
     reach: Reach | None = None,
-    check: str | PathLike[str] | None = None,
+    check: LocalPath | None = None,
     check_base: str | None = None,
-    timeout: float = deployment.DEPLOY_TIMEOUT_SECONDS,
+    timeout: Seconds = deployment.DEPLOY_TIMEOUT_SECONDS,
     session: Session | None = None,
 ) -> Endpoint:
     """Deploy weights at an agreed hourly price, wait until they answer, and return the endpoint.
@@ -245,7 +277,7 @@ def deploy(
         accelerator_type=accelerator_type,
         accelerator_count=accelerator_count,
         display_name=display_name,
-        endpoint=endpoint,
+        endpoint=endpoint.name if isinstance(endpoint, Endpoint) else endpoint,
         lease_seconds=lease_seconds,
         idle_seconds=idle_seconds,
         percent=traffic_percentage,
@@ -262,23 +294,27 @@ def deploy(
             limit_name="max_cost_per_hour",
         ),
         max_hourly_cost=max_hourly_cost,
-        check=None if check is None else ParityCheck(file=Path(check), base=check_base),
+        check=None if check is None else ParityCheck(file=local_path(check), base=check_base),
         timeout=timeout,
     )
     return Endpoint(connection, found)
 
 
-def get_endpoint(name: str | None = None, *, session: Session | None = None) -> Endpoint:
+@public
+def get_endpoint(name: Endpoint | str | None = None, *, session: Session | None = None) -> Endpoint:
     """Return an endpoint by id, display name or full name; None is the environment's, or the only one that serves.
 
     Raises:
         NotFoundError: there is none of that name.
         ConfigurationError: several have it, or nothing says which one is meant.
     """
+    if isinstance(name, Endpoint):
+        return name
     connection = current(session)
     return Endpoint(connection, prediction.resolve_endpoint(connection, name))
 
 
+@public
 def list_endpoints(*, only_ours: bool = True, session: Session | None = None) -> list[Endpoint]:
     """Return the endpoints of the location, billed ones first.
 
@@ -290,6 +326,7 @@ def list_endpoints(*, only_ours: bool = True, session: Session | None = None) ->
     return [Endpoint(connection, item.endpoint) for item in listing.list_deployments(connection, only_ours=only_ours)]
 
 
+@public
 def undeploy(
     endpoint: Endpoint | str,
     *,
@@ -316,10 +353,11 @@ def undeploy(
     return deployment.undeploy(connection, target, delete=delete, only=deployed_model)
 
 
+@public
 def predict(
-    instances: str | Sequence[str | Mapping[str, Any]],
+    instances: Instances,
     *,
-    endpoint: str | None = None,
+    endpoint: Endpoint | str | None = None,
     session: Session | None = None,
     **options: Any,
 ) -> list[Any]:
@@ -327,10 +365,11 @@ def predict(
     return get_endpoint(endpoint, session=session).predict(instances, **options)
 
 
+@public
 def chat(
     messages: Messages,
     *,
-    endpoint: str | None = None,
+    endpoint: Endpoint | str | None = None,
     model: str | None = None,
     system: str | None = None,
     session: Session | None = None,
@@ -352,9 +391,17 @@ def chat(
     """
     if model is not None:
         asked = _conversation(messages, system, ())
-        answer: ChatAnswer = prediction.chat(current(session), model=model, messages=asked, **sampling)
+        answer: ChatAnswer = prediction.chat(current(session), model=model, messages=asked, **_sampling(sampling))
         return answer
     return get_endpoint(endpoint, session=session).chat(messages, system=system, **sampling)
+
+
+def _sampling(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sampling of a request. Raises ConfigurationError: it names what is no sampling."""
+    if taken := sorted(_TAKEN & set(options)):
+        hint = "`chat_stream` streams; `runner.chat(…, model=…)` asks a Google-managed model"
+        raise ConfigurationError(f"this function does not accept {', '.join(taken)}", hint=hint)
+    return dict(options)
 
 
 def _conversation(messages: Messages, system: str | None, images: Sequence[str]) -> list[Mapping[str, Any]]:

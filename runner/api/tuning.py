@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
+from runner.api.boundary import Dataset, LocalPath, local_path, public
 from runner.api.connection import current
-from runner.api.datasets import Dataset
+from runner.api.datasets import named_dataset
 from runner.api.jobs import Job
 from runner.catalog import TuningMode
 from runner.gcp.session import Session
@@ -15,6 +15,7 @@ from runner.jobs.submitting.offers import Request, carry_out, offered
 from runner.prices import Price, Terms
 
 
+@public
 def tune(
     train_dataset: Dataset,
     *,
@@ -39,7 +40,7 @@ def tune(
     convert: bool = False,
     force_new: bool = False,
     replace_output: bool = False,
-    tokenizer: Dataset | None = None,
+    tokenizer: LocalPath | None = None,
     session: Session | None = None,
 ) -> Job:
     """Submit a tuning job once, at an approved price.
@@ -89,8 +90,8 @@ def tune(
     """
     spec = TuningJobSpec(
         base_model=base_model,
-        training_dataset=str(train_dataset),
-        validation_dataset=None if validation_dataset is None else str(validation_dataset),
+        training_dataset=str(named_dataset(train_dataset)),
+        validation_dataset=None if validation_dataset is None else str(named_dataset(validation_dataset)),
         mode=tuning_mode,
         epochs=epochs,
         learning_rate=learning_rate,
@@ -109,7 +110,7 @@ def tune(
     request = Request(
         spec=spec,
         convert=convert,
-        tokenizer=None if tokenizer is None else Path(tokenizer),
+        tokenizer=None if tokenizer is None else local_path(tokenizer),
         force_new=force_new,
         replace_output=replace_output,
     )

@@ -55,6 +55,16 @@ class Session:
         self._owner: Session | None = None
         self._others: dict[tuple[str, ...], Session] = {}
 
+    def __repr__(self) -> str:
+        here = self.environment
+        return f"<runner.Session {here.project} {here.location} {self.environment.vertex_base}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse to be copied or pickled: a connection and its login belong to one process."""
+        raise TypeError(
+            "a Session, and objects with one, cannot be copied or pickled: pass on a name, and get it there"
+        )
+
     def __enter__(self) -> Session:
         return self
 

@@ -84,6 +84,10 @@ class Evaluation:
     made: float = field(default_factory=time.time, compare=False)
     """Time of the evaluation, in seconds since 1970."""
 
+    def __repr__(self) -> str:
+        count = counted(len(self.pairs), "question")
+        return f"<Evaluation of {self.tuned} against {self.base}: {self.outcome} by {self.primary}, {count}>"
+
     @property
     def outcome(self) -> Outcome:
         """Return the verdict of the deciding metric; `undecided` if it could not be measured."""

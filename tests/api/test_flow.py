@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 import runner
 from runner.api.jobs import COLUMNS
-from runner.errors import EngineMissingError
+from runner.errors import ConfigurationError, EngineMissingError, NotFoundError
 from tests.api.conftest import MODEL
 from tests.provisioning import Provisioned
 
@@ -69,6 +70,44 @@ def test_a_cancelled_watch_ends_soon_and_the_job_goes_on(here: Provisioned, work
     with pytest.raises(runner.JobFailedError):
         job.wait(60)
     assert job.why().cause == "cancelled"
+
+
+def test_objects_are_taken_where_their_names_are_and_what_cannot_be_done_is_an_error_of_this_package(
+    here: Provisioned,
+) -> None:
+    job = runner.tune("train.jsonl", base_model=MODEL, epochs=1, max_cost=1).wait(300)
+    endpoint = job.deploy(max_cost_per_hour=5)
+    assert runner.get_endpoint(endpoint).name == endpoint.name
+    assert runner.chat("hi", endpoint=endpoint, max_tokens=2).text is not None
+    asked: list[str | dict[str, Any]] = ["hi", {"prompt": "hi", "max_tokens": 2}]
+    assert len(runner.predict(iter(asked), endpoint=endpoint)) == 2
+    assert job.deploy(endpoint=endpoint, max_cost_per_hour=5).id == endpoint.id
+
+    for given in ({"stream": True}, {"model": "m"}, {"session": None}, {"endpoint": "e"}):
+        for ask in (endpoint.chat, endpoint.predict, endpoint.chat_stream, runner.chat):
+            if ask is runner.chat and "stream" not in given:
+                continue  # it has such arguments
+            with pytest.raises(ConfigurationError):
+                ask("hi", **given)
+    with pytest.raises(ConfigurationError, match=r"instances.1. is neither text nor a mapping"):
+        endpoint.predict(["hi", 5])  # type: ignore[list-item]
+
+    endpoint.refresh()
+    assert endpoint.usd_per_hour
+    endpoint.undeploy()
+    assert endpoint.usd_per_hour == 0
+    assert endpoint.refresh().usd_per_hour == 0
+    endpoint.undeploy(delete=True)
+
+    for thing in (job, endpoint):
+        with pytest.raises(TypeError, match="cannot be copied or pickled"):
+            pickle.dumps(thing)
+
+    with pytest.raises(ConfigurationError, match=r"train\.jsonl"):
+        job.download("train.jsonl")
+    with pytest.raises(NotFoundError) as missing:
+        job.download("weights", checkpoint="99")
+    assert missing.value.hint == f"`runner checkpoints ls {job.id}` lists them"
 
 
 def test_the_notebook_is_stripped_and_runs(here: Provisioned, work: Path) -> None:

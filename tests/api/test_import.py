@@ -56,6 +56,12 @@ def test_names_are_told_to_type_checkers_as_they_are_found() -> None:
     assert (ROOT / "runner" / "py.typed").is_file()
 
 
+def test_completion_offers_the_names_of_the_api_and_no_others() -> None:
+    code = "import runner; runner.errors.NotFoundError; runner.check; print(*dir(runner))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert [name for name in done.stdout.split() if not name.startswith("__")] == sorted(runner.__all__)
+
+
 def test_a_wrong_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'tunes'"):
         _ = runner.tunes
@@ -71,6 +77,8 @@ def test_a_script_of_a_user_passes_a_strict_type_check(tmp_path: Path) -> None:
         "rows = [row['loss'] for row in job.log_history()]\n"
         "reveal_type(runner.estimate('train.jsonl', base_model='m').high)\n"
         "runner.tune('train.jsonl')\n"
+        "job.deploy(max_cost=5)\n"
+        "found: type[Exception] = runner.errors.NotFoundError\n"
     )
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull, "--cache-dir", str(tmp_path)]
     variables = {**os.environ, "MYPYPATH": str(ROOT)}
@@ -78,4 +86,5 @@ def test_a_script_of_a_user_passes_a_strict_type_check(tmp_path: Path) -> None:
     done = subprocess.run([*command, *more], capture_output=True, text=True, check=False, env=variables, cwd=tmp_path)
     assert 'Revealed type is "float | None"' in done.stdout.replace("builtins.", ""), done.stdout
     assert 'script.py:7: error: Missing named argument "base_model"' in done.stdout
-    assert "Found 1 error" in done.stdout
+    assert 'script.py:8: error: Unexpected keyword argument "max_cost"' in done.stdout
+    assert "Found 2 errors" in done.stdout

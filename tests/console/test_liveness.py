@@ -123,6 +123,7 @@ def test_jobs_that_wait_hide_none_that_failed_and_are_not_billed_for_ever(
         make_job(session, f"waits {number}", uri=data)
     page.goto("/")
     expect(page.get_by_text("broken failed (permission)", exact=True)).to_be_visible()
+    expect(page.locator(".troubles .bad p")).to_have_text(re.compile("…$"))  # what is cut says so
     expect(page.get_by_text("2 more jobs", exact=True)).to_be_visible()
     expect(page.locator("section[aria-labelledby=h-run] li").first).to_contain_text("stalled")
     page.goto("/bill")
@@ -254,12 +255,14 @@ def test_a_long_change_shows_its_stages_and_then_its_outcome(console: RunningCon
 
 def test_a_change_that_fails_says_why_and_leads_back(console: RunningConsole, open_page: Open) -> None:
     def work(change: Change) -> str:
-        raise ConfigurationError("<b>no</b>", problems=["<b>no</b>"], hint="type `runner doctor`")
+        problems = ["<b>no</b>", *(f"mistake {number}" for number in range(59))]
+        raise ConfigurationError("<b>no</b>", problems=problems, hint="type `runner doctor`")
 
     changes = console.console.changes
     change = changes.start(changes.token("/x"), "/x", "Something was made", work, back="/bill")
     page = open_page(console, f"/changes/{change.id}")
     expect(page.get_by_role("alert")).to_contain_text("<b>no</b>")
+    expect(page.get_by_role("alert")).to_contain_text("And 10 more.")
     expect(page.get_by_role("alert").locator("code").first).to_have_text("runner doctor")
     page.get_by_role("link", name="Back").click()
     expect(page.get_by_role("heading", name="Bill", exact=True)).to_be_visible()

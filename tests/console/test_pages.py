@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from runner.console import application
 from runner.gcp import uploads
@@ -23,7 +23,7 @@ from runner.serving import deployment, past_evaluations
 from runner.serving.billing import current_bill
 from runner.serving.evaluation import compare
 from runner.serving.plan import plan_deployment
-from tests.console.conftest import Open
+from tests.console.conftest import CHROMIUM, Complaints, Open
 from tests.console.running import RunningConsole
 from tests.projects import Tuned
 from tests.serving.test_evaluation import _pairs
@@ -32,6 +32,8 @@ MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
 CUT = """() => [...document.querySelectorAll('nav, .scroll:not(.wide)')]
     .filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.getAttribute('aria-label'))"""
 """What a finger would have to push aside, though nothing says so. What is compared by columns may be wide."""
+WIDTHS = (320, 480, 640, 768, 900, 1024, 1150)
+"""Small phones, tablets, and a desktop's window at zooms from 110 to 400 percent."""
 MODES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
@@ -138,6 +140,9 @@ def test_every_page_is_accessible_and_fits_in_both_modes_and_widths(
             if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
                 problems.append(f"{path}: wider than {width} pixels")
             problems += [f"{path}: {what} is cut at {width} pixels" for what in page.evaluate(CUT)]
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 860})
+            problems += [f"{path}: {what} is cut at {width} pixels" for what in page.evaluate(CUT)]
         page.set_viewport_size({"width": 1280, "height": 860})
     assert problems == []
 
@@ -180,12 +185,25 @@ def test_a_form_that_is_refused_comes_back_with_what_was_typed_and_every_mistake
         for path, (given, words) in (refused | shown).items():
             answer = client.post(path, data=given) if path in refused else client.get(path, params=given)
             assert answer.status_code == (400 if path in refused else 200), path
-            alert = re.findall(r'<div class="notice bad" role="alert">.*?</div>', answer.text, re.DOTALL)
+            alert = re.findall(r'<div class="notice bad" role="alert" [^>]*>.*?</div>', answer.text, re.DOTALL)
             assert len(alert) == 1, path
             assert [word for word in words if word not in html.unescape(alert[0])] == [], path
             assert "<form" in answer.text or path == "/tuning/create/review", path
             assert [value for value in given.values() if value not in html.unescape(answer.text)] == [], path
         assert full.console.changes.running() == []
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_what_was_refused_is_read_first(
+    full: RunningConsole, deployed: tuple[Session, Endpoint], open_page: Open, complaints: Complaints, scripts: bool
+) -> None:
+    page = open_page(full, java_script_enabled=scripts)
+    page.goto(f"/endpoints/{deployed[1].id}/traffic")
+    page.locator("input[name^='share']").first.fill("60")
+    page.get_by_role("button", name="Share the traffic so").click()
+    expect(page).to_have_title(re.compile("^Error: Traffic"))
+    expect(page.locator("div[role=alert]")).to_be_focused()
+    complaints[:] = [text for text in complaints if "status of 400" not in text]
 
 
 def test_without_scripts_everything_reads(
@@ -216,6 +234,48 @@ def test_printing_shows_the_content_and_no_navigation(full: RunningConsole, tune
     expect(page.get_by_role("navigation", name="Main")).to_be_hidden()
     page.goto(f"/tuning/jobs/{tuned.job.id}")
     expect(page.get_by_role("table").first).to_be_visible()
+
+
+def test_paper_is_white_whatever_the_screen_is(full: RunningConsole, tuned: Tuned, open_page: Open) -> None:
+    page = open_page(full, f"/tuning/jobs/{tuned.job.id}", color_scheme="dark")
+    mark = page.locator(".u-legend .u-marker").nth(1)
+    dark = mark.evaluate("one => getComputedStyle(one).borderTopColor")
+    page.emulate_media(media="print", color_scheme="dark")
+    expect(mark).not_to_have_css("border-top-color", dark)
+    expect(mark).to_have_css("border-top-color", "rgb(48, 73, 196)")  # --c0 of the light design
+    page.emulate_media(media="screen", color_scheme="dark")
+    expect(mark).to_have_css("border-top-color", dark)
+
+
+def test_what_only_a_colour_tells_is_told_without_colours_too(
+    full: RunningConsole, tuned: Tuned, open_page: Open, flawed: str
+) -> None:
+    page = open_page(full, f"/tuning/jobs/{tuned.job.id}", forced_colors="active")
+    styles = "all => all.map((one) => getComputedStyle(one).borderBottomColor)"
+    current = page.locator(".tabs a[aria-current]").evaluate_all(styles)
+    others = page.locator(".tabs a:not([aria-current])").evaluate_all(styles)
+    assert not set(current) & set(others)
+    expect(page.locator(".frame > nav a[aria-current]")).to_have_css("outline-style", "solid")
+    expect(page.locator("progress").first).to_have_css("border-top-style", "solid")
+    page.goto(f"/datasets/check?{urlencode({'base_model': MODEL, 'training': flawed})}")
+    expect(page.locator(".learned").first).to_have_css("border-bottom-style", "solid")
+
+
+def test_a_large_font_of_the_browser_breaks_no_words_of_the_navigation(full: RunningConsole, browser: Browser) -> None:
+    large = browser.browser_type.launch(
+        executable_path=CHROMIUM,
+        args=["--no-sandbox", "--disable-dev-shm-usage", "--blink-settings=defaultFontSize=34"],
+    )
+    page = large.new_page(viewport={"width": 1280, "height": 860})
+    page.goto(full.access.address)
+    page.goto("/".join([full.url, "models"]))
+    rows = page.locator(".frame > nav a").evaluate_all("all => all.map((one) => one.getClientRects()[0].height)")
+    size = page.evaluate("parseFloat(getComputedStyle(document.body).fontSize)")
+    fits = page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    large.close()
+    assert size > 30
+    assert max(rows) < 3 * size
+    assert fits
 
 
 def test_the_bill_is_the_same_everywhere(full: RunningConsole, deployed: tuple[Session, Endpoint]) -> None:

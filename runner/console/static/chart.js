@@ -79,7 +79,7 @@
 
   const draw = (body) => {
     const columns = merge(body);
-    const wanted = JSON.stringify([body.options, body.validation.x.length > 0, innerWidth, matchMedia("(prefers-color-scheme: dark)").matches]);
+    const wanted = JSON.stringify([body.options, body.validation.x.length > 0, innerWidth, matchMedia("(prefers-color-scheme: dark)").matches, matchMedia("print").matches]);
     const { range, outside } = limits(columns, body.options);
     const notes = [];
     if (outside) notes.push(`${outside} losses lie above the picture: "Show outliers" shows them.`);
@@ -168,6 +168,7 @@
     for (const place of later) place();
   };
 
+  let latest = null;
   const load = async () => {
     clearTimeout(timer);
     let running = root.dataset.running === "1";
@@ -177,6 +178,7 @@
         if (answer.ok) {
           const body = await answer.json();
           running = body.running;
+          latest = body;
           draw(body);
         }
       }
@@ -193,6 +195,8 @@
   let resizing = 0;
   addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(load, 150); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", load);
+  // Paper is white whatever the screen is, and does not wait for an answer.
+  matchMedia("print").addEventListener("change", () => { if (latest) draw(latest); });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) load(); });
   load();
 })();

@@ -31,7 +31,7 @@ IDLES = (("30m", "30 minutes"), ("2h", "2 hours"), ("8h", "8 hours"), ("none", "
 def page(console: Console, request: Request, sent: Mapping[str, str], error: dict[str, Any]) -> Response:
     """Ask for the weights, the machine and the endpoint."""
     given = state.given(sent, FIELDS)
-    jobs = [job for job in following.jobs(console).value if job.succeeded or job.checkpoints][:100]
+    jobs = [job for job in following.jobs(console).value if job.succeeded or job.checkpoints]
     source = given.get("source", "")
     checkpoints: list[Checkpoint] = []
     unread, recommended = "", None

@@ -16,7 +16,7 @@ from runner.jobs.following.progress import fraction_of
 from runner.prices import from_a_cent
 from runner.serving.leases import lease_of
 from runner.serving.listing import ListedEndpoint
-from runner.wording import counted
+from runner.wording import counted, shortened
 
 SOON_SECONDS = 3600.0
 _RECENT_SECONDS = 7 * 86400.0
@@ -86,7 +86,7 @@ def _of_jobs(console: Console, jobs: list[TuningJob]) -> list[Trouble]:
         failed = job.ended and not job.succeeded and job.state != "JOB_STATE_CANCELLED"
         if failed and job.end_time and console.session.now() - job.end_time.timestamp() < _RECENT_SECONDS:
             cause = classify(job) or "platform"
-            found.append(Trouble("bad", f"{name} failed ({cause})", job.error_message[:240], link, "Why"))
+            found.append(Trouble("bad", f"{name} failed ({cause})", shortened(job.error_message, 240), link, "Why"))
     return _first(found, "job", "/tuning")
 
 

@@ -31,7 +31,7 @@ from runner.design.elements import (
 )
 from runner.errors import RunnerError
 from runner.prices import amount
-from runner.wording import counted
+from runner.wording import counted, shortened
 
 _SHOWN_OF_A_CODE = 20
 _WORST = 12
@@ -154,12 +154,12 @@ def _previews(previews: Sequence[Preview]) -> Html:
         return Html()
     parts = [
         element("h2", "First rows as the model sees them"),
-        element("p", "What is marked green is learned.", class_="dim"),
+        element("p", "What is underlined in green is learned.", class_="dim"),
     ]
     for row in previews:
         parts.append(element("h3", f"Line {row.line}: {'' if row.exact else 'about '}{counted(row.tokens, 'token')}"))
         pieces = (
-            element("pre", piece.text[:_SHOWN_OF_A_PIECE], class_=_marks(piece.trained, piece.beyond))
+            element("pre", shortened(piece.text, _SHOWN_OF_A_PIECE), class_=_marks(piece.trained, piece.beyond))
             for piece in row.pieces
         )
         parts.append(element("div", *pieces, class_="sample", tabindex=0, role="region", aria_label=f"Line {row.line}"))

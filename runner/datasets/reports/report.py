@@ -129,6 +129,12 @@ class Report:
     """How tokens were counted, in words."""
     tokens_exact: bool = False
 
+    def __repr__(self) -> str:
+        names = ", ".join(str(file.path) for file in self.files)
+        examples = counted(sum(file.examples for file in self.files), "example")
+        found = f"{counted(self.error_count, 'error')}, {counted(self.warning_count, 'warning')}"
+        return f"<Report {names}: {examples}, {found}>"
+
     @property
     def files(self) -> list[FileReport]:
         """Return training and, if given, validation."""

@@ -108,6 +108,7 @@ def find_checkpoint(session: Session, job: TuningJob | str, checkpoint: str = FI
         f"job {name} has no checkpoint {checkpoint!r}; there: {there}",
         method="checkpoints.get",
         resource=str(name),
+        hint=f"`runner checkpoints ls {str(name).rpartition('/')[2]}` lists them",
     )
 
 
