@@ -26,7 +26,7 @@ use scan::{Buffers, Found};
 use shortening::Shortened;
 
 /// Which methods and meanings there are; a reader that expects another one does not use this module.
-const PROTOCOL: u32 = 7;
+const PROTOCOL: u32 = 8;
 
 /// Reads blocks of lines.
 #[pyclass(frozen)]

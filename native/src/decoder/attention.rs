@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::elements::{narrowed, soften};
-use super::products::{Line, WIDTH, multiply};
+use super::products::{Line, Rows, WIDTH, multiply};
 
 /// Where the keys and values of a sequence lie, in bfloat16; a step from one to the next of each kind is in values.
 #[derive(Clone, Copy)]
@@ -55,21 +55,14 @@ pub struct Asking<'positions> {
 }
 
 impl Asking<'_> {
-    /// Attend. Queries of a token begin `stride` values after those of the one before, what is read `sharing * size`
-    /// times the heads of keys.
+    /// Attend: a row of queries begins with those of the first of the sharing heads, for which values are written from
+    /// `start` on.
     ///
     /// # Safety
-    /// Keys and values of all positions are stored; `queries` and `into` point to those of the first token and of the
-    /// first of the sharing heads, and no other thread writes there. The processor has AVX-512.
+    /// Keys and values of all positions are stored; the rows are there, and no other thread writes in these places. The
+    /// processor has AVX-512, and what `narrow` asks for.
     #[target_feature(enable = "avx512f")]
-    pub unsafe fn attend(
-        &self,
-        queries: *const f32,
-        stride: usize,
-        into: *mut f32,
-        width: usize,
-        scratch: &mut Scratch,
-    ) {
+    pub unsafe fn attend(&self, queries: Rows, into: Rows, start: usize, scratch: &mut Scratch) {
         let (size, count) = (self.size, self.positions.len() * self.sharing);
         let scale = (size as f32).sqrt().recip();
         let known = self.positions.last().map_or(0, |last| last + 1);
@@ -77,18 +70,19 @@ impl Asking<'_> {
         scratch.queries.clear();
         for token in 0..self.positions.len() {
             // SAFETY: the queries of a token's sharing heads lie behind one another.
-            let heads = unsafe { std::slice::from_raw_parts(queries.add(token * stride), self.sharing * size) };
+            let heads = unsafe { std::slice::from_raw_parts(queries.from(token).start, self.sharing * size) };
             scratch.queries.extend(heads.iter().map(|value| value * scale));
         }
         scratch.scores.resize((count * padded).max(scratch.scores.len()), 0.0);
         let scores = &mut scratch.scores[..count * padded];
+        let asked = Rows { start: scratch.queries.as_mut_ptr(), width: size, narrow: false };
         let keys = self.row.start(self.layer, 0, self.head);
         for first in (0..known).step_by(WIDTH) {
             // SAFETY: keys of `known` positions are there.
             unsafe { pack_keys(keys.add(first * size), (known - first).min(WIDTH), size, &mut scratch.lines) };
             // SAFETY: a line for each value of a query.
             unsafe {
-                multiply(scratch.queries.as_ptr(), size, count, (&scratch.lines, &[]), |query, sums| {
+                multiply(asked, count, (&scratch.lines, &[]), |query, sums| {
                     scores[query * padded + first..][..WIDTH].copy_from_slice(sums);
                 });
             }
@@ -96,6 +90,7 @@ impl Asking<'_> {
         for (query, scores) in scores.chunks_exact_mut(padded).enumerate() {
             soften(scores, self.positions[query / self.sharing] + 1);
         }
+        let weights = Rows { start: scores.as_mut_ptr(), width: padded, narrow: false };
         let values = self.row.start(self.layer, 1, self.head);
         for first in (0..size).step_by(WIDTH) {
             let wide = (size - first).min(WIDTH);
@@ -103,10 +98,9 @@ impl Asking<'_> {
             unsafe { pack_values(values.add(first), known, size, wide, &mut scratch.lines) };
             // SAFETY: lines for `known` positions, made even; the scores behind are 0.
             unsafe {
-                multiply(scores.as_ptr(), padded, count, (&scratch.lines, &[]), |query, sums| {
+                multiply(weights, count, (&scratch.lines, &[]), |query, sums| {
                     let (token, head) = (query / self.sharing, query % self.sharing);
-                    let into = into.add(token * width + head * size + first);
-                    into.copy_from_nonoverlapping(sums.as_ptr(), wide);
+                    into.put(token, start + head * size + first, &sums[..wide]);
                 });
             }
         }

@@ -29,13 +29,15 @@ pub fn exp(values: __m512) -> __m512 {
 
 /// Return SiLU of 16 values times 16 others.
 #[target_feature(enable = "avx512f")]
-pub fn gated(gate: &[f32; 16], up: &[f32; 16], into: &mut [f32; 16]) {
+pub fn gated(gate: &[f32; 16], up: &[f32; 16]) -> [f32; 16] {
+    let mut made = [0.0; 16];
     // SAFETY: each has 16 values.
     unsafe {
         let (gate, up) = (_mm512_loadu_ps(gate.as_ptr()), _mm512_loadu_ps(up.as_ptr()));
         let below = _mm512_add_ps(_mm512_set1_ps(1.0), exp(_mm512_sub_ps(_mm512_setzero_ps(), gate)));
-        _mm512_storeu_ps(into.as_mut_ptr(), _mm512_mul_ps(_mm512_div_ps(gate, below), up));
+        _mm512_storeu_ps(made.as_mut_ptr(), _mm512_mul_ps(_mm512_div_ps(gate, below), up));
     }
+    made
 }
 
 /// Divide values by the root of their mean square and multiply them with weights; their number is a multiple of 16.

@@ -2,7 +2,8 @@
 //!
 //! What `runner/emulator/engine/serving/dense.py` computes with PyTorch, in one call for all layers: between two
 //! products nothing returns to Python, each weight is read once for all tokens, and threads share the panels of a
-//! product. Values between the products are float32; keys and values are kept in bfloat16, in the caller's memory.
+//! product. Values between the products are float32; what a product reads is bfloat16 if the caller says so. Keys and
+//! values are kept in bfloat16, in the caller's memory.
 
 mod attention;
 mod elements;
@@ -13,7 +14,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use attention::{Asking, Row, Scratch};
-use products::{Matrix, Packed, WIDTH};
+use products::{Matrix, Packed, Rows, WIDTH};
 use sharing::Worker;
 
 /// Tokens of one row whose attention is one unit of work.
@@ -47,6 +48,8 @@ pub struct Decoder {
     layers: Vec<Layer>,
     norm: Vec<f32>,
     head: Packed,
+    /// Whether the rows of products are rounded to bfloat16.
+    narrow: bool,
 }
 
 /// Values that threads write at different places.
@@ -84,10 +87,10 @@ struct Pass<'call> {
     /// First token and number of tokens of each piece.
     pieces: &'call [(usize, usize)],
     wanted: &'call [usize],
-    normed: Shared,
+    normed: Rows,
     mixed: Shared,
-    read: Shared,
-    gated: Shared,
+    read: Rows,
+    gated: Rows,
 }
 
 #[pymethods]
@@ -95,7 +98,7 @@ impl Decoder {
     /// Take weights: of each layer those of queries, keys, values, output, gate, up and down; they are copied.
     ///
     /// Norms are lists of numbers: of each layer before attention, before the feed-forward part and of its heads.
-    /// Raises ValueError where shapes do not fit one another.
+    /// With `narrow`, products read bfloat16, as PyTorch's do; the processor must have AVX-512 BF16. Raises ValueError where shapes do not fit one another.
     #[new]
     #[allow(clippy::too_many_arguments)]
     fn new(
@@ -107,9 +110,11 @@ impl Decoder {
         norms: Vec<[Vec<f32>; 3]>,
         norm: Vec<f32>,
         head: Weights,
+        narrow: bool,
     ) -> PyResult<Self> {
         let (hidden, between) = (norm.len(), layers.first().map_or(0, |first| first[4].1));
-        if !Self::supports(hidden, size, between) || [heads, key_heads, size, hidden, between].contains(&0) {
+        let able = Self::supports(hidden, size, between) && (!narrow || is_x86_feature_detected!("avx512bf16"));
+        if !able || [heads, key_heads, size, hidden, between].contains(&0) {
             return Err(PyValueError::new_err("this processor or this shape is not supported"));
         }
         let (asked, kept) = (heads * size, key_heads * size);
@@ -149,7 +154,7 @@ impl Decoder {
         let layers = layers.collect();
         // SAFETY: as above.
         let head = unsafe { Packed::new(&[matrix(head)]) };
-        Ok(Decoder { heads, key_heads, size, epsilon, layers, norm, head })
+        Ok(Decoder { heads, key_heads, size, epsilon, layers, norm, head, narrow })
     }
 
     /// Tell whether this processor can do it, for so many hidden values, values of a head and of the part between.
@@ -193,6 +198,7 @@ impl Decoder {
             }
             let one = &self.layers[0];
             let room = |values: usize| vec![0.0_f32; count * values];
+            let rows = |values: &mut Vec<f32>| self.rows(values.as_mut_ptr(), values.len() / count.max(1));
             let (mut normed, mut mixed) = (room(self.norm.len()), room(one.attention_in.outputs));
             let (mut read, mut gated) = (room(self.heads * self.size), room(one.feed_out.inputs()));
             let pass = Pass {
@@ -203,10 +209,10 @@ impl Decoder {
                 rows: &of_token,
                 pieces: &pieces,
                 wanted: &wanted,
-                normed: Shared(normed.as_mut_ptr()),
+                normed: rows(&mut normed),
                 mixed: Shared(mixed.as_mut_ptr()),
-                read: Shared(read.as_mut_ptr()),
-                gated: Shared(gated.as_mut_ptr()),
+                read: rows(&mut read),
+                gated: rows(&mut gated),
             };
             let phases = self.layers.len() * PHASES + 1;
             // SAFETY: `supports` was true, and the caller gives memory of these shapes.
@@ -218,9 +224,16 @@ impl Decoder {
     /// Multiply states, at an address, with the output layer; logits are written to the other address, in float32.
     fn logits(&self, py: Python<'_>, states: usize, count: usize, into: usize, threads: usize) {
         py.detach(|| {
-            let (states, into) = (Shared(states as *mut f32), Shared(into as *mut f32));
+            let (width, into) = (self.norm.len(), Shared(into as *mut f32));
+            let mut copy = vec![0.0_f32; count * width];
+            let rows = self.rows(copy.as_mut_ptr(), width);
             // SAFETY: `supports` was true, and the caller gives memory of these shapes.
-            sharing::run(1, threads, |worker| unsafe { self.project(&self.head, states, count, worker, into, put) });
+            unsafe {
+                for row in 0..count {
+                    rows.put(row, 0, Shared(states as *mut f32).read(row * width, width));
+                }
+                sharing::run(1, threads, |worker| self.project(&self.head, rows, count, worker, into, put));
+            }
         });
     }
 }
@@ -262,15 +275,14 @@ impl Decoder {
                     let positions = &pass.positions[first..first + tokens];
                     let asking = Asking { row: pass.rows[first], layer: number, head, sharing, size, positions };
                     let start = head * sharing * size;
-                    let (queries, into) =
-                        (pass.mixed.0.add(first * mixed + start), pass.read.0.add(first * read + start));
-                    asking.attend(queries, mixed, into, read, &mut scratch);
+                    let queries = Rows { start: pass.mixed.0.add(first * mixed + start), width: mixed, narrow: false };
+                    asking.attend(queries, pass.read.from(first), start, &mut scratch);
                 });
                 if number == self.layers.len() - 1 && pass.wanted.len() < count {
                     // Nothing reads the others any more.
                     worker.share(1, |_| {
                         for (place, &token) in pass.wanted.iter().enumerate().filter(|(place, token)| place < token) {
-                            for (values, width) in [(pass.states, hidden), (pass.read, read)] {
+                            for (values, width) in [(pass.states, hidden), (Shared(pass.read.start), read)] {
                                 values.at(place * width, width).copy_from_slice(values.read(token * width, width));
                             }
                         }
@@ -279,16 +291,10 @@ impl Decoder {
                 }
                 self.project(&layer.attention_out, pass.read, count, worker, pass.states, add);
                 self.norm(pass, &layer.norm_feed, count, worker);
-                let between = layer.feed_out.inputs();
                 worker.share(layer.feed_in.panels(), |panel| {
-                    layer.feed_in.multiply(pass.normed.0, count, panel, |row, sums| {
+                    layer.feed_in.multiply(pass.normed, count, panel, |row, sums| {
                         let halves = sums.as_chunks::<16>().0;
-                        let into = pass.gated.at(row * between + panel * 16, 16);
-                        elements::gated(
-                            &halves[0],
-                            &halves[1],
-                            into.as_chunks_mut::<16>().0.first_mut().expect("16 values"),
-                        );
+                        pass.gated.put(row, panel * 16, &elements::gated(&halves[0], &halves[1]));
                     });
                 });
                 self.project(&layer.feed_out, pass.gated, count, worker, pass.states, add);
@@ -300,17 +306,24 @@ impl Decoder {
         });
     }
 
+    /// Return rows that a product reads.
+    fn rows(&self, start: *mut f32, width: usize) -> Rows {
+        Rows { start, width, narrow: self.narrow }
+    }
+
     /// Normalise states, into a place of their own.
     #[target_feature(enable = "avx512f")]
     unsafe fn norm(&self, pass: &Pass, weights: &[f32], count: usize, worker: &mut Worker) {
         let hidden = self.norm.len();
+        let mut normed = vec![0.0; hidden];
         worker.share(count.div_ceil(ROWS), |unit| {
             for row in unit * ROWS..count.min((unit + 1) * ROWS) {
                 // SAFETY: rows of this unit.
-                let normed = unsafe { pass.normed.at(row * hidden, hidden) };
-                // SAFETY: as above.
-                normed.copy_from_slice(unsafe { pass.states.read(row * hidden, hidden) });
-                elements::normalise(normed, weights, self.epsilon);
+                unsafe {
+                    normed.copy_from_slice(pass.states.read(row * hidden, hidden));
+                    elements::normalise(&mut normed, weights, self.epsilon);
+                    pass.normed.put(row, 0, &normed);
+                }
             }
         });
     }
@@ -320,7 +333,7 @@ impl Decoder {
     unsafe fn project(
         &self,
         weights: &Packed,
-        inputs: Shared,
+        inputs: Rows,
         count: usize,
         worker: &mut Worker,
         into: Shared,
@@ -330,7 +343,7 @@ impl Decoder {
             let wide = (weights.outputs - panel * WIDTH).min(WIDTH);
             // SAFETY: the outputs of a panel are written by one unit.
             unsafe {
-                weights.multiply(inputs.0, count, panel, |row, sums| {
+                weights.multiply(inputs, count, panel, |row, sums| {
                     take(into.at(row * weights.outputs + panel * WIDTH, wide), sums);
                 });
             }

@@ -6,7 +6,7 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
-PROTOCOL = 7
+PROTOCOL = 8
 """The protocol version that this code expects from the package."""
 
 

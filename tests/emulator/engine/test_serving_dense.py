@@ -13,7 +13,7 @@ import torch
 
 from runner.datasets.reading import native
 from runner.emulator.engine.loading import LoadedModel, load
-from runner.emulator.engine.processors import has_matrix_unit
+from runner.emulator.engine.processors import has_matrix_unit, multiplies_faster_in_bfloat16
 from runner.emulator.engine.protocol import ModelSource
 from runner.emulator.engine.serving.compiled import CompiledDecoder
 from runner.emulator.engine.serving.dense import DenseDecoder, entries_place
@@ -30,7 +30,11 @@ needs_compiled = pytest.mark.skipif(
     _COMPILED is None or not _COMPILED.supports(16, 16, 16),
     reason="needs the compiled package" if _COMPILED is None else "needs AVX-512",
 )
-DECODERS = [DenseDecoder, pytest.param(functools.partial(CompiledDecoder, threads=2), marks=needs_compiled)]
+DECODERS = [
+    DenseDecoder,
+    pytest.param(functools.partial(CompiledDecoder, threads=2), marks=needs_compiled, id="compiled"),
+    pytest.param(functools.partial(CompiledDecoder, threads=2, narrow=False), marks=needs_compiled, id="compiled-wide"),
+]
 
 
 @pytest.fixture(scope="module", params=["llama3", "qwen3"])
@@ -238,6 +242,7 @@ def _decoder(**changes: Any) -> tuple[Any, list[torch.Tensor]]:
         "norms": [[[1.0] * 32, [1.0] * 32, []]],
         "norm": [1.0] * 32,
         "head": (70, 32),
+        "narrow": multiplies_faster_in_bfloat16(),
         **changes,
     }
     given["layers"] = [[matrix(one) for one in layer] for layer in given["layers"]]
