@@ -39,25 +39,25 @@ TuningMode = Literal["FULL", "PEFT_ADAPTER"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSource:
-    """Which weights a process loads."""
+    """The weights that a process loads."""
 
     kind: Literal["local", "custom", "smollm2", "tiny"]
-    """`local`: the catalog's own model from a directory; `custom`: a checkpoint given by the user; the others
-    stand in."""
+    """`local`: the catalog's own model from a directory; `custom`: a checkpoint of the user; the others are stand-ins.
+    `local`: the catalog's own model from a directory; `custom`: a checkpoint of the user; the others are stand-ins."""
     directory: str | None = None
-    """Hugging Face folder for `local` and `custom`; stand-ins are built or converted on first use and cached."""
+    """Hugging Face folder for `local` and `custom`; stand-ins are built or converted when first used, and cached."""
     family: Literal["llama3", "llama4", "gemma3", "qwen3"] = "llama3"
     """Architecture, for the tiny stand-ins; `Model.family` of the catalog."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Spec:
-    """What a process is to do, as a file hands it over."""
+    """The task of a process, which is passed in a file."""
 
     source: ModelSource
     threads: int = 1
     cache_directory: str = ""
-    """Where converted and built stand-ins are kept between jobs."""
+    """The folder for converted and built stand-ins, shared by all jobs."""
 
     def write(self, path: Path) -> None:
         """Write the spec as JSON."""
@@ -65,14 +65,14 @@ class _Spec:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read what `write` wrote."""
+        """Read the result of `write`."""
         body: dict[str, Any] = json.loads(path.read_text())
         return cls(**{**body, "source": ModelSource(**body["source"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSpec(_Spec):
-    """One tuning job, complete: the process needs nothing else and opens no socket."""
+    """One complete tuning job: the process needs nothing else and opens no socket."""
 
     base_model: str
     mode: TuningMode
@@ -80,23 +80,23 @@ class TrainingSpec(_Spec):
     """Local JSONL, in any of the documented formats."""
     validation_file: str | None = None
     files: dict[str, str] = field(default_factory=dict)
-    """gs:// URI of each image named in the dataset to its local path; a URI that is absent could not be read."""
+    """Maps the gs:// URI of each image in the dataset to its local path; images that could not be read are missing."""
     max_sequence_length: int
     """Tokens; longer examples are dropped and counted."""
     epochs: int = 1
     learning_rate: float
-    """As asked for; a stand-in multiplies it by its own documented scale and reports both."""
+    """The requested rate; a stand-in multiplies it by its own documented factor and reports both."""
     batch_size: int = 8
     adapter_size: int = 4
     """LoRA rank."""
     export_last_checkpoint_only: bool = False
     images: bool = False
-    """Whether the base model takes images."""
+    """Whether the base model accepts images."""
     billing_tokenizer: str = ""
-    """Folder with the base model's own tokenizer, which counts what is billed; "" leaves that to the weights' own."""
+    """Folder with the base model's own tokenizer, which counts billed tokens; "" uses the tokenizer of the weights."""
     seed: int = 0
     load_seconds: float | None = None
-    """How long loading the model may take; None goes by the size of its weights."""
+    """Maximum time to load the model; None derives it from the size of its weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,7 @@ class ServingSpec(_Spec):
 
     socket: str
     name: str
-    """Model name reported in chat completions."""
+    """Model name in chat completions."""
     max_model_length: int = 8192
     max_batch: int = 64
     max_queue: int = 256

@@ -1,7 +1,7 @@
 """The training process: reads `job.json`, trains, writes events and artefacts. `protocol` says what they are.
 
-Started again on the same folder, it continues from its saved state and ends with the same weights as an uninterrupted
-run on the same machine: the order of the examples depends on the seed and the epoch only, and nothing else is random.
+If it is started again on the same folder, it continues from its saved state and ends with the weights of an uninterrupted run
+on the same machine: the order of the examples depends on the seed and the epoch only, and nothing else is random.
 """
 
 from __future__ import annotations
