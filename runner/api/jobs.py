@@ -40,7 +40,7 @@ class Diagnosis:
     """Why a job failed, waits or dropped examples."""
 
     cause: Cause | None
-    """None: nothing is wrong."""
+    """None if nothing is wrong."""
     summary: str
     evidence: tuple[str, ...]
     next_steps: tuple[str, ...]
@@ -121,7 +121,7 @@ class Job:
     async def watch_async(
         self, *, timeout: float | None = None, stall_after: float | None = None
     ) -> AsyncIterator[JobUpdate]:
-        """Yield what `watch` does, without blocking the event loop."""
+        """Yield the same as `watch`, without blocking the event loop."""
         async for update in watching.watch_async(self._session, self.name, timeout=timeout, stall_after=stall_after):
             self.resource = update.job
             yield update
@@ -139,7 +139,7 @@ class Job:
         return self
 
     async def wait_async(self, timeout: float | None = None) -> Job:
-        """Return what `wait` does, without blocking the event loop."""
+        """Return the same as `wait`, without blocking the event loop."""
         async for _ in self.watch_async(timeout=timeout):
             pass
         watching.check(self.resource)
@@ -258,7 +258,7 @@ class Job:
             sampling: `max_tokens`, `temperature`, … for lines without these keys.
 
         Raises:
-            CostRefusedError: the price is not agreed to; nothing was sent.
+            CostRefusedError: the price was not approved; nothing was sent.
             RunnerError: see `runner.serving.batches.jobs.run_job`.
         """
         from runner.prices import Terms

@@ -27,9 +27,9 @@ def provision(
     Args:
         url: the emulator's address.
         directory: its state directory, which gets `environment.json` and the program's own state.
-        project: project id.
+        project: project ID.
         location: for example `us-central1`.
-        token: what the emulator demands of requests.
+        token: the emulator's token.
         tell: called with a line for each step.
 
     Raises:
