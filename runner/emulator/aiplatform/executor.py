@@ -1,11 +1,12 @@
-"""Runs tuning jobs: a durable state machine whose every step can be killed and is then taken up again.
+"""Runs tuning jobs: a durable state machine in which every step can be killed, and then continues.
 
     queued     waits for the project's quota; jobs of a project start in the order they were created
-    preparing  permissions, copies of the inputs; begun again after a kill
+    preparing  permissions, copies of the inputs; started again after a kill
     training   one process, resumed from its last saved state after a kill
-    publishing uploads; what is there already is not written again
+    publishing uploads; existing objects are not written again
 
-The job's end is one transaction, so that a job killed at any moment has exactly one model and one set of metrics.
+The end of a job is one transaction, so that a job that is killed at any time has exactly one model and one set of
+metrics.
 """
 
 from __future__ import annotations

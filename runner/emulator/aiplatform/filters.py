@@ -1,13 +1,13 @@
 """Google's list filters (AIP-160): `labels.a="b" AND state="JOB_STATE_RUNNING"`.
 
     expression  sequence ("AND" sequence)*
-    sequence    factor factor …             both must hold
+    sequence    factor factor …             both must match
     factor      term ("OR" term)*           OR binds tighter than AND
     term        ("NOT" | "-") simple
     simple      "(" expression ")" | field comparator value
-    comparator  = != < <= > >= :            `field:*` asks whether the field is set
+    comparator  = != < <= > >= :            `field:*` matches if the field is set
 
-Field names may be snake_case or camelCase, values bare or quoted; `*` in a value of `=` matches any text.
+Field names can be snake_case or camelCase, and values plain or quoted; `*` in a value of `=` matches any text.
 """
 
 from __future__ import annotations

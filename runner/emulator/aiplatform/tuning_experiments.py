@@ -1,8 +1,8 @@
-"""What a tuning job leaves in ML Metadata and in TensorBoard, as the service does and Google's SDK looks it up.
+"""A tuning job's resources in ML Metadata and TensorBoard, as on the service and as Google's SDK expects them.
 
-    metadataStores/default/contexts/E          the experiment (`system.Experiment`), which the job names
+    metadataStores/default/contexts/E          the experiment (`system.Experiment`) in the job's `experiment` field
     metadataStores/default/contexts/E-R        its run (`system.ExperimentRun`), a child of it
-    metadataStores/default/artifacts/E-R-tb-run  where the run's curves are
+    metadataStores/default/artifacts/E-R-tb-run  the location of the run's curves
     tensorboards/T/experiments/E/runs/R        the curves, in the default TensorBoard of the region
 
 E is `tuning-experiment-TIME`, R is `tuning-experiment-run-TIME`.

@@ -1,15 +1,15 @@
 """Starts training and serving processes, without importing torch.
 
 Importing torch, transformers and peft takes ten seconds and most of a gigabyte, so it happens once: in a fork server
-(`zygote`) that loads them and then forks a child a request in a few milliseconds. The launcher talks to it over a
-socket pair, one JSON object a line:
+(`zygote`) that loads them and then forks a child per request in a few milliseconds. They communicate over a
+socket pair, with one JSON object per line:
 
     to the zygote     {"start": n, "role": "training", "directory": …}   {"signal": n, "number": 15}
     from the zygote   {"started": n, "pid": …}                           {"exited": n, "code": …}
 
-The end of that socket is also how the zygote notices that the emulator is gone, however it went: it exits, and the
-kernel takes the children with it. Signals go through the zygote as well, which reaps its children itself, so none can
-reach a recycled process id.
+When the emulator ends for any reason, the socket is closed: the zygote exits, and the kernel ends its children.
+Signals also go through the zygote, which reaps its children itself, so that no signal can reach another process with a
+reused ID.
 """
 
 from __future__ import annotations

@@ -1,15 +1,13 @@
-"""What the emulator and its training and serving processes tell each other.
+"""The interface of the emulator and its training and serving processes: files in a folder; JSON over a Unix socket.
 
-Files in the job's folder; JSON over a Unix socket.
-
-A training process reads `job.json` (a `TrainingSpec`), appends one JSON object a line to `events.jsonl`, writes its
-checkpoints under `output/` and exits 0, or 1 after a `failed` event. Started again on the same folder after a kill, it
-resumes from its last saved state.
+A training process reads `job.json` (a `TrainingSpec`), appends one JSON object per line to `events.jsonl`, writes its
+checkpoints under `output/` and exits with 0, or with 1 after a `failed` event. If it is started again on the same
+folder after a kill, it resumes from its last saved state.
 
 Events, each with `"event"` and `"time"` (seconds since the epoch):
-  dataset    statistics (the API's SupervisedTuningDataStats), baseModel, peakLearningRate (as used), and what the
-             weights are: standIn, weights, learningRateScale, ownTokenizer (whether the statistics are
-             counted with the base model's own)
+  dataset    statistics (the API's SupervisedTuningDataStats), baseModel, peakLearningRate (as used), and the
+             description of the weights: standIn, weights, learningRateScale, ownTokenizer (whether the
+             base model's own tokenizer counted the statistics)
   resumed    step: the process continues from there after a kill; later steps may have been reported before
   step       step, total_steps, epoch (float), loss, learning_rate, tokens (trained so far)
   evaluation step, epoch, loss (of the validation file)
@@ -22,9 +20,9 @@ Exit codes: 0 done, 1 failed, 143 stopped by SIGTERM with its state saved.
 Output folder, published by the emulator under `<output_uri>/postprocess/node-0/checkpoints/`:
   output/checkpoint-N/   after epoch N, at most 10 (Hugging Face safetensors, tokenizer, config); absent with
                          export_last_checkpoint_only
-  output/final/          merged weights and run.json (what was trained how, with which losses); for PEFT_ADAPTER also
+  output/final/          merged weights and run.json (the settings and losses of the training); for PEFT_ADAPTER also
                          final/adapter/
-Everything tuned from a stand-in carries its stand-in.json along.
+All weights that were tuned from a stand-in have its stand-in.json beside them.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def _new_generation(now: int) -> int:
         return _last_generation
 
 
-# What the other services use ------------------------------------------------------------------------------------------
+# For the other services ---------------------------------------------------------------------------------------------
 
 
 def find(connection: sqlite3.Connection, bucket: str, name: str, *, base: str = "") -> Json | None:
@@ -119,7 +119,7 @@ async def put_bytes(
     return (await insert(emulator, bucket, name, payload, {"contentType": content_type})).resource()
 
 
-# What changes objects -------------------------------------------------------------------------------------------------
+# Changes of objects -------------------------------------------------------------------------------------------------
 
 
 async def insert(

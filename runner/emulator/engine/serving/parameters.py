@@ -50,9 +50,9 @@ class SamplingParameters:
     prompt_logprobs: int | None = None
     """The same for the tokens of the prompt."""
     n: int = 1
-    """Sequences to generate for the prompt."""
+    """Number of sequences to generate for the prompt."""
     schema: Mapping[str, Any] | None = None
-    """JSON schema that the text follows; None leaves it free."""
+    """JSON schema for the text; None for no schema."""
 
     @property
     def greedy(self) -> bool:
