@@ -45,7 +45,7 @@ def measure(arguments: list[str], runs: int = RUNS, variables: Mapping[str, str]
         _, status, usage = os.wait4(process, 0)
         if os.waitstatus_to_exitcode(status):
             raise RuntimeError(f"{arguments} failed with status {status}")
-        unit = 1024 if sys.platform == "darwin" else 1  # ru_maxrss: bytes there, kilobytes elsewhere
+        unit = 1024 if sys.platform == "darwin" else 1  # ru_maxrss: bytes on macOS, kilobytes elsewhere
         times.append((usage.ru_utime + usage.ru_stime) * 1000)
         peaks.append(usage.ru_maxrss / unit / 1024)
     return statistics.median(times[1:]), statistics.median(peaks[1:])

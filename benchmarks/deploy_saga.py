@@ -162,7 +162,7 @@ def examine(world: World, before: set[str], what: str, state: Path) -> str:
         now = set(world.truth())
         shown = find_leaks(world.direct)
         if now == set(world.truth()):
-            break  # the service was not in the middle of something
+            break  # the service had no running operation
     left = now - before
     named = {name for leak in shown for name in leak.resources}
     # If the deployment got so far, an earlier model that was undeployed is still an existing model resource.
@@ -250,7 +250,7 @@ def killed(world: World, state: Path, strike: Callable[[Any], None]) -> Callable
         there.close()
         try:
             here.recv()  # planned
-        except EOFError:  # too slow a machine for PATIENCE: nothing was begun
+        except EOFError:  # the machine is too slow for PATIENCE: nothing was started
             child.join()
             return "failed"
         strike(child)

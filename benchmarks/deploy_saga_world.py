@@ -86,7 +86,7 @@ class Proxy(FlakyProxy):
         fault = next((item for item in self.faults if item.kind == "late"), None)
         if fault is None or not self._is_next(fault, handler):
             start = time.monotonic()
-            with contextlib.suppress(ConnectionError):  # the process that asked was killed
+            with contextlib.suppress(ConnectionError):  # the requesting process was killed
                 FlakyProxy._handle(self, handler)
             self.slowest = max(self.slowest, time.monotonic() - start)
             return

@@ -79,7 +79,7 @@ def _sweep(given: argparse.Namespace, worker: int) -> dict[str, Any]:
     deadline = time.monotonic() + (given.seconds or 10**9)
     with tempfile.TemporaryDirectory(prefix="fault-sweep-") as folder, opened(Path(folder)) as world:
         traces = {flow: sweep.traced(world, flow) for flow in flows}
-        gc.freeze()  # all modules are loaded: what they hold need not be looked at after each case
+        gc.freeze()  # all modules are loaded, and their objects need not be scanned after each case
         every = [case for case in sweep.cases(traces.items()) if not given.kind or case.kind.name in given.kind]
         every = [case for case in every if re.search(given.request, case.request)]
         random.Random(given.seed).shuffle(every)

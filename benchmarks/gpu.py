@@ -108,7 +108,7 @@ def main() -> int:
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    os.environ["RUNNER_SERVING_ENGINE"] = "torch"  # vLLM may be there too
+    os.environ["RUNNER_SERVING_ENGINE"] = "torch"  # vLLM may be installed, too
     print(f"PyTorch {torch.__version__}, {torch.cuda.get_device_name() if device == 'cuda' else 'no GPU: on the CPU'}")
     if device == "cpu" and options.size == "full":
         print("there is no GPU: only --size tiny is possible", file=sys.stderr)
@@ -157,7 +157,7 @@ def match_cpu(session: Session) -> None:
     """Compare the losses with those of the same job on the CPU."""
     model = "real" if "real" in session.models else "shape"
     steps = 3
-    for mode in _MODES[:1] if session.device == "cpu" else _MODES:  # there, it only shows that this part runs
+    for mode in _MODES[:1] if session.device == "cpu" else _MODES:  # on a CPU, it only shows that this part runs
         spec = session.spec(model, mode, steps)
         here = _job(session, spec, f"here-{mode}")
         there = _job(session, spec, f"cpu-{mode}", without_gpu=session.device != "cpu")

@@ -186,7 +186,7 @@ def find_model(name: str) -> Model:
     for model in models():
         if short == model.id or short in model.aliases:
             return model
-    import difflib  # here, so that looking starts fast
+    import difflib  # imported here, so that read-only commands start fast
 
     known = [model.id for model in models()]
     word = short.lower()

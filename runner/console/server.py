@@ -41,7 +41,7 @@ def serve(
     app, access = build(session, port=taken, read_only=read_only, announce=announce)
     config = uvicorn.Config(
         app,
-        log_level="critical",  # bugs are logged by the application; what Ctrl-C cuts off is none
+        log_level="critical",  # the application logs bugs; an interrupted request is not a bug
         access_log=False,
         server_header=False,
         proxy_headers=False,

@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and serve."""
     given = parser().parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every question to a served model
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every request to a deployed model
     settings = EmulatorSettings(
         directory=given.directory,
         host=given.host,

@@ -98,7 +98,7 @@ class EmulatorApp:
         except ApiError as error:
             response = _error_response(error, storage_style=storage_style)
         except ClientDisconnect:
-            return  # in the middle of its request: nobody is there to be answered
+            return  # the client disconnected during its request
         except Exception as error:
             full = disk_error(error, self.emulator.settings.directory)
             if full is None:

@@ -233,5 +233,5 @@ def _again(item: dict[str, Any]) -> Fault:
     fault.seen, fault.hits = int(item["seen"]), int(item["hits"])
     if fault.probability < 1:
         for _ in range(fault.seen - fault.skip):
-            fault.chance.random()  # the same seed goes on striking the same calls
+            fault.chance.random()  # the same seed continues with the same calls
     return fault

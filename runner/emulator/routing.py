@@ -62,7 +62,7 @@ class _SentHeaders(Headers):
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and key.lower() in self._firsts
 
-    def get(self, key: str, default: Any = None) -> Any:  # of Mapping, which asks twice
+    def get(self, key: str, default: Any = None) -> Any:  # Mapping's version looks up twice
         """Return a header's value, or the default."""
         return self._firsts.get(key.lower(), default)
 
@@ -167,7 +167,7 @@ class Method:
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        end = "/?" if self.style == "storage" else ""  # Storage's JSON API takes every path with a slash behind it
+        end = "/?" if self.style == "storage" else ""  # Storage's JSON API accepts every path with a final slash
         object.__setattr__(self, "pattern", re.compile(_to_regex(self.path) + end + r"\Z"))
 
 

@@ -108,7 +108,7 @@ class _Lifespan:
                 await send({"type": "lifespan.startup.failed", "message": repr(error)})
                 raise
             if self._is_asked_to_stop():
-                signal.raise_signal(signal.SIGTERM)  # from here on the server itself takes it
+                signal.raise_signal(signal.SIGTERM)  # from here on, the server itself handles it
             await send({"type": "lifespan.startup.complete"})
             await receive()
             if dedicated is not None:
@@ -217,7 +217,7 @@ def serve(
         if on_ready is not None:
             on_ready(url)
         application = _Lifespan(emulator, dedicated, is_asked_to_stop)
-        gc.freeze()  # modules and definitions stay: no collection needs to look at them again
+        gc.freeze()  # modules and definitions are permanent: the garbage collector need not scan them
         try:
             uvicorn.Server(_uvicorn_config(application, settings)).run([listener])
         finally:

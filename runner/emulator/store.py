@@ -146,7 +146,7 @@ class Store:
                     result = work(connection)
                 except Exception as error:
                     if not connection.in_transaction:
-                        raise  # SQLite itself has rolled all of it back, as it may when the disk is full
+                        raise  # SQLite itself has rolled back everything, as it can do if the disk is full
                     connection.execute("ROLLBACK TO piece")
                     connection.execute("RELEASE piece")
                     outcomes.append((future, None, error))

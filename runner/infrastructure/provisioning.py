@@ -49,7 +49,7 @@ def provision(
         message = f"the Pulumi program failed: {lines[-1] if lines else f'status {done.returncode}'}"
         raise RunnerError(message, hint="`runner emulator logs` shows the emulator's side; then run it again")
     for line in done.stderr.strip().splitlines() if tell else ():
-        if tell and not line.startswith((" ", "+")):  # what it does and the sum; not each of the resources
+        if tell and not line.startswith((" ", "+")):  # the steps and the sum; not every resource
             tell(line)
     body: dict[str, Any] = parsed(document.read_bytes())
     return body

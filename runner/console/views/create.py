@@ -41,7 +41,7 @@ def _step(
     try:
         texts = [write(draft, console, usd) if there else "" for write in (command_line, python, manifest)]
     except RunnerError:
-        texts = ["", "", ""]  # an upload that is gone, an unknown model: the page says so itself
+        texts = ["", "", ""]  # a deleted upload or an unknown model: the page reports it
     return console.pages.answer(
         request,
         template,

@@ -142,7 +142,7 @@ def _served(
         ending=leases.ending(console.session.environment, lease, endpoint.id, now=now),
         usd_per_hour=hourly_total([model]),
         spent=spent.get(endpoint.id),
-        asked=None if last is None else min(last, now),  # it is told by the end of a minute
+        asked=None if last is None else min(last, now),  # identified by the end of a minute
         figures=figures.get(model.id, ServingFigures()),
     )
 

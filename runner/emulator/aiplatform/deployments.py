@@ -163,7 +163,7 @@ class Deployments:
                 lambda: choose_source(model, settings, None),
             )
             serving.start(give_up=True, ready=_nothing, failed=_nothing)
-        self._managed[model.id] = serving  # the last one is the most recently asked
+        self._managed[model.id] = serving  # the last one is the most recently used
         return serving
 
     def _socket(self, directory: Path) -> Path:

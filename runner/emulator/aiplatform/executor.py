@@ -145,7 +145,7 @@ class JobExecutor:
             await _JobRun(self.emulator, name, self._capacity, lambda: self._loop is None).run()
         except asyncio.CancelledError:
             if self._loop is None:
-                raise  # the emulator stops; the job goes on at its next start
+                raise  # the emulator stops; the job continues at its next start
             await self._end_cancelled(name)
         except ApiError as error:
             await self._fail(name, error)

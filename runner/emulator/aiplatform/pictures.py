@@ -27,7 +27,7 @@ def embedded(emulator: Emulator, content: bytes) -> bytes:
     try:
         body = json.loads(content)
     except (ValueError, RecursionError):
-        return content  # whoever reads it next says what is wrong
+        return content  # its reader reports the error
     return json.dumps(_read(emulator, body)).encode()
 
 

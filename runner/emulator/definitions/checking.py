@@ -193,7 +193,7 @@ def _formed(definition: MethodDefinition, settings: Mapping[str, str], response:
     if mask and mask != "*":
         body = _masked(definition, body, wire_json.mask_paths(mask))
     if selection:
-        tree = field_selection.selection(selection.replace(".", "/"))  # either parts the names of a path
+        tree = field_selection.selection(selection.replace(".", "/"))  # both separate the names of a path
         _check_selection(definition, selection, tree)
         body = field_selection.pick(body, tree)
     if pretty:

@@ -111,7 +111,7 @@ class Tokenizer:
             if extra:
                 pixels.append(extra)
             if len(tokens) > 64 * self.max_length:
-                break  # far too long already: do not spend more on it
+                break  # already too long: stop here
         if len(tokens) > self.max_length:
             raise DroppedExampleError(f"The example has {len(tokens)} tokens; the limit is {self.max_length}.")
         turns = sum(message.role == "user" for message in example.messages)
@@ -162,7 +162,7 @@ class Tokenizer:
                 data = Path(self.files[part.uri]).read_bytes()
             else:
                 raise DroppedExampleError(f"The image {name} could not be read.")
-            read_header(data)  # refuses what is not a JPEG, PNG or WEBP, and bombs, before anything is decoded
+            read_header(data)  # refuses other formats than JPEG, PNG and WEBP, and bombs, before decoding
             return Image.open(io.BytesIO(data)).convert("RGB")
         except (ImageError, OSError, ValueError) as error:
             raise DroppedExampleError(f"The image {name} is invalid: {error}") from error

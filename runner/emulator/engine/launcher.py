@@ -155,7 +155,7 @@ class Launcher:
             zygote.connection.shutdown(socket.SHUT_RDWR)
         try:
             zygote.process.wait(1)
-        except subprocess.TimeoutExpired:  # still importing: it would notice only afterwards
+        except subprocess.TimeoutExpired:  # still importing: it would notice the signal only afterwards
             zygote.process.kill()
             zygote.process.wait(5)
 
@@ -184,7 +184,7 @@ class Launcher:
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     env=self._environment(),
-                    start_new_session=True,  # Ctrl-C in the emulator's terminal is the emulator's to handle
+                    start_new_session=True,  # the emulator handles Ctrl-C in its terminal
                 )
             self._zygote = _Zygote(process, ours)
             threading.Thread(target=self._read, args=(self._zygote,), name="zygote-reader", daemon=True).start()

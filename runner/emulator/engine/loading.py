@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers: a mistyped path must not become a wait for the network
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers: a wrong path must not cause a wait for the network
 
 import torch
 
@@ -120,7 +120,7 @@ def load(
         tokenizer = processor.tokenizer if processor else AutoTokenizer.from_pretrained(directory, **common)
     except ModelError:
         raise
-    except Exception as error:  # libraries raise what they like at a configuration that makes no sense
+    except Exception as error:  # libraries raise any error for an invalid configuration
         if lacking_memory(error) is not None:
             raise
         raise ModelError("INVALID_ARGUMENT", f"The checkpoint cannot be loaded: {error}") from error

@@ -89,10 +89,10 @@ class TrainingPass:
             return float(loss.detach()), torch.autograd.grad(loss / divisor, self._trained, allow_unused=True)
 
         total = 0.0
-        for loss, gradients in self._run(examples, run):  # in the order of the shares: sums are always the same
+        for loss, gradients in self._run(examples, run):  # in the order of the shares, so that sums are always equal
             total += loss
             for parameter, gradient in zip(self._trained, gradients, strict=False):
-                if gradient is not None:  # optimisers take for granted that it lies in memory as its parameter does
+                if gradient is not None:  # optimizers expect the same memory layout as the parameter's
                     parameter.grad = gradient.contiguous() if parameter.grad is None else parameter.grad.add_(gradient)
         return total
 
@@ -223,7 +223,7 @@ class _Gather(torch.autograd.Function):
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         rows = context.rows
         summed = gradient.index_select(0, rows.places)
-        for tokens, places in rows.copies:  # one row at a time: the order of the sums is always the same
+        for tokens, places in rows.copies:  # one row at a time, so that the order of the sums is always the same
             summed.index_add_(0, tokens, gradient.index_select(0, places))
         return summed, None
 

@@ -25,7 +25,7 @@ class EventLog:
         path = directory / EVENTS_FILE
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         if path.stat().st_size and not _ends_with_newline(path):
-            os.write(self._descriptor, b"\n")  # what a killed process was writing stays a line of its own
+            os.write(self._descriptor, b"\n")  # the incomplete line of a killed process stays separate
 
     def write(self, event: str, *, durable: bool = False, **fields: Any) -> None:
         """Append an event; with `durable`, wait until it is on disk."""

@@ -132,7 +132,7 @@ def stand_in_card(source: ModelSource) -> StandInCard | None:
         card = StandInCard(**json.loads(Path(source.directory or "", CARD_FILE).read_text("utf-8")))
     except (OSError, ValueError, TypeError, RecursionError):
         return None
-    return card if card.is_sound else None  # it lies beside weights that may be anybody's
+    return card if card.is_sound else None  # the weights beside it can come from anybody
 
 
 def describe(source: ModelSource, base_model: str | None = None, mode: TuningMode = "PEFT_ADAPTER") -> dict[str, Any]:

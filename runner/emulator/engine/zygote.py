@@ -89,7 +89,7 @@ class Zygote:
 
     def _signal(self, number: int, signal_number: int) -> None:
         for pid, child in self.children.items():
-            if child == number:  # unreaped, so the id is still its own
+            if child == number:  # not reaped yet, so the ID is not reused
                 os.kill(pid, signal_number)
 
     def _reap(self) -> None:
@@ -105,7 +105,7 @@ class Zygote:
         try:
             self.connection.sendall(json.dumps(message).encode() + b"\n")
         except OSError:
-            os._exit(0)  # the launcher is gone, and this process's end is the workers' end
+            os._exit(0)  # the launcher has ended, and this process's end ends the workers
 
     def _become_worker(self, parent: int, role: str, directory: Path) -> NoReturn:
         code = 1

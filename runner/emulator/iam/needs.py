@@ -20,17 +20,17 @@ from runner.emulator.routing import ApiRequest, Method
 _VERTEX = "aiplatform.projects.locations"
 _FREE = (
     "emulator.",
-    "storage.",  # asks itself
+    "storage.",  # has its own check
     "oauth2.",
     "sts.",
-    "iamcredentials.",  # asks itself, of the account's own policy
-    "accesscontextmanager.",  # of the organisation, which has no policy here
-    "billingbudgets.",  # of the billing account, nor has that
+    "iamcredentials.",  # has its own check, of the account's own policy
+    "accesscontextmanager.",  # on the organization, which has no policy here
+    "billingbudgets.",  # on the billing account, which has none either
     "aiplatform.publishers.",  # public
     "serviceusage.operations.",
     "cloudfunctions.projects.locations.operations.",
     "workloadidentity.projects.locations.operations.",
-    f"{_VERTEX}.operations.",  # by its name, which only the one who made it knows
+    f"{_VERTEX}.operations.",  # by its name, which only its creator knows
 )
 """Prefixes of methods that need no permission on a project."""
 _VERBS = {
@@ -117,7 +117,7 @@ def _require(connection: sqlite3.Connection, request: ApiRequest, needed: tuple[
     if caller is None:
         return
     name = request.fields["project"]
-    if name == "-":  # of the account that is named, which answers for itself
+    if name == "-":  # on the named account, whose policy counts
         return
     project = projects.resolve(connection, name)
     chain = [project_policies.get_policy(connection, project), *_own(connection, request)]

@@ -55,7 +55,7 @@ async def create(request: ApiRequest) -> Response:
     id_ = check_id(request.query_params.get("functionId", ""))
     source = ((body.get("buildConfig") or {}).get("source") or {}).get("storageSource") or {}
     if source.get("bucket") and source.get("object"):
-        objects.read_bytes(request.emulator, source["bucket"], source["object"])  # refuses one that is not there
+        objects.read_bytes(request.emulator, source["bucket"], source["object"])  # refuses a missing one
 
     def work(connection: sqlite3.Connection) -> Document:
         above = parent(connection, request, SERVICE)

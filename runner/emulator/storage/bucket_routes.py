@@ -89,7 +89,7 @@ def list_buckets(connection: sqlite3.Connection, request: ApiRequest) -> Json:
         raise bad_request("Required parameter: project", "required")
     limit = min(count(parameters, "maxResults") or 1000, 1000)
     if boolean(parameters, "softDeleted"):
-        return {"kind": "storage#buckets"}  # a deleted bucket is gone here: none can be restored
+        return {"kind": "storage#buckets"}  # deleted buckets do not exist here: none can be restored
     prefix, token = parameters.get("prefix", ""), parameters.get("pageToken", "")
     project = projects.resolve(connection, project_name)
     enablement.require(connection, project, "storage.googleapis.com")

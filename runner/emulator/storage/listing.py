@@ -177,7 +177,7 @@ def compile_glob(glob: str) -> re.Pattern[str]:
             while end < len(glob) and glob[end] == "*":
                 end += 1
             if end - at > 1 and glob[end : end + 1] == "/":
-                parts.append("(?:.*/)?")  # `**/x` is x in any folder, and in none
+                parts.append("(?:.*/)?")  # `**/x` matches x in any folder, and without a folder
                 end += 1
             else:
                 parts.append(".*" if end - at > 1 else "[^/]*")

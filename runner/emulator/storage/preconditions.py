@@ -84,7 +84,7 @@ class Preconditions:
             raise _unchanged(reading)
 
     def check_bucket(self, bucket: dict[str, Any], *, reading: bool = False) -> None:
-        """Compare with a bucket's resource, which has a metageneration and an entity tag. Raises the same as `check`."""
+        """Compare with a bucket's resource, which has a metageneration and an entity tag. Raises like `check`."""
         if self is not NONE:
             self._check(int(bucket["metageneration"]), (bucket["etag"],), reading=reading)
 

@@ -145,7 +145,7 @@ def _verify_v4(request: ApiRequest, signed: Signed, payload: str) -> None:
         raise bad_request(f"Unknown signing algorithm {signed.algorithm}.", "InvalidArgument")
     if not signed.headers.isascii():
         raise bad_request("Malformed names of signed headers.", "InvalidArgument")
-    hosts = [request.headers.get("host", ""), "storage.googleapis.com"]  # a URL made for the service, sent here
+    hosts = [request.headers.get("host", ""), "storage.googleapis.com"]  # a URL for the service, sent to the emulator
     texts = [_canonical(request, signed, payload, host) for host in hosts]
     strings = [
         "\n".join([signed.algorithm, signed.date, signed.scope, hashlib.sha256(_bytes(text)).hexdigest()])

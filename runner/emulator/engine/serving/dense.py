@@ -95,7 +95,7 @@ class DenseDecoder:
             heads = heads.to(self.dtype)
             read = attention(number, heads[:, : self.heads], heads[:, self.heads :].unflatten(1, (2, -1)))
             if wanted is not None and number == self.layers - 1:
-                states, read = states[wanted], read[wanted]  # nothing reads the others any more
+                states, read = states[wanted], read[wanted]  # the others are not needed any more
             states += block.attention_out(read.reshape(len(states), -1))
             gate, up = block.feed_in(_normed(states, block.norm_feed, self._epsilon)).chunk(2, -1)
             states += block.feed_out(functional.silu(gate).mul_(up))

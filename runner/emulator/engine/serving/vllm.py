@@ -73,7 +73,7 @@ def load_description(source: ModelSource, *, cache_directory: str) -> LoadedMode
         )
         processor = AutoProcessor.from_pretrained(directory, **common) if images else None
         tokenizer = processor.tokenizer if processor else AutoTokenizer.from_pretrained(directory, **common)
-    except Exception as error:  # libraries raise what they like at a configuration that makes no sense
+    except Exception as error:  # libraries raise any error for an invalid configuration
         raise ModelError("INVALID_ARGUMENT", f"The checkpoint cannot be loaded: {error}") from error
     tokenizer.chat_template = tokenizer.chat_template or getattr(processor, "chat_template", None)
     card = {**describe(source), "directory": str(directory)}
@@ -90,7 +90,7 @@ def engine_arguments(spec: ServingSpec, loaded: ServedModel, max_length: int) ->
         "disable_log_stats": True,
     }
     if loaded.processor is not None:
-        arguments["limit_mm_per_prompt"] = {"image": 0}  # no memory for images, which this engine does not take
+        arguments["limit_mm_per_prompt"] = {"image": 0}  # no memory for images, which this engine does not support
     return arguments
 
 
