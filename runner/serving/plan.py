@@ -216,8 +216,8 @@ def plan_deployment(
         accelerator_type: see `choose_machine`.
         accelerator_count: see `choose_machine`.
         display_name: display name of endpoint and model; "" uses the job's.
-        endpoint: ID or name of an existing endpoint; None creates a new one, or uses an empty one that this tool created
-            for the same weights with the same name.
+        endpoint: ID or name of an existing endpoint; None creates a new one, or uses an empty one that this tool
+            created for the same weights with the same name.
         lease_seconds: maximum age; None for no limit.
         idle_seconds: maximum time without a request; None for no limit.
         percent: share of the traffic on an existing endpoint.
