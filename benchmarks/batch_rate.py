@@ -1,9 +1,9 @@
-"""Answers a second of `runner batch` against the same questions one after the other.
+"""Compare the answers per second of `runner batch` with sending the same questions one after another.
 
     python -m benchmarks.batch_rate [--lines 400] [--concurrency 8] [--tokens 16] [--repeats 3]
 
-The emulator serves a tiny model; both ways alternate, because a shared machine drifts, and medians and spreads are
-printed. The journal's fsync of every answer is part of the batch.
+The emulator serves a tiny model. Both methods alternate, because the speed of a shared machine drifts, and medians and
+spreads are printed. The batch includes an fsync of the journal for every answer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MODEL = "publishers/meta/models/llama3_1@llama-3.1-8b-instruct"
 
 
 def deploy(session: Session) -> Endpoint:
-    """Serve the base model on an endpoint of its own."""
+    """Deploy the base model to a new endpoint."""
     answer = session.http.post(
         f"/v1beta1/{session.environment.parent}:deploy",
         json={"publisherModelName": MODEL, "endpointConfig": {"endpointDisplayName": "benchmark"}},

@@ -1,11 +1,11 @@
-"""A long `runner batch` against really served answers, killed now and then: is every line answered once and in order?
+"""Kill a long `runner batch` several times, and check that every line has one answer, in order.
 
     python -m benchmarks.batch_rate_kills [--lines 10000] [--kills 5] [--concurrency 16] [--tokens 2] [--seed N]
 
-The emulator serves a tiny model. The command is killed (SIGKILL) once its journal has a random number of answers, and
-started again. At the end the output must have every line once, in the order of the input, each with the answer that
-the model gives to it when it is asked again by itself (a sample of them); what was on disk at a kill must not have been
-asked again, which the emulator's own count of requests shows.
+The emulator serves a tiny model. The command is killed (SIGKILL) when its journal has a random number of answers, and
+started again. At the end, the output must contain every line once, in the order of the input. For a sample of lines,
+the answer must equal the model's answer to the same question alone. The emulator's count of requests must show that
+answers on disk were not requested again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.provisioning import provision
 
 
 def answered(journal: Path) -> int:
-    """Return how many answers are on disk."""
+    """Return the number of answers on disk."""
     try:
         return max(0, journal.read_bytes().count(b"\n") - 1)
     except FileNotFoundError:
@@ -40,12 +40,12 @@ def answered(journal: Path) -> int:
 
 
 def requests_of(session: Session, endpoint: Endpoint, since: float) -> int:
-    """Return how many requests the emulator has counted."""
+    """Return the emulator's count of requests."""
     return sum(item.requests for item in usage.serving_figures(session, endpoint.id, since).values())
 
 
 def run(options: argparse.Namespace, session: Session, endpoint: Endpoint, directory: Path) -> list[str]:
-    """Run the command, kill it, and return what is not as promised."""
+    """Run the command, kill it, and return the violations."""
     chance = random.Random(options.seed)
     source, output = directory / "questions.jsonl", directory / "answers.jsonl"
     journal = output.with_name(output.name + ".journal")
@@ -107,7 +107,7 @@ def run(options: argparse.Namespace, session: Session, endpoint: Endpoint, direc
 
 
 def main() -> int:
-    """Run once; exit code 1 if anything is not as promised."""
+    """Run once; exit code 1 if there are violations."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lines", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=5)

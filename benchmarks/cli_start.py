@@ -1,10 +1,10 @@
-"""How much a command line costs: CPU and memory of `runner --help` and of what only looks, against a bare interpreter.
+"""CPU time and memory of `runner --help` and of read-only commands, compared with a bare interpreter.
 
     python -m benchmarks.cli_start
 
-Prints one JSON object. CPU is user and system time of the process, the median of several runs; memory is its peak
-resident set. What looks is run twice: against the emulator's address, and with the key of a service account against
-Google's own addresses, which a proxy on this machine answers from the emulator, over TLS.
+Prints one JSON object. CPU time is the user and system time of the process, as the median of several runs; memory is
+its peak resident set. Read-only commands run twice: against the emulator's address, and with a service account key
+against Google's own addresses, for which a proxy on this machine forwards TLS requests to the emulator.
 """
 
 from __future__ import annotations
@@ -23,19 +23,18 @@ from pathlib import Path
 RUNS = 9
 LOOKING_RUNS = 5
 CPU_RATIO_LIMIT = 5.0
-"""Of `runner --help`; click alone takes most of it."""
+"""Limit for `runner --help`; click alone takes most of it."""
 MEMORY_LIMIT_MB = 16.0
 LOOKING_RATIO_LIMIT = 12.0
-"""Limit for a command that only looks, against the emulator."""
+"""Limit for a read-only command against the emulator."""
 GOOGLE_RATIO_LIMIT = 25.0
 """The same with Google credentials: a login, certificates, TLS."""
 
 
 def measure(arguments: list[str], runs: int = RUNS, variables: Mapping[str, str] | None = None) -> tuple[float, float]:
-    """Return CPU milliseconds and peak megabytes of a process, the medians of several runs.
+    """Return CPU milliseconds and peak megabytes of a process, as the medians of several runs.
 
-    Its modules are compiled already, as they are after an installation or a first start, whatever this process is told
-    about bytecode.
+    Its modules are already compiled, as after an installation or a first start, regardless of this process's settings.
     """
     environment = {**(os.environ if variables is None else variables), "PYTHONPYCACHEPREFIX": _bytecode()}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -46,7 +45,7 @@ def measure(arguments: list[str], runs: int = RUNS, variables: Mapping[str, str]
         _, status, usage = os.wait4(process, 0)
         if os.waitstatus_to_exitcode(status):
             raise RuntimeError(f"{arguments} failed with status {status}")
-        unit = 1024 if sys.platform == "darwin" else 1  # ru_maxrss: bytes there, kilobytes elsewhere
+        unit = 1024 if sys.platform == "darwin" else 1  # ru_maxrss: bytes on macOS, kilobytes elsewhere
         times.append((usage.ru_utime + usage.ru_stime) * 1000)
         peaks.append(usage.ru_maxrss / unit / 1024)
     return statistics.median(times[1:]), statistics.median(peaks[1:])
@@ -54,7 +53,7 @@ def measure(arguments: list[str], runs: int = RUNS, variables: Mapping[str, str]
 
 @functools.cache
 def _bytecode() -> str:
-    """Return a folder for compiled modules, which goes with this process."""
+    """Return a folder for compiled modules, which is deleted with this process."""
     folder = tempfile.mkdtemp(prefix="bytecode-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -84,7 +83,7 @@ def compare(runs: int = RUNS) -> dict[str, object]:
 
 
 def look(runs: int = LOOKING_RUNS) -> dict[str, object]:
-    """Return how many times a bare interpreter's CPU each looking command takes, and whether within the limits."""
+    """Return the CPU time of each read-only command relative to a bare interpreter, and whether limits are met."""
     from runner.emulator.server import EmulatorServer
     from runner.emulator.settings import EmulatorSettings
     from tests.cli.google_addresses import google, without_addresses

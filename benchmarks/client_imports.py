@@ -1,8 +1,8 @@
-"""What Google's clients cost to import: CPU and memory of a fresh interpreter, against `import click`.
+"""CPU time and memory of importing Google's clients in a new interpreter, compared with `import click`.
 
     python -m benchmarks.client_imports
 
-Prints one JSON object, the best of several runs each. The numbers of docs/decisions/0002-clients.md come from here.
+Prints one JSON object with the best of several runs for each. docs/decisions/0002-clients.md contains the results.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ IMPORTS = {
 
 
 def compare(runs: int = RUNS) -> dict[str, object]:
-    """Return CPU milliseconds and megabytes of each import, net of the bare interpreter, and the ratio to click."""
+    """Return CPU milliseconds and megabytes of each import without the bare interpreter's, and the ratio to click."""
     bare_cpu, bare_memory = measure([sys.executable, "-c", "pass"], runs)
     rows: dict[str, dict[str, float]] = {}
     for name, code in IMPORTS.items():

@@ -1,10 +1,10 @@
-"""Many runners at once, round after round: each manifest and each specification becomes one job.
+"""Many concurrent runners in several rounds: each manifest and each specification must become one job.
 
     python -m benchmarks.concurrent_appliers [--runners 16] [--rounds 200]
 
-Every runner is a process with a state directory of its own, as if it were another machine. In odd rounds all apply the
-same new manifest, in even ones all submit the same new specification, at the same moment. Prints one JSON object; exit
-code 1 unless each round made one job. Jobs wait for quota, so none is trained.
+Every runner is a process with its own state directory, like another machine. In odd rounds, all apply the same new
+manifest; in even rounds, all submit the same new specification at the same time. Prints one JSON object; the exit code
+is 1 unless each round created one job. Jobs wait for quota, so none is trained.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from tests.projects import environment_of, upload_dataset
 from tests.provisioning import provision
 
 PER_PROJECT = 20
-"""Rounds in one project, so that lists stay short."""
+"""Number of rounds in one project, so that lists stay short."""
 PATIENCE_SECONDS = 300.0
 
 
 def main() -> int:
-    """Run the rounds and print."""
+    """Run the rounds and print the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runners", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=200)
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def measure(folder: Path, runners: int, rounds: int) -> dict[str, Any]:
-    """Return how many jobs each round made, and what runners said."""
+    """Return the number of jobs from each round, and the messages of the runners."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.jobs.manifests.applying_process", "tests.jobs.conftest"])  # once
     barrier, answers = context.Barrier(runners + 1), context.Queue()
@@ -124,7 +124,7 @@ def _runner(state: str, orders: Queue[Any], barrier: Barrier, answers: Queue[Any
 
 
 def _done(environment: Environment, work: Path | TuningJobSpec) -> str:
-    """Apply a folder or submit a specification; return what came of it."""
+    """Apply a folder or submit a specification; return the result."""
     with Session(environment) as session:
         if isinstance(work, TuningJobSpec):
             return "submit created" if submit_once(session, work).created else "submit found"

@@ -1,6 +1,6 @@
-"""The peak memory of a dataset check: `python -m benchmarks.dataset_memory` (2 GB in the temporary folder for a while).
+"""The peak memory of a dataset check: `python -m benchmarks.dataset_memory` (needs 2 GB of temporary disk space).
 
-Each figure is the largest resident set of a process of its own that reads the file and looks for repeats.
+Each value is the peak resident set of a separate process that reads the file and looks for duplicates.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ print(totals.rows, found, int(peak.split()[1]) >> 10)
 
 
 def peak(path: Path, tokenizer: Path | None = None) -> str:
-    """Return rows, repeats and peak memory (MiB) of a check in a process of its own."""
+    """Return rows, duplicates and peak memory (MiB) of a check in a separate process."""
     command = [sys.executable, "-c", _CODE, str(path), str(tokenizer or "")]
     rows, found, size = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     return f"{size} MB ({rows} rows, {found} repeats)"
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, nargs="+", default=[200, 2000])
     parser.add_argument("--kind", default="chat")

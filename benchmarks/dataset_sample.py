@@ -1,6 +1,6 @@
-"""How near the sample of `data stats --sample` comes: `python -m benchmarks.dataset_sample`.
+"""The accuracy of `data stats --sample`: `python -m benchmarks.dataset_sample`.
 
-Many samples of one file, each with a seed of its own, against the sum over all of its lines.
+Compares many samples of one file, each with its own seed, with the sum over all of its lines.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from runner.datasets.tokens.sampling import sample_tokens
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, default=40)
     parser.add_argument("--samples", type=int, default=100)

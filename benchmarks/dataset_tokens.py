@@ -1,8 +1,8 @@
-"""How fast tokens are counted exactly, as ratios: `python -m benchmarks.dataset_tokens`.
+"""The speed of exact token counts, as ratios: `python -m benchmarks.dataset_tokens`.
 
-The tokenizer is a byte-level BPE of 32,000 tokens in the manner of Llama 3, trained here on texts of the standard
-library, or that of a folder. CPU time of all threads, loading included where it says so. `tiktoken`, with the same
-vocabulary, is compared where it is installed.
+The tokenizer is a byte-level BPE with 32,000 tokens in the style of Llama 3, trained here on texts of the standard
+library, or the one in a given folder. The times are CPU times of all threads, with loading where stated. If `tiktoken`
+is installed, it is compared with the same vocabulary.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ def make_tokenizer(folder: Path, vocabulary: int = 32_000) -> None:
 
 
 def tiktoken_counter(folder: Path) -> Callable[[str], int] | None:
-    """Return a counter of `tiktoken` with the vocabulary of a folder made here; None if it is not installed."""
+    """Return a `tiktoken` counter with the vocabulary of a folder from this module; None if it is not installed."""
     if util.find_spec("tiktoken") is None:
         return None
     import tiktoken
 
     vocabulary = json.loads((folder / "tokenizer.json").read_text("utf-8"))["model"]["vocab"]
-    # The printable bytes stand for themselves, the others for the characters from 256 on, in their order.
+    # Printable bytes represent themselves; the others are characters from 256 on, in their order.
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     byte_of = {chr(code): code for code in plain}
     byte_of |= {chr(256 + place): code for place, code in enumerate(code for code in range(256) if code not in plain)}
@@ -90,7 +90,7 @@ def texts_of(kind: str, size: int) -> list[str]:
 
 
 def cpu(run: Callable[[], Any], repeats: int = 3) -> float:
-    """Return the least CPU seconds of several runs."""
+    """Return the minimum CPU seconds of several runs."""
     best = 1e9
     for _ in range(repeats):
         start = time.process_time()
@@ -100,7 +100,7 @@ def cpu(run: Callable[[], Any], repeats: int = 3) -> float:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the results."""
     import fastokens  # type: ignore[import-untyped]
     from tokenizers import Tokenizer
 

@@ -1,18 +1,18 @@
-"""Every request of a deployment lost, refused, late or its process killed there, then kills anywhere: what is left?
+"""Break every request of a deployment, and kill its process anywhere; check what is left.
 
     python -m benchmarks.deploy_saga [--faults all|N] [--kills 200] [--seed N]
 
-Three ways to deploy (a new endpoint; an endpoint that is there; one whose older model is replaced) are traced once
-without a fault. Each request of each trace then meets four fates: refused before it takes effect, answer lost after it
-took effect, carried out only after the client has given up, and its process killed (SIGKILL). Kills hit a process that
-deploys at a random request or a random moment.
+Three kinds of deployments (to a new endpoint; to an existing endpoint; as a replacement of an older model) are traced
+once without a fault. Each request of each trace then has four faults: refused before it takes effect, response lost
+after it took effect, carried out only after the client has given up, and its process killed (SIGKILL). Other kills hit
+a deploying process at a random request or a random time.
 
-After each: `find_leaks` must name exactly the resources that the emulator has and had not before; `clean` must leave
-exactly what was there before; a model that served already may be finished instead, and must then carry its lease. An
-endpoint and two models of somebody else stand beside it all the time, and must not change by a byte.
+After each fault, `find_leaks` must return exactly the resources that the emulator has now and did not have before, and
+`clean` must leave exactly the previous resources. A model that was already serving may be completed instead, and must
+then have its lease. An endpoint and two models of another owner exist all the time, and must not change.
 
-The emulator runs whole but for the serving processes: a process that only says that it is healthy stands in for the
-model server, since nobody asks it anything here. Nothing of this is part of the product.
+The emulator is complete except for the serving processes: a process that only reports that it is healthy replaces the
+model server, because no request reaches it. This is not part of the product.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ MACHINE = "g2-standard-12"
 WAYS = ("new", "standing", "replacing")
 FATES = ("refused", "answer lost", "late", "killed")
 SETTLE = 4.0
-"""Seconds for which an unanswered request may still take effect here; it is 60 otherwise."""
+"""Seconds for which an unanswered request can still take effect here; it is 60 otherwise."""
 _IDS = re.compile(r"(endpoints|models|operations)/[^/:?]+")
 
 
@@ -66,7 +66,7 @@ def plan_of(session: Session, world_source: str, endpoint: str | None, percent: 
 
 
 def deploying(pipe: Connection, environment: Environment, source: str, endpoint: str | None, state: str) -> None:
-    """Deploy in a process of its own, once told to."""
+    """Deploy in a separate process, after a signal."""
     _hurry()
     os.environ["RUNNER_STATE_DIR"] = state
     with Session(environment) as session:
@@ -88,7 +88,7 @@ def _hurry() -> None:
 
 
 def standing_endpoint(world: World, way: str) -> str | None:
-    """Make the endpoint that a way needs, with an older model of this tool if it is to be replaced."""
+    """Create the endpoint that a kind needs, with an older model of this tool for a replacement."""
     if way == "new":
         return None
     path = f"/v1beta1/{world.environment.parent}/endpoints"
@@ -100,7 +100,7 @@ def standing_endpoint(world: World, way: str) -> str | None:
 
 
 def take_away(world: World, endpoint: str | None, way: str) -> None:
-    """Remove what `standing_endpoint` made, and whatever serves on it."""
+    """Remove the resources of `standing_endpoint`, and all models on it."""
     if endpoint is None:
         return
     found = endpoints.get_endpoint(world.direct, endpoint)
@@ -110,9 +110,9 @@ def take_away(world: World, endpoint: str | None, way: str) -> None:
 
 
 def trace(world: World, way: str) -> list[tuple[str, str, int]]:
-    """Return the requests of one deployment: method, pattern of the path, and how many like it went before.
+    """Return the requests of one deployment: method, pattern of the path, and number of equal previous requests.
 
-    Further looks at the same operation are one request with the first.
+    Repeated polls of the same operation count as one request.
     """
     endpoint = standing_endpoint(world, way)
     with Session(_through(world)) as session:
@@ -153,7 +153,7 @@ def _through(world: World) -> Environment:
 
 
 def examine(world: World, before: set[str], what: str, state: Path) -> str:
-    """Check what is left, clean up and check again; return what became of it."""
+    """Check what is left, clean up and check again; return the result."""
     for thread in world.proxy.late:
         thread.join()
     world.proxy.late.clear()
@@ -162,10 +162,10 @@ def examine(world: World, before: set[str], what: str, state: Path) -> str:
         now = set(world.truth())
         shown = find_leaks(world.direct)
         if now == set(world.truth()):
-            break  # the service was not in the middle of something
+            break  # the service had no running operation
     left = now - before
     named = {name for leak in shown for name in leak.resources}
-    # An earlier model that was taken off by a deployment that got so far is a model resource that is still there.
+    # If the deployment got so far, an earlier model that was undeployed is still an existing model resource.
     world.expect(named == left, f"{what}: shown {sorted(named)}, left {sorted(left)}")
     outcome = "nothing left" if not left else "removed"
     while list((state / "deployments").glob("*")):
@@ -189,14 +189,14 @@ def examine(world: World, before: set[str], what: str, state: Path) -> str:
 
 
 def one_case(world: World, way: str, what: str, state: Path, run: Callable[[str | None], str]) -> str:
-    """Let `run` deploy and fail, examine what is left; return what became of it."""
+    """Let `run` deploy and fail, examine what is left; return the result."""
     endpoint = standing_endpoint(world, way)
     before = set(world.truth())
     old = {name for name in before - world.foreign if name != endpoint}
     ended = run(endpoint)
     world.proxy.faults.clear()
     if way == "replacing":
-        # The model that is replaced is the tool's own, and in place: whether it is gone is part of the outcome.
+        # The replaced model belongs to the tool and is deployed; whether it still exists is part of the result.
         before -= {name for name in old if name not in world.truth()}
     outcome = examine(world, before, what, state)
     remaining = set(world.truth()) - world.foreign - ({endpoint} if endpoint else set())
@@ -214,7 +214,7 @@ def one_case(world: World, way: str, what: str, state: Path, run: Callable[[str 
 
 
 def fault_of(call: tuple[str, str, int], fate: str) -> Fault:
-    """Return the fault that gives a request its fate; it lasts longer than requests are repeated."""
+    """Return the fault for a request; it lasts longer than the retries."""
     method, pattern, skip = call
     kinds: dict[str, str | int] = {"refused": 503, "answer lost": "lose answer", "late": "late"}
     kind = kinds[fate]
@@ -222,7 +222,7 @@ def fault_of(call: tuple[str, str, int], fate: str) -> Fault:
 
 
 def in_process(world: World, fault: Fault) -> Callable[[str | None], str]:
-    """Return how to deploy here, with a fault."""
+    """Return a function that deploys here, with a fault."""
 
     def run(endpoint: str | None) -> str:
         with Session(_through(world)) as session:
@@ -240,7 +240,7 @@ def in_process(world: World, fault: Fault) -> Callable[[str | None], str]:
 
 
 def killed(world: World, state: Path, strike: Callable[[Any], None]) -> Callable[[str | None], str]:
-    """Return how to deploy in a process that `strike` arranges to kill."""
+    """Return a function that deploys in a process that `strike` kills."""
     context = multiprocessing.get_context("forkserver")
 
     def run(endpoint: str | None) -> str:
@@ -250,7 +250,7 @@ def killed(world: World, state: Path, strike: Callable[[Any], None]) -> Callable
         there.close()
         try:
             here.recv()  # planned
-        except EOFError:  # too slow a machine for PATIENCE: nothing was begun
+        except EOFError:  # the machine is too slow for PATIENCE: nothing was started
             child.join()
             return "failed"
         strike(child)
@@ -275,7 +275,7 @@ def killed(world: World, state: Path, strike: Callable[[Any], None]) -> Callable
 
 
 def at_request(world: World, number: int, forwarded: bool) -> Callable[[Any], None]:
-    """Return what kills a process at its so many-th request, before or after it took effect."""
+    """Return a function that kills a process at its n-th request, before or after it took effect."""
 
     def strike(child: Any) -> None:
         def kill() -> None:
@@ -289,7 +289,7 @@ def at_request(world: World, number: int, forwarded: bool) -> Callable[[Any], No
 
 
 def after(seconds: float) -> Callable[[Any], None]:
-    """Return what kills a process after so many seconds."""
+    """Return a function that kills a process after this many seconds."""
 
     def strike(child: Any) -> None:
         threading.Timer(seconds, child.kill).start()
@@ -298,7 +298,7 @@ def after(seconds: float) -> Callable[[Any], None]:
 
 
 def strangers(world: World) -> None:
-    """Deploy a model of somebody else's, and leave another one about."""
+    """Deploy a model of another owner, and create another one."""
     operation = endpoints.deploy_custom_model(world.direct, world.source, display_name="another's")
     operations.wait(world.direct, operation, timeout=60, poll=0.1)
     upload = endpoints.upload_model(world.direct, display_name="theirs", gcs_uri=world.source, container={})
@@ -308,7 +308,7 @@ def strangers(world: World) -> None:
 
 
 def main() -> int:
-    """Run and print; exit code 1 if anything was not as promised."""
+    """Run and print the results; exit code 1 if there are violations."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--faults", default="all", help="all, or so many of them, chosen at random")
     parser.add_argument("--kills", type=int, default=200)
@@ -337,7 +337,7 @@ def main() -> int:
             )
             proxy = Proxy(server.url)
             with proxy, Session(environment) as direct:
-                # Killed clients break their connections; that is the point.
+                # Killed clients break their connections, which is intended.
                 rest.TIMEOUT_SECONDS = 60.0
                 assert direct.http, "what looks on has the usual patience"
                 rest.TIMEOUT_SECONDS = PATIENCE
@@ -377,12 +377,12 @@ def main() -> int:
 
 
 def describe(way: str, call: tuple[str, str, int], fate: str) -> str:
-    """Return a case in words."""
+    """Describe a case."""
     return f"{way}, {call[0]} {call[1]} #{call[2]}, {fate}"
 
 
 def report(title: str, outcomes: Counter[tuple[str, str]], world: World, start: float) -> None:
-    """Print what became of the cases."""
+    """Print the results of the cases."""
     print(f"{title}, {time.monotonic() - start:.0f} s, {len(world.failures)} not as promised")
     for (kind, outcome), number in sorted(outcomes.items()):
         print(f"  {kind:>12}: {outcome:<12} {number}")

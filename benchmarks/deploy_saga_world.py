@@ -1,6 +1,6 @@
-"""What `benchmarks.deploy_saga` deploys to: an emulator whose models only say that they are healthy, and a proxy.
+"""The environment of `benchmarks.deploy_saga`: an emulator whose models only report that they are healthy, and a proxy.
 
-Nothing of this is part of the product.
+This is not part of the product.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.gcp.flaky import Fault, FlakyProxy
 from tests.local_server import Handler
 
 PATIENCE = 1.5
-"""Seconds that a client waits for an answer here; it is 60 otherwise."""
+"""Seconds that a client waits for a response here; it is 60 otherwise."""
 LATE = 2.5
 """Seconds after which a late request takes effect."""
 _SERVER = """
@@ -37,14 +37,14 @@ while True:
 
 
 class HealthyProcess:
-    """A process that says that it is healthy, and nothing else."""
+    """A process that only reports that it is healthy."""
 
     def __init__(self, directory: Path) -> None:
         path = json.loads((directory / "serving.json").read_text())["socket"]
         self._process = subprocess.Popen([sys.executable, "-S", "-E", "-c", _SERVER, path])
 
     def is_alive(self) -> bool:
-        """Return whether it runs."""
+        """Return whether it is running."""
         return self._process.poll() is None
 
     def kill(self) -> None:
@@ -59,7 +59,7 @@ class HealthyProcess:
 
 
 class HealthyLauncher:
-    """Starts `HealthyProcess`es where a real launcher starts models."""
+    """Starts a `HealthyProcess` instead of a model."""
 
     def available(self) -> None:
         """Nothing is missing."""
@@ -69,24 +69,24 @@ class HealthyLauncher:
         return HealthyProcess(directory)
 
     def close(self) -> None:
-        """Do nothing: the server has stopped them all."""
+        """Do nothing: the server has stopped all of them."""
 
 
 @dataclass(slots=True)
 class Proxy(FlakyProxy):
-    """Also carries requests out late, and strikes the so many-th request whatever it asks."""
+    """A proxy that can also carry out requests late, and break the n-th request of any kind."""
 
     deadly: Fault | None = None
     countdown: int = 0
     late: list[threading.Thread] = field(default_factory=list)
     slowest: float = 0.0
-    """Seconds that the longest request took, but for those that were to be late."""
+    """Duration of the longest request, except those that are intentionally late."""
 
     def _handle(self, handler: Handler) -> None:
         fault = next((item for item in self.faults if item.kind == "late"), None)
         if fault is None or not self._is_next(fault, handler):
             start = time.monotonic()
-            with contextlib.suppress(ConnectionError):  # the process that asked was killed
+            with contextlib.suppress(ConnectionError):  # the requesting process was killed
                 FlakyProxy._handle(self, handler)
             self.slowest = max(self.slowest, time.monotonic() - start)
             return
@@ -123,7 +123,7 @@ class Proxy(FlakyProxy):
 
 @dataclass(slots=True)
 class World:
-    """The emulator, the proxy before it, and what is somebody else's."""
+    """The emulator, the proxy before it, and the resources of another owner."""
 
     environment: Environment
     proxy: Proxy
@@ -145,7 +145,7 @@ class World:
         return found
 
     def theirs(self) -> str:
-        """Return the documents of what is somebody else's, as text."""
+        """Return the documents of another owner's resources, as text."""
         return json.dumps({key: value for key, value in self.truth().items() if key in self.foreign}, sort_keys=True)
 
     def expect(self, right: bool, what: str) -> None:

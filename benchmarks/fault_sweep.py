@@ -1,15 +1,16 @@
-"""Break every request of every command that costs or ends something, in some 70 ways, and see what is left.
+"""Break every request of every command that costs or ends something, in some 70 ways, and check the result.
 
     python -m benchmarks.fault_sweep [--cases all|N] [--flow submit] [--workers 2] [--seed 1]
 
-A proxy between command and emulator breaks the n-th request, or that one and all like it after it: before it takes
-effect or after, by status codes with and without Retry-After, pages, cut, endless and malformed bodies, wrong lengths,
-bad gzip, redirects, silence, resets. Then the command runs once more, unbroken. There must be no second job, no lost
-one, no success without the thing, nothing billed that `leaks` does not list, no exit code 70, no long silence, and the
-next run must end well. With --crossed, the broken run is also killed there, or has a full disk or a wrong clock, and
-the next one is another machine's, has a wrong clock, or sees lists that lag.
+A proxy between command and emulator breaks the n-th request, or this and all later ones like it, before or after it
+takes effect: with status codes with and without Retry-After, pages, truncated, endless and malformed bodies, wrong
+lengths, invalid gzip, redirects, silence, resets. Then the command runs once more without faults. There must be no
+second job, no lost job, no reported success without its result, no billed resource that `leaks` does not list, no exit
+code 70 and no long silence, and the next run must succeed. With --crossed, the broken run is also killed at this
+request, or has a full disk or a wrong clock, and the next run is on another machine, has a wrong clock, or gets lists
+that lag.
 
-Prints one JSON object; exit code 1 if anything is not so.
+Prints one JSON object; the exit code is 1 if there are violations.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from tests.breaking.world import opened
 
 
 def main() -> int:
-    """Sweep and print."""
+    """Sweep and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", default="all", help="all, or so many, chosen at random; begun at --skip")
     parser.add_argument("--skip", type=int, default=0)
@@ -78,7 +79,7 @@ def _sweep(given: argparse.Namespace, worker: int) -> dict[str, Any]:
     deadline = time.monotonic() + (given.seconds or 10**9)
     with tempfile.TemporaryDirectory(prefix="fault-sweep-") as folder, opened(Path(folder)) as world:
         traces = {flow: sweep.traced(world, flow) for flow in flows}
-        gc.freeze()  # all modules are loaded: what they hold need not be looked at after each case
+        gc.freeze()  # all modules are loaded, and their objects need not be scanned after each case
         every = [case for case in sweep.cases(traces.items()) if not given.kind or case.kind.name in given.kind]
         every = [case for case in every if re.search(given.request, case.request)]
         random.Random(given.seed).shuffle(every)

@@ -1,11 +1,11 @@
-"""Thousands of jobs of several teams on dozens of projects for a week, with outages: the queue's own code, faster.
+"""A simulated week: thousands of jobs of several teams in dozens of projects, with outages, with the queue's own code.
 
     python -m benchmarks.fleet_week [--jobs 2000] [--projects 40] [--days 7] [--budget-share 1.2] [--seed 1]
 
-Two runners look every twenty minutes, sometimes one in the middle of the other; they die at random requests, answers of
-creates are lost, projects and once the whole service do not answer. Prints one JSON object; exit code 1 if a job ran
-twice or was lost, a quota or the budget was exceeded, or teams that all waited differ by more than 10 % in what they
-got. `tests/jobs/manifests/test_fleet.py` is a smaller one.
+Two runners make a pass every twenty minutes, sometimes one during the other's. They die at random requests, responses
+to create requests are lost, and projects, or once the whole service, are unavailable. Prints one JSON object. The exit
+code is 1 if a job ran twice or was lost, a quota or the budget was exceeded, or the shares of teams that all had
+waiting jobs differ by more than 10%. `tests/jobs/manifests/test_fleet.py` is a smaller version.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MOST_UNFAIR = 0.10
 
 @dataclass(slots=True)
 class Result:
-    """What became of a simulation."""
+    """The result of a simulation."""
 
     jobs: int
     projects: int
@@ -58,13 +58,13 @@ class Result:
     spent: float = 0.0
     most_committed: float = 0.0
     used_share: float = 0.0
-    """Share of the slots' time in use while every team had waiting jobs, outages included."""
+    """Share of the slots' time in use while every team had waiting jobs, including outages."""
     unfairness: float = 0.0
-    """Largest relative distance of a team's slot time from an equal share, in that time."""
+    """Largest relative difference of a team's slot time from an equal share, in that time."""
     tolerance: float = MOST_UNFAIR
     hours_compared: float = 0.0
     seconds: float = 0.0
-    """Real ones."""
+    """Seconds of real time."""
     slowest_look: float = 0.0
     problems: list[str] = field(default_factory=list)
 
@@ -74,7 +74,7 @@ class Result:
 
 
 class Simulation:
-    """One week."""
+    """One simulated week."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class Simulation:
         self.world.at_create.append(self._created)
 
     def run(self) -> Result:
-        """Run it and return what became of it."""
+        """Run it and return the result."""
         begun = time.monotonic()
         with compressed(self.world):
             self._queue()
@@ -142,7 +142,7 @@ class Simulation:
         with WorldSession(ENVIRONMENT, self.world) as session:
             ledger = StateLedger(session)
             for number, name in enumerate(self.names):
-                # One team has half of all jobs, and had them there first.
+                # One team has half of all jobs, and submitted them first.
                 team = TEAMS[0] if number < len(self.names) // 2 else TEAMS[1 + number % (len(TEAMS) - 1)]
                 run = Run(
                     identity=digest({"name": name}),
@@ -161,7 +161,7 @@ class Simulation:
                 assert ledger.write(Record(name=name, run=run), 0) is not None
 
     def _look(self) -> None:
-        """Have a runner look once; it may die."""
+        """Let a runner make a pass; it may die."""
         begun = time.monotonic()
         with WorldSession(ENVIRONMENT, self.world) as session:
             try:
@@ -174,7 +174,7 @@ class Simulation:
             self.result.slowest_look = max(self.result.slowest_look, time.monotonic() - begun)
 
     def _interrupt(self) -> None:
-        """Have the other runner look in the middle of a look."""
+        """Let the other runner make a pass during a pass."""
         if not self.inside and self.chance.random() < 0.01:
             self.inside = True
             self.result.nested_looks += 1
@@ -193,7 +193,7 @@ class Simulation:
         return [record for _, record in self.parsed.values()]
 
     def _all_wait(self) -> bool:
-        """Return whether every team has several jobs that wait."""
+        """Return whether every team has several waiting jobs."""
         waiting = Counter(record.run.labels["team"] for record in self._records() if record.run.phase == "queued")
         return all(waiting[team] > 4 for team in TEAMS)
 
@@ -205,7 +205,7 @@ class Simulation:
         return dict(found)
 
     def _cost(self) -> float:
-        """Return what all jobs that exist cost, by the world's own account."""
+        """Return the cost of all existing jobs, as counted by the simulation."""
         price = PRICE.usd_per_million_tokens or 0.0
         total = 0.0
         for jobs in self.world.jobs.values():
@@ -221,7 +221,7 @@ class Simulation:
             self.result.problems.append(f"${cost:.2f} are committed of ${self.result.budget:.2f}")
 
     def _settle(self) -> None:
-        """Let everything end that was begun, without outages, and without submitting more."""
+        """Let everything end, without outages and new submissions."""
         for _ in range(6):
             self.world.run(self.world.now + 10 * HOUR)
             with WorldSession(ENVIRONMENT, self.world) as session:
@@ -274,14 +274,14 @@ class Simulation:
             share = total / len(TEAMS)
             result.unfairness = max(abs(self.compared[team] - share) / share for team in TEAMS)
             result.used_share = total / (result.slots * result.hours_compared * HOUR)
-            # A short time is not divided finer than by jobs.
+            # In a short time, the granularity is one job.
             result.tolerance = MOST_UNFAIR + 8 * HOUR / share if result.hours_compared < 24 else MOST_UNFAIR
         if result.unfairness > result.tolerance:
             result.problems.append(f"teams differ by {result.unfairness:.0%}: {dict(self.compared)}")
 
 
 def main() -> int:
-    """Run one simulation and print."""
+    """Run one simulation and print the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=2000)
     parser.add_argument("--projects", type=int, default=40)

@@ -1,7 +1,7 @@
-"""What `benchmarks.fleet_week` schedules on: tuning jobs and Cloud Storage in memory, on a clock of their own.
+"""The environment of `benchmarks.fleet_week`: tuning jobs and Cloud Storage in memory, with their own clock.
 
-It answers the requests that the library sends, at the place where a session sends them; nothing of the library is
-replaced above its HTTP client. Nothing of this is part of the product.
+It answers the library's requests where a session sends them; nothing of the library above its HTTP client is replaced.
+This is not part of the product.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ENVIRONMENT = Environment(
 
 
 class KilledError(BaseException):
-    """A runner dies here, as by SIGKILL: nothing that follows in it happens."""
+    """A runner dies here, like by SIGKILL: nothing after this runs."""
 
 
 @dataclass(slots=True)
@@ -48,22 +48,22 @@ class Job:
 
     document: dict[str, Any]
     ends: float
-    """Seconds of the world's clock."""
+    """Seconds of the simulated clock."""
     outcome: str
     tokens: int
     seconds: float = 0.0
-    """That it held a slot, so far."""
+    """Time for which it has held a slot so far."""
 
 
 @dataclass(slots=True)
 class Outage:
-    """A project, or all of them (""), does not answer for a while."""
+    """A project, or all of them (""), is unavailable for a while."""
 
     project: str
     start: float
     end: float
     kind: str
-    """`refused`: no connection. `unavailable`: 503. `silent`: the request is carried out, the answer is lost."""
+    """`refused`: no connection. `unavailable`: 503. `silent`: the request is carried out, the response is lost."""
 
 
 @dataclass
@@ -74,20 +74,20 @@ class World:
     limits: dict[str, int]
     outages: list[Outage]
     kill_rate: float = 0.0
-    """Chance of a write that its runner dies at it, before or after it took effect."""
+    """Probability that a runner dies at a write, before or after it took effect."""
     lose_rate: float = 0.0
-    """Chance of a create whose answer is lost."""
+    """Probability that the response to a create request is lost."""
     now: float = 0.0
     objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     jobs: dict[str, dict[str, Job]] = field(default_factory=dict)
     requests: int = 0
     refused: int = 0
-    """Creates beyond a quota."""
+    """Number of create requests beyond a quota."""
     kills: int = 0
     lost: int = 0
     at_create: list[Callable[[], None]] = field(default_factory=list)
     at_write: Callable[[], None] | None = None
-    """Called at writes, before they are carried out: lets another runner act in between."""
+    """Called before writes are carried out, so that another runner can act in between."""
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -99,7 +99,7 @@ class World:
         return _START + datetime.timedelta(seconds=self.now)
 
     def run(self, until: float) -> None:
-        """Let time pass, and jobs end."""
+        """Advance the time, and end jobs."""
         with self._lock:
             for jobs in self.jobs.values():
                 for job in jobs.values():
@@ -121,7 +121,7 @@ class World:
             document["tuningDataStats"] = {"supervisedTuningDataStats": statistics}
 
     def answer(self, verb: str, url: str, options: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Carry a request out. Raises TransportError, KilledError."""
+        """Carry out a request. Raises TransportError, KilledError."""
         parts = urlsplit(url)
         query = {key: value for key, _, value in (pair.partition("=") for pair in parts.query.split("&")) if key}
         query |= {key: str(value) for key, value in (options.get("params") or {}).items()}
@@ -209,7 +209,7 @@ class World:
 
     def _list(self, bucket: str, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
         prefix, after = query.get("prefix", ""), query.get("pageToken", "")
-        # One object is asked for by its whole name; a bucket of records is small enough to sort.
+        # One object is requested by its complete name; a bucket of records is small enough to sort.
         if (bucket, prefix) in self.objects:
             return 200, {"kind": "storage#objects", "items": [self.objects[bucket, prefix]]}
         names = sorted(
@@ -264,7 +264,7 @@ class World:
 
 
 class Answer(Response):
-    """An answer that was never on a wire."""
+    """A response without a connection."""
 
     def __init__(self, status: int, body: dict[str, Any], moment: datetime.datetime) -> None:
         self.status_code = status
@@ -274,7 +274,7 @@ class Answer(Response):
 
     @property
     def length(self) -> int | None:
-        """Nothing is left to be read."""
+        """Return 0: everything has been read."""
         return 0
 
     def read(self) -> bytes:
@@ -282,11 +282,11 @@ class Answer(Response):
         return self.content
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing."""
 
 
 class WorldSession(Session):
-    """A session whose HTTP client is the world."""
+    """A session whose HTTP client is the simulation."""
 
     def __init__(self, environment: Environment, world: World | None = None) -> None:
         super().__init__(environment)
@@ -294,7 +294,7 @@ class WorldSession(Session):
 
     @property
     def world(self) -> World:
-        """Return the world of this session, or of the one that it belongs to."""
+        """Return the simulation of this session, or of its parent."""
         if self._world is None:
             assert isinstance(self._owner, WorldSession)
             self._world = self._owner.world
@@ -306,13 +306,13 @@ class WorldSession(Session):
         return self
 
     def request(self, verb: str, url: str, **options: Any) -> Answer:
-        """Have the world carry a request out; see `RestClient.request`."""
+        """Let the simulation carry out a request; see `RestClient.request`."""
         status, body = self.world.answer(verb, url, options)
         return Answer(status, body, self.world.moment())
 
 
 class CompressedTime:
-    """Stands for the module `time` where the library waits: the world's clock, which nobody waits for."""
+    """Replaces the module `time` for the library's waits, with the simulated clock."""
 
     CLOCK_BOOTTIME = 7
 
@@ -320,21 +320,21 @@ class CompressedTime:
         self._world = world
 
     def sleep(self, seconds: float) -> None:
-        """Let the world's time pass."""
+        """Advance the simulated time."""
         self._world.run(self._world.now + seconds)
 
     def monotonic(self) -> float:
-        """Return the world's time."""
+        """Return the simulated time."""
         return self._world.now
 
     def clock_gettime(self, _: int) -> float:
-        """Return the world's time."""
+        """Return the simulated time."""
         return self._world.now
 
 
 @contextlib.contextmanager
 def compressed(world: World) -> Iterator[None]:
-    """Have the library's waiting be the world's time passing."""
+    """Let the library's waits advance the simulated time."""
     modules: list[Any] = [failures, waiting]
     before = [module.time for module in modules]
     for module in modules:

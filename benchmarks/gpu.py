@@ -1,13 +1,13 @@
-"""The training and serving processes on a GPU: that they work, how fast, and with how much memory.
+"""Check the training and serving processes on a GPU, and measure their speed and memory.
 
-    python -m benchmarks.gpu                     a Llama of 1B shape with random weights, and the tiny stand-in
-    python -m benchmarks.gpu --weights FOLDER    a small real model too, such as the converted SmolLM2
-    python -m benchmarks.gpu --size tiny         everything in tiny shapes, on whatever device there is
-    python -m benchmarks.gpu --pack FOLDER       put what a bare machine lacks into a folder, for its PYTHONPATH
+    python -m benchmarks.gpu                     a Llama model of 1B shape with random weights, and the tiny stand-in
+    python -m benchmarks.gpu --weights FOLDER    also a small real model, such as the converted SmolLM2
+    python -m benchmarks.gpu --size tiny         everything with tiny shapes, on any device
+    python -m benchmarks.gpu --pack FOLDER       collect missing packages in a folder, for the PYTHONPATH
 
-Needs PyTorch, transformers and peft, no network, less than ten minutes. Each line is a check or a figure; the exit code
-is 1 if a check failed. Losses on the GPU are held to those on the CPU within 2 %: the products are bfloat16 on both
-sides, and are summed in another order.
+Needs PyTorch, transformers and peft, no network, and less than ten minutes. Each line is a check or a measurement; the
+exit code is 1 if a check failed. Losses on the GPU must be within 2% of those on the CPU: the products are bfloat16 on
+both, and are summed in another order.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from runner.emulator.engine.launcher import Launcher
 from runner.emulator.engine.protocol import ModelSource, TrainingSpec, TuningMode
 
 LOSS_TOLERANCE = 0.02
-"""Of a loss, between the GPU and the CPU and between this project and the bare loop."""
+"""Maximum relative difference of a loss between the GPU and the CPU, and between this project and the plain loop."""
 _ROOT = Path(__file__).parents[1]
 _BARE = _ROOT / "benchmarks" / "goals" / "bare_training.py"
 _BATCHING = _ROOT / "benchmarks" / "goals" / "bare_batching.py"
@@ -48,7 +48,7 @@ _LACKING = (
 
 @dataclass(slots=True)
 class Session:
-    """What is run where, and what came of it."""
+    """The configuration and the results of a run."""
 
     folder: Path
     device: str
@@ -95,7 +95,7 @@ class Session:
 
 
 def main() -> int:
-    """Do everything, print, and return the exit code."""
+    """Run everything, print, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=("full", "tiny"), default="full")
     parser.add_argument("--weights", type=Path, help="folder of a small real model")
@@ -108,7 +108,7 @@ def main() -> int:
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    os.environ["RUNNER_SERVING_ENGINE"] = "torch"  # vLLM may be there too
+    os.environ["RUNNER_SERVING_ENGINE"] = "torch"  # vLLM may be installed, too
     print(f"PyTorch {torch.__version__}, {torch.cuda.get_device_name() if device == 'cuda' else 'no GPU: on the CPU'}")
     if device == "cpu" and options.size == "full":
         print("there is no GPU: only --size tiny is possible", file=sys.stderr)
@@ -134,7 +134,7 @@ def main() -> int:
 
 
 def train(session: Session) -> None:
-    """Train with both modes beside a bare loop on the same batches."""
+    """Train with both modes, and a plain loop on the same batches."""
     steps = 3 if session.tiny else 20
     for model in session.models:
         for mode in _MODES:
@@ -154,10 +154,10 @@ def train(session: Session) -> None:
 
 
 def match_cpu(session: Session) -> None:
-    """Hold the losses to those of the same job on the CPU."""
+    """Compare the losses with those of the same job on the CPU."""
     model = "real" if "real" in session.models else "shape"
     steps = 3
-    for mode in _MODES[:1] if session.device == "cpu" else _MODES:  # there, it only shows that this part runs
+    for mode in _MODES[:1] if session.device == "cpu" else _MODES:  # on a CPU, it only shows that this part runs
         spec = session.spec(model, mode, steps)
         here = _job(session, spec, f"here-{mode}")
         there = _job(session, spec, f"cpu-{mode}", without_gpu=session.device != "cpu")
@@ -167,7 +167,7 @@ def match_cpu(session: Session) -> None:
 
 
 def resume(session: Session) -> None:
-    """Kill a job in its second epoch, start it again, and hold its losses to those of one that nobody killed."""
+    """Kill a job in its second epoch, start it again, and compare its losses with those of an uninterrupted job."""
     spec = session.spec("shape", "FULL", 4, epochs=2)
     whole = _job(session, spec, "whole")
     folder = session.folder / "killed"
@@ -182,7 +182,7 @@ def resume(session: Session) -> None:
 
 
 def run_out_of_memory(session: Session) -> None:
-    """Leave a job and a server too little memory: both must say so, with advice."""
+    """Run a job and a server with too little memory: both must report it, with advice."""
     spec = session.spec("shape", "FULL", 3)
     folder = session.folder / "starved"
     folder.mkdir()
@@ -203,7 +203,7 @@ def run_out_of_memory(session: Session) -> None:
 
 
 def serve(session: Session) -> None:
-    """Serve beside transformers' continuous batching: the same prompts and lengths."""
+    """Compare serving with transformers' continuous batching, with the same prompts and lengths."""
     clients, tokens = (4, 8) if session.tiny else (64, 64)
     for model, weights in session.models.items():
         questions = [
@@ -237,7 +237,7 @@ def serve(session: Session) -> None:
 
 
 def check_catalogue(session: Session) -> None:
-    """Hold every machine of the catalog, of one GPU or several, to what the API takes and refuses."""
+    """Check the catalog's machines, with one or several GPUs, against those that the API accepts and refuses."""
     from runner.catalog import machines
     from runner.emulator.aiplatform.machines import complete
     from runner.emulator.errors import ApiError
@@ -277,7 +277,7 @@ def _job(session: Session, spec: TrainingSpec, name: str, *, without_gpu: bool =
 
 
 class _launcher(Launcher):  # noqa: N801
-    """A launcher for a block."""
+    """A launcher for a context."""
 
     def __enter__(self) -> Launcher:
         return self

@@ -2,9 +2,9 @@
 
     python -m benchmarks.kill_sweep [--points 300] [--flow submit]
 
-Each is killed by SIGKILL at entry to a system call that has an effect on a file or a socket, run again, and what there
-is then is counted. Prints one JSON object; exit code 1 if anything is there twice, is lost, or cannot be run again.
-Jobs wait for quota, so none is trained. Needs Linux.
+Each command is killed by SIGKILL before a system call that affects a file or a socket, and run again; then the results
+are counted. Prints one JSON object; the exit code is 1 if anything exists twice, is lost, or cannot be run again. Jobs
+wait for quota, so none is trained. Needs Linux.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.jobs.submitting.kill_flows import FLOWS, sweeping
 
 
 def main() -> int:
-    """Sweep and print."""
+    """Sweep and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=300, help="of all flows together")
     parser.add_argument("--flow", choices=FLOWS, action="append")

@@ -1,10 +1,10 @@
-"""What `runner plan` costs for many manifests in a large project: seconds, and requests sent.
+"""Duration and number of requests of `runner plan` for many manifests in a large project.
 
     python -m benchmarks.plan_rate [--manifests 200] [--jobs 1000]
 
-Prints one JSON object. The project has `--jobs` tuning jobs; the manifests are planned before and after they were
-applied, as a process of its own, start of Python included, with the emulator on the same machine. Requests are counted
-in a run of its own, behind a proxy.
+Prints one JSON object. The project has `--jobs` tuning jobs. The manifests are planned before and after they were
+applied, in a separate process including the start of Python, with the emulator on the same machine. Requests are
+counted in a separate run, behind a proxy.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LIMIT_SECONDS = 3.0
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--manifests", type=int, default=200)
     parser.add_argument("--jobs", type=int, default=1000)
@@ -116,7 +116,7 @@ def _variables(project: Provisioned, bucket: str) -> dict[str, str]:
 
 
 def _timed(work: Path, environment: dict[str, str], rounds: int, status: int) -> tuple[float, float]:
-    """Return the best wall and CPU times of several runs, in seconds; CPU is what a busy machine does not distort."""
+    """Return the minimum elapsed and CPU times of several runs in seconds; a busy machine has no effect on CPU time."""
     wall, cpu = float("inf"), float("inf")
     for _ in range(rounds):
         start, used = time.perf_counter(), _cpu()
@@ -131,7 +131,7 @@ def _cpu() -> float:
 
 
 def _counted(work: Path, environment: dict[str, str], url: str) -> dict[str, int]:
-    """Return how many requests of each kind a plan sends; names and numbers in paths are left out."""
+    """Return the number of requests of each kind in a plan; names and numbers in paths are omitted."""
     with FlakyProxy(url) as proxy:
         through = {**environment, "RUNNER_VERTEX_URL": proxy.url, "RUNNER_STORAGE_URL": proxy.url}
         subprocess.run(

@@ -1,9 +1,10 @@
-"""Fifty manifests of three teams and two priorities under a quota of two, each really trained: do they end in order?
+"""Train fifty manifests of three teams with two priorities under a quota of two, and check the order of their ends.
 
     python -m benchmarks.queue_order [--manifests 50] [--quota 2]
 
-Prints one JSON object; exit code 1 if a job came out of turn, twice, or not at all. Takes the time that so many small
-trainings take; `tests/jobs/following/test_queue_order.py` is the same without training, in compressed time.
+Prints one JSON object; the exit code is 1 if a job ended out of order, ran twice, or did not run. The duration is that
+of all these small trainings; `tests/jobs/following/test_queue_order.py` is the same without training, in compressed
+time.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tests.provisioning import provision
 
 
 def main() -> int:
-    """Run the queue and print."""
+    """Run the queue and print the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--manifests", type=int, default=50)
     parser.add_argument("--quota", type=int, default=2)

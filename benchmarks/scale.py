@@ -1,9 +1,10 @@
-"""What each more costs: bytes of a dataset, jobs of a queue, questions of a batch; sizes measured, lines fitted.
+"""Cost per unit: bytes of a dataset, jobs of a queue, questions of a batch; measured at several sizes and fitted.
 
     python -m benchmarks.scale [--quick]
 
-Processor seconds of this process, so that other load on the machine matters little; docs/scale.md is made of it. Prints
-one JSON object: for each part the sizes, the seconds, and the fitted seconds per unit, with what starts cost.
+Measures processor seconds of this process, so that other load on the machine has little effect; docs/scale.md contains
+the results. Prints one JSON object: for each part the sizes, the seconds, the fitted seconds per unit, and the cost of
+the start.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ WORDS = 5000
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of each size")
     less = 10 if parser.parse_args().quick else 1
@@ -61,7 +62,7 @@ def measured(less: int) -> dict[str, Any]:
 
 
 Points = list[tuple[float, float, float]]
-"""Size, processor seconds, and the most memory so far in megabytes."""
+"""Size, processor seconds, and the peak memory so far in megabytes."""
 
 
 def _timed(size: float, work: Callable[[], object]) -> tuple[float, float, float]:
@@ -91,7 +92,7 @@ def _fit(points: Points) -> dict[str, Any]:
 
 
 def _data(folder: Path, megabytes: list[int]) -> dict[str, Any]:
-    """Measure what is done to datasets, in megabytes, by one thread."""
+    """Measure operations on datasets, in megabytes, with one thread."""
     chance = random.Random(5)
     words = ["".join(chance.choices("abcdefghijklmnop", k=chance.randrange(3, 9))) for _ in range(WORDS)]
     points: dict[str, Points] = {"check": [], "convert": [], "split": []}
@@ -123,7 +124,7 @@ def _data(folder: Path, megabytes: list[int]) -> dict[str, Any]:
 
 
 def _world(records: int) -> tuple[World, list[Place]]:
-    """Return a world with a queue of so many jobs, and forty projects."""
+    """Return a simulation with a queue of this many jobs, and forty projects."""
     limits = {f"project-{number:02}": 0 for number in range(40)}
     world = World(1, limits, [])
     with WorldSession(ENVIRONMENT, world) as session:

@@ -1,16 +1,16 @@
-"""Cut the application of whole stacks at every request, kill it at many, and see whether the next one ends green.
+"""Break the application of whole stacks at every request, kill it at many, and check that the next one succeeds.
 
     python -m benchmarks.stack_sweep [--stack local|prod] [--every 1] [--kills 30] [--seconds N]
     python -m benchmarks.stack_sweep --settings [NAME ...]
 
-An application without the engine talks to an emulator through a server that loses one of the requests that change
-something, before it is carried out or after; or its process is killed by SIGKILL after a part of them. Then it runs
-again, unbroken: it must end well, the one after it must change nothing, and what there is must be what an application
-that nothing has broken makes. `prod` has two regions and every part of a stack but keys. With --settings, a stack with
-every part is applied, applied again with another value of one setting, and destroyed, for each setting: nothing may be
-left of it.
+An application without the engine sends requests to an emulator through a server that loses one of the changing
+requests, before or after it is carried out; or its process is killed by SIGKILL after some of them. Then it runs again
+without faults: it must succeed, the one after it must change nothing, and the resources must be those of an
+uninterrupted application. `prod` has two regions and every part of a stack except keys. With --settings, for each
+setting, a stack with every part is applied, applied again with another value of the setting, and destroyed: nothing may
+be left.
 
-Prints one JSON object; exit code 1 if a stack is stuck or another one.
+Prints one JSON object; the exit code is 1 if a stack is stuck or has other resources.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.infra.stack_sweep import CONFIGURATIONS, StackSweep
 
 
 def main() -> int:
-    """Sweep and print."""
+    """Sweep and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stack", choices=list(CONFIGURATIONS), action="append")
     parser.add_argument("--every", type=int, default=1, help="cut at each such point only")

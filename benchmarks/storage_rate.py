@@ -1,12 +1,12 @@
-"""How many small objects the emulator stores and returns a second.
+"""Number of small objects that the emulator stores and returns per second.
 
     python -m benchmarks.storage_rate [--seconds 10] [--clients 32] [--size 4096]
 
-Starts a server as a process of its own on a fresh state directory. Each client has one connection and repeats: put an
-object under a new name (multipart, as Google's library sends it), get it, compare. Both count as one operation. Every
-put is on disk when it is acknowledged. The reference is the in-memory backend of fake-gcs-server 1.56.1, which keeps
-nothing: 785 operations a second from 32 clients with 4 KiB objects, measured on two shared cores. Clients and server
-share the machine, so compare only what was measured on an idle one.
+Starts a server as a separate process with a new state directory. Each client has one connection and repeats: put an
+object with a new name (multipart, like Google's library), get it, compare. Both count as one operation. Every put is on
+disk when it is acknowledged. The reference is the in-memory backend of fake-gcs-server 1.56.1, which stores nothing on
+disk: 785 operations per second with 32 clients and 4 KiB objects, measured on two shared cores. Clients and server
+share the machine, so only compare measurements on an idle machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 REFERENCE = 785
-"""Operations a second of the reference."""
+"""Operations per second of the reference."""
 _PROCESSES = 4
 _BUCKET = "rate-bucket"
 _SERVER = """
@@ -41,13 +41,13 @@ serve(EmulatorSettings(directory=Path(sys.argv[1])), ready_file=Path(sys.argv[2]
 
 @dataclass(slots=True)
 class Outcome:
-    """What clients measured: seconds of every operation, and the errors."""
+    """The measurements of the clients: seconds of every operation, and the errors."""
 
     puts: list[float] = field(default_factory=list)
     gets: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     cpu: float | None = None
-    """CPU seconds of the server while they ran; None if the system does not tell (it needs /proc)."""
+    """CPU seconds of the server during the run; None if the system does not report them (this needs /proc)."""
 
 
 def _client(port: int, name: str, size: int, until: float, outcome: Outcome) -> None:
@@ -83,7 +83,7 @@ def _client(port: int, name: str, size: int, until: float, outcome: Outcome) -> 
 
 
 def _process(port: int, index: int, clients: int, size: int, seconds: float, pipe: Connection) -> None:
-    """Run some of the clients as threads; send their outcome."""
+    """Run some of the clients as threads; send their result."""
     outcome = Outcome()
     pipe.send("ready")
     pipe.recv()
@@ -127,7 +127,7 @@ def _make_bucket(port: int) -> None:
 
 
 def measure(*, clients: int, size: int, seconds: float) -> Outcome:
-    """Run the clients against a fresh server; return what they measured."""
+    """Run the clients against a new server; return their measurements."""
     total = Outcome()
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as directory:
@@ -181,7 +181,7 @@ def main() -> int:
     print(_line("put", outcome.puts))
     print(_line("get", outcome.gets))
     if outcome.cpu is not None:
-        # Unlike the rate, this hardly depends on what else the machine does.
+        # Unlike the rate, this hardly depends on other load on the machine.
         operations = len(outcome.puts) + len(outcome.gets)
         print(f"server: {outcome.cpu / operations * 1e6:.0f} µs of CPU per operation")
     print(f"{len(outcome.errors)} errors")

@@ -1,30 +1,30 @@
-"""Every error a user of this package can meet.
+"""All errors that users of this package can get.
 
     RunnerError                     exit 1
-      ConfigurationError            exit 2   a flag, a variable or a file is wrong
-        TemplateLimitError                   a chat template takes too much memory or time
-        FileLimitError                       a file of a model's folder is larger than any such file needs to be
-        ModelLimitError                      a model needs more memory than there is, or than its weights account for
-        ModelFilesError                      a model's folder names something outside itself, or a pickle
+      ConfigurationError            exit 2   a flag, a variable or a file is incorrect
+        TemplateLimitError                   a chat template needs too much memory or time
+        FileLimitError                       a file of a model's folder exceeds the maximum size
+        ModelLimitError                      a model needs more memory than is free, or than its weights explain
+        ModelFilesError                      a model's folder refers to something outside itself, or to a pickle
       DatasetError                  exit 3   the data has errors; carries every finding
       GoogleApiError                exit 4   the service refused or failed
         NotFoundError
         AlreadyExistsError
         PermissionDeniedError
         QuotaExceededError          exit 75  ask again later
-      LockedError                   exit 75  another process of this machine holds what the command needs
-      UnreachableError              exit 69  nothing answers at the address
+      LockedError                   exit 75  another process of this machine holds a lock that the command needs
+      UnreachableError              exit 69  the address does not answer
       JobFailedError                exit 5   a tuning job ended in failure or was cancelled
-      WaitTimeoutError              exit 6   gave up waiting; the job continues
-      CostRefusedError              exit 7   the price is unknown, above the limit or not confirmed
-      AmbiguousSubmissionError      exit 8   a create may or may not have happened: nothing was repeated
+      WaitTimeoutError              exit 6   the wait ended; the job continues
+      CostRefusedError              exit 7   the price is unknown, above the limit or not approved
+      AmbiguousSubmissionError      exit 8   a job may or may not have been created: nothing was repeated
       EngineMissingError            exit 9   an extra that the command needs is not installed
-      StalePlanError                exit 10  a saved plan no longer fits: the manifests or the service have changed
+      StalePlanError                exit 10  a saved plan is outdated: the manifests or the service have changed
       GateFailedError               exit 11  a model is not better than its base, or not the one that was trained
-      CanaryFailedError             exit 12  a canary did worse than allowed and lost its traffic
+      CanaryFailedError             exit 12  a canary exceeded its limits and lost its traffic
       DiskError                     exit 74  a local file could not be written: disk full, read-only or broken
 
-Exit 130 means interrupted (Ctrl-C); whatever was running on the service continues.
+Exit 130 means interrupted (Ctrl-C); jobs on the service continue.
 Add an error here only when a caller can act differently on it: give it a stable `code`, an exit status of its own if
 scripts should branch on it, and a line in docs/errors.md (a test compares the two).
 """

@@ -6,12 +6,12 @@ import re
 
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # C0, DEL and C1: escape sequences start with one of them
-    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional controls: show text in another order than it is
-    "\u2028\u2029\ufeff"  # line breaks and marks that are not shown
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional controls, which change the displayed order of text
+    "\u2028\u2029\ufeff"  # invisible line breaks and marks
     # These are invisible, so that two names could look equal; joiners, which scripts and emoji need, are kept.
     "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2060-\u2065\u206a-\u206f\u3164\uffa0\ufff0-\ufffb"
     "\U000e0000-\U000e0fff"
-    "\ud800-\udfff]"  # lone surrogates: cannot be written as UTF-8
+    "\ud800-\udfff]"  # lone surrogates, which UTF-8 cannot represent
 )
 DURATION = "a duration of at most 100 years, such as 45s, 90m, 2h30m or 1d"
 """Describes the texts that `seconds_of` accepts."""

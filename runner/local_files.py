@@ -67,7 +67,7 @@ def reason(error: Exception) -> str:
     """Return why a path cannot be read or written, in the wording of all commands."""
     if isinstance(error, OSError):
         return _REASONS.get(error.errno or 0) or error.strerror or str(error)
-    return "is not UTF-8" if isinstance(error, UnicodeDecodeError) else "no such file"  # its name holds a NUL
+    return "is not UTF-8" if isinstance(error, UnicodeDecodeError) else "no such file"  # its name contains a NUL
 
 
 def unwritable(path: Path, error: OSError, *, hint: str | None = None) -> RunnerError:
@@ -140,7 +140,7 @@ def append(path: Path, descriptor: int, content: bytes, *, hint: str | None = No
         raise unwritable(path, error, hint=hint) from error
     try:
         if before and os.pread(descriptor, 1, before - 1) != b"\n":
-            content = b"\n" + content  # a process that was killed has torn the last line
+            content = b"\n" + content  # a killed process has left an incomplete last line
         write_all(descriptor, content)
         os.fsync(descriptor)
     except OSError as error:

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import subprocess  # so that looking starts fast
+    import subprocess  # so that read-only commands start fast
 
 
 def module_command(module: str, *arguments: str) -> list[str]:

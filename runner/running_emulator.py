@@ -60,7 +60,7 @@ def is_server(pid: int, directory: Path) -> bool:
         if Path("/proc/self/cmdline").exists():
             return False
         # This system has no /proc: macOS.
-        import subprocess  # only here: commands that only look do not load it
+        import subprocess  # imported here, because read-only commands do not need it
 
         shown = subprocess.run(["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True)
         return "runner.emulator" in shown.stdout and str(directory.absolute()) in shown.stdout

@@ -39,7 +39,7 @@ def emulator_runs() -> bool:
     try:
         os.kill(pid, 0)
     except PermissionError:
-        pass  # alive, and another user's
+        pass  # running, and another user's
     except OSError:
         return False
     return True

@@ -39,7 +39,7 @@ _numbers = itertools.count()
 
 def waiting(what: str) -> AbstractContextManager[None]:
     """Mark the time within the context as a wait for `what`."""
-    return _Wait(what)  # a generator would take twice the time of each request
+    return _Wait(what)  # a generator would double the time of each request
 
 
 def looks(

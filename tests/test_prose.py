@@ -52,9 +52,13 @@ PATTERNS = {
     r"\bWho(?:ever|m)? (?:alerts|cannot|may)\b|\b[Ww]hoever\b|\b[Ww]hatever\b": "name it; write `if you …`",
     r"\b(?:is|are|was|were) (?:told|looked at)\b": "write `reports`, `checks`",
     r"\bso many (?:seconds|minutes|times)\b": "write `this many`",
+    r"\b(?:tokens|objects|requests|answers|operations|submissions|MB|bytes) a (?:CPU )?second\b": "write `per second`",
+    r"\bby turns\b": "write `alternately`",
+    r"\bhold(?:s|ing)? (?:\w+ )?to one another\b|\bheld to (?:one another|those)\b": "write `compare`",
+    r"\b(?:came|comes?|became|becomes?) of (?:a|an|it|the|them|each)\b": "write `the result of`",
 }
 """What help, messages and documents say otherwise."""
-HISTORY = ("CHANGELOG.md", "decisions")
+HISTORY = ("CHANGELOG.md",)
 """Documents that tell what was, in the words of then."""
 
 
@@ -110,6 +114,10 @@ BAD = (
     "Whom alerts tell",
     "each problem is told",
     "wait so many seconds",
+    "objects a CPU second, to another client",
+    "both programs run by turns",
+    "a test holds them to one another",
+    "what came of it",
 )
 """A sentence for each pattern, in its order."""
 
@@ -138,18 +146,57 @@ def test_documents_are_plain_english(pattern: str) -> None:
     assert not found, f"{PATTERNS[pattern]}:\n" + "\n".join(found)
 
 
-BARE = re.compile(r'^"""Of |\bwould else\b|\bso to speak\b')
-"""How docstrings of attributes began, and phrases that read as a translation."""
+DOCSTRINGS = {
+    r'^"""Of |\bwould else\b|\bso to speak\b': "write a noun: `Number of …`",
+    r'^[rR]?"""(?:Tell|Say) whether\b': "write `Return whether`",
+    r'\b(?:None|""|\[\]|\{\}) where\b': "write `None if`",
+    r"\bgo(?:es)? on\b(?! with)|\banew\b|\bfor ever\b|\bby turns\b": "write `continue`, `again`, `alternately`",
+    r"\b(?:whoe|whate|whiche|whome)ver\b": "name it; write `regardless of`",
+    r"\b(?:came|comes?|became|becomes?) of (?:a|an|it|the|them|each)\b|\bso many (?!as\b)": "write `the result`",
+}
+"""Phrases in docstrings and comments that read as a translation."""
+BAD_DOCSTRINGS = (
+    '"""Of each answer."""',
+    '"""Tell whether it is there."""',
+    "# None where there is none",
+    "# the job goes on",
+    "# whoever comes next",
+    "# the result says what came of it",
+)
+"""A text for each of these patterns, in their order."""
+OTHERS = (ROOT / "infra", ROOT / "runner" / "datasets")
+"""Folders in which only the first pattern applies."""
 
 
-def test_docstrings_and_comments_are_plain_english() -> None:
+@pytest.mark.parametrize(("pattern", "text"), list(zip(DOCSTRINGS, BAD_DOCSTRINGS, strict=True)))
+def test_each_pattern_of_docstrings_finds_what_it_is_for(pattern: str, text: str) -> None:
+    assert re.search(pattern, text)
+
+
+@functools.cache
+def written() -> list[tuple[Path, int, str]]:
+    """Return the file, the line and the text of every docstring and comment."""
     found = []
-    for path in sorted(path for folder in ("runner", "infra") for path in (ROOT / folder).rglob("*.py")):
+    for path in sorted(path for folder in ("runner", "infra", "benchmarks") for path in (ROOT / folder).rglob("*.py")):
+        begins = True
         with path.open("rb") as file:
             for token in tokenize.tokenize(file.readline):
-                if token.type in (tokenize.STRING, tokenize.COMMENT) and BARE.search(token.string):
-                    found.append(f"{path.relative_to(ROOT)}:{token.start[0]}: {token.string[:80]}")
-    assert not found, "\n".join(found)
+                if token.type == tokenize.COMMENT or (token.type == tokenize.STRING and begins):
+                    found.append((path, token.start[0], token.string))
+                if token.type not in QUIET:
+                    begins = token.type in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING)
+    return found
+
+
+@pytest.mark.parametrize("pattern", DOCSTRINGS)
+def test_docstrings_and_comments_are_plain_english(pattern: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {text[:80]}"
+        for path, line, text in written()
+        if re.search(pattern, text)
+        and (pattern == next(iter(DOCSTRINGS)) or not any(path.is_relative_to(folder) for folder in OTHERS))
+    ]
+    assert not found, f"{DOCSTRINGS[pattern]}:\n" + "\n".join(found)
 
 
 def test_no_line_of_a_document_is_endless() -> None:

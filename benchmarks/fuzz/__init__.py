@@ -1,1 +1,1 @@
-"""Breaks what comes from outside at random, and looks for crashes, hangs and growth."""
+"""Fuzzing: breaks external input at random, and looks for crashes, hangs and memory growth."""

@@ -1,7 +1,7 @@
 """Break inputs at random and look for crashes and hangs: `python -m benchmarks.fuzz [TARGET…] --seconds 60`.
 
-The seconds are shared by the targets: dataset files, bodies of HTTP requests, job manifests, stack configurations and
-models' folders. Exit 1 if something was found; the inputs are then in `benchmarks/fuzz/corpus/`.
+The targets share the seconds: dataset files, bodies of HTTP requests, job manifests, stack configurations and models'
+folders. The exit code is 1 if something was found; the inputs are then in `benchmarks/fuzz/corpus/`.
 """
 
 from __future__ import annotations

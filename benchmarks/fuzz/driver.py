@@ -1,8 +1,8 @@
-"""Runs targets on broken inputs until the time is over.
+"""Runs targets with broken inputs until the time has passed.
 
-An input that makes a target answer in a way not seen before (other codes of findings, errors or statuses) is broken
-further: the corpus grows by behaviour. One that crashes a target, or takes longer than it may, is a finding: it is
-written into the target's corpus, so that the next run and the tests begin with it.
+An input with a new kind of result (other codes of findings, errors or statuses) is broken further, so that the corpus
+grows by behavior. An input that crashes a target, or takes too long, is a finding: it is written to the target's
+corpus, so that the next run and the tests start with it.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from typing import ClassVar
 CORPUS = Path(__file__).parent / "corpus"
 _HUNG_SECONDS = 60
 _POOLED_BYTES = 16 << 10
-"""Larger inputs are not broken further."""
+"""Maximum size of inputs that are broken further."""
 _KEPT_BYTES = 2 << 10
 _KEPT_FILES = 32
-"""Upper bound for the corpus of one target."""
+"""Maximum size of the corpus of one target."""
 
 Survive = Callable[[bytes], Iterator[str] | list[str]]
-"""Runs one input and returns what it was answered with; raises what must not be raised."""
+"""Runs one input and returns its result; raises errors that must not occur."""
 
 
 class Target(ABC):
-    """Something that takes input from outside."""
+    """A program with external input."""
 
     name: ClassVar[str]
     seconds: ClassVar[float] = 2.0
-    """CPU that one input may take."""
+    """Maximum CPU seconds for one input."""
 
     @abstractmethod
     def seeds(self) -> list[bytes]:
-        """Return inputs that are right."""
+        """Return valid inputs."""
 
     @abstractmethod
     def broken(self, draw: random.Random, data: bytes) -> bytes:
@@ -52,11 +52,11 @@ class Target(ABC):
 
     @abstractmethod
     def opened(self) -> AbstractContextManager[Survive]:
-        """Open what inputs are run on."""
+        """Open the environment for running inputs."""
 
     @property
     def corpus(self) -> list[bytes]:
-        """Return the inputs that are kept in the repository."""
+        """Return the inputs in the repository."""
         return [path.read_bytes() for path in sorted((CORPUS / self.name).glob("*"))]
 
 
@@ -66,7 +66,7 @@ class HungError(Exception):
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of a run."""
+    """The result of a run."""
 
     name: str
     executions: int = 0
@@ -84,7 +84,7 @@ class Outcome:
 
 
 def replay(target: Target) -> Outcome:
-    """Run the seeds and the corpus once. Raises what an input raises."""
+    """Run the seeds and the corpus once. Raises the errors of inputs."""
     outcome = Outcome(target.name)
     with target.opened() as survive:
         for data in [*target.seeds(), *target.corpus]:
@@ -96,10 +96,10 @@ def fuzz(target: Target, *, seconds: float, seed: int, keep: bool = False) -> Ou
     """Run broken inputs for a time.
 
     Args:
-        target: what they are run on.
-        seconds: for how long.
-        seed: of the random choices.
-        keep: write small inputs with new answers into the corpus.
+        target: the target.
+        seconds: the duration.
+        seed: seed of the random choices.
+        keep: write small inputs with new results to the corpus.
     """
     draw = random.Random(seed)
     outcome = Outcome(target.name)

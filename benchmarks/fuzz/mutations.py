@@ -1,4 +1,4 @@
-"""Broken versions of an input: of its bytes, or of the values in it where it is JSON or YAML."""
+"""Broken versions of an input: of its bytes, or of its values if it is JSON or YAML."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _VALUES: tuple[Any, ...] = (
 
 
 def broken(draw: random.Random, data: bytes, times: int, pieces: Sequence[bytes] = PIECES) -> bytes:
-    """Return data with some bytes inserted, deleted, changed, repeated or cut off."""
+    """Return data with some bytes inserted, deleted, changed, repeated or truncated."""
     made = bytearray(data)
     for _ in range(times):
         position = draw.randrange(len(made) + 1)
@@ -42,7 +42,7 @@ def broken(draw: random.Random, data: bytes, times: int, pieces: Sequence[bytes]
 
 
 def changed(draw: random.Random, value: Any, times: int) -> Any:
-    """Return a value of JSON with some of what is in it replaced, removed, repeated or renamed."""
+    """Return a JSON value with some of its values replaced, removed, repeated or renamed."""
     made = json.loads(json.dumps(value))
     for _ in range(times):
         places = list(_places(made))
@@ -82,7 +82,7 @@ def _places(value: Any, depth: int = 0) -> list[tuple[Any, Any]]:
 
 
 def of_document(draw: random.Random, data: bytes, read: Callable[[bytes], Any], write: Callable[[Any], bytes]) -> bytes:
-    """Return a document with changed values, or, where it cannot be read and now and then, with changed bytes."""
+    """Return a document with changed values or, if it cannot be read and sometimes otherwise, with changed bytes."""
     if draw.random() < 0.75:
         try:
             return write(changed(draw, read(data), draw.choice((1, 1, 2, 4))))

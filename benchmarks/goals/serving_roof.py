@@ -19,7 +19,7 @@ class Roof:
 
     threads: int
     operations: float
-    """Operations per second in a large matrix product, in float32 or bfloat16, whichever is faster."""
+    """Operations per second in a large matrix product, in the faster of float32 and bfloat16."""
     bytes: float
     """Bytes per second, read from memory."""
 

@@ -90,11 +90,11 @@ def estimate(
     tokenizer: LocalPath | None = None,
     session: Session | None = None,
 ) -> CostEstimate:
-    """Return what tuning on a dataset would cost, in US dollars at list price, and what the number rests on.
+    """Return the price of tuning on a dataset, in US dollars at list price, and the basis of the estimate.
 
     Args:
         train_dataset: file or object; it is checked first.
-        base_model: id in the catalog.
+        base_model: ID in the catalog.
         tuning_mode: see `check`.
         epochs: passes over the data; None is 3.
         tokenizer: see `check`.

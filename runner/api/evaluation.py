@@ -39,8 +39,8 @@ def evaluate(
     """Send every question of a file to a tuned model and its base, and compare their answers.
 
     Args:
-        dataset: examples that end in an answer.
-        endpoint: the tuned model's; see `get_endpoint`.
+        dataset: examples that end with an answer.
+        endpoint: endpoint of the tuned model; see `get_endpoint`.
         model: instead, a Google-managed model.
         base_endpoint: endpoint of the base model.
         base_model: instead, a Google-managed base model.
@@ -56,12 +56,12 @@ def evaluate(
         max_cost: limit in US dollars for a Google-managed judge, or for all batch prediction jobs together.
         accept_unknown_cost: use a Google-managed judge without a known price.
         session: connection; None is the default one.
-        sampling: see `Endpoint.chat`; temperature is 0 and an answer has at most 1024 tokens unless given.
+        sampling: see `Endpoint.chat`; by default, temperature is 0 and an answer has at most 1024 tokens.
 
     Raises:
-        ConfigurationError, DatasetError, NotFoundError: the questions or the models are not there.
-        CostRefusedError: the price of the judge or the jobs is not agreed to; nobody was asked.
-        GateFailedError: the gate stays shut.
+        ConfigurationError, DatasetError, NotFoundError: the questions or the models do not exist.
+        CostRefusedError: the price of the judge or the jobs was not approved; no question was sent.
+        GateFailedError: the tuned model does not meet the gate.
         GoogleApiError, UnreachableError: a model does not answer.
     """
     connection = current(session)

@@ -41,7 +41,7 @@ class Diagnosis:
     """Why a job failed, waits or dropped examples."""
 
     cause: Cause | None
-    """None: nothing is wrong."""
+    """None if nothing is wrong."""
     summary: str
     evidence: tuple[str, ...]
     next_steps: tuple[str, ...]
@@ -124,7 +124,7 @@ class Job:
     async def watch_async(
         self, *, timeout: Seconds | None = None, stall_after: Seconds | None = None
     ) -> AsyncIterator[JobUpdate]:
-        """Yield what `watch` does, without blocking the event loop."""
+        """Yield the same as `watch`, without blocking the event loop."""
         async for update in watching.watch_async(self._session, self.name, timeout=timeout, stall_after=stall_after):
             self.resource = update.job
             yield update
@@ -144,7 +144,7 @@ class Job:
 
     @public
     async def wait_async(self, timeout: Seconds | None = None) -> Job:
-        """Return what `wait` does, without blocking the event loop."""
+        """Return the same as `wait`, without blocking the event loop."""
         async for _ in self.watch_async(timeout=timeout):
             pass
         watching.check(self.resource)
@@ -263,7 +263,7 @@ class Job:
             sampling: `max_tokens`, `temperature`, … for lines without these keys.
 
         Raises:
-            CostRefusedError: the price is not agreed to; nothing was sent.
+            CostRefusedError: the price was not approved; nothing was sent.
             RunnerError: see `runner.serving.batches.jobs.run_job`.
         """
         from runner.serving.batches import jobs, predictors

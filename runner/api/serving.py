@@ -1,4 +1,4 @@
-"""Deploy tuned models, ask them, compare them with their base, and take them down."""
+"""Deploy tuned models, send them requests, compare them with their base, and undeploy them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ fields_of("resources", Resources)
 
 @runtime_checkable
 class Named(Protocol):
-    """A job, whose resource name says what to deploy."""
+    """A job, which is identified by its resource name."""
 
     @property
     def name(self) -> str:
@@ -48,7 +48,7 @@ Weights = Annotated[Named, Called("a runner.Job")]
 
 
 class Endpoint:
-    """An endpoint with the models that serve there; it is billed by the hour until they are undeployed."""
+    """An endpoint with its deployed models, which are billed by the hour until they are undeployed."""
 
     def __init__(self, session: Session, resource: resources.Endpoint) -> None:
         self._session = session
@@ -69,12 +69,12 @@ class Endpoint:
 
     @property
     def display_name(self) -> str:
-        """Return its name for people."""
+        """Return its display name."""
         return self.resource.display_name
 
     @property
     def usd_per_hour(self) -> float | None:
-        """Return the list price of all replicas; 0 when nothing is deployed, None when a price is unknown."""
+        """Return the list price of all replicas; 0 if nothing is deployed, None if a price is unknown."""
         return listing.describe(self.resource).usd_per_hour
 
     def refresh(self) -> Endpoint:
@@ -95,12 +95,12 @@ class Endpoint:
 
         Args:
             instances: prompts, whose predictions are texts, or instances in the service's format.
-            parameters: for all instances.
+            parameters: parameters for all instances.
             images: images for every prompt: files, `gs://` or `https://` addresses.
             sampling: for prompts: `max_tokens`, `temperature`, `top_p`, `top_k`, `seed`.
 
         Raises:
-            ConfigurationError: a picture cannot be read.
+            ConfigurationError: an image cannot be read.
             GoogleApiError, UnreachableError: the model refuses or cannot be reached.
         """
         given = [instances] if isinstance(instances, str) else list(instances)
@@ -126,7 +126,7 @@ class Endpoint:
         images: Sequence[str] = (),
         **sampling: Any,
     ) -> list[Any]:
-        """Return what `predict` does, without blocking the event loop."""
+        """Return the same as `predict`, without blocking the event loop."""
         return await asyncio.to_thread(self.predict, instances, parameters, images=images, **sampling)
 
     @public
@@ -142,7 +142,7 @@ class Endpoint:
             sampling: `max_tokens`, `temperature`, `top_p`, `stop`, `seed`, …
 
         Raises:
-            ConfigurationError: a picture cannot be read.
+            ConfigurationError: an image cannot be read.
             GoogleApiError, UnreachableError: the model refuses or cannot be reached.
         """
         asked = _conversation(messages, system, images)
@@ -155,7 +155,7 @@ class Endpoint:
     def chat_stream(
         self, messages: Messages, *, system: str | None = None, images: Sequence[str] = (), **sampling: Any
     ) -> Iterator[ChatChunk]:
-        """Yield the pieces of the answer as they come. Arguments and errors are those of `chat`."""
+        """Yield the parts of the answer as they arrive. Arguments and errors are those of `chat`."""
         asked = _conversation(messages, system, images)
         return prediction.chat(
             self._session, endpoint=self.resource, messages=asked, stream=True, **_sampling(sampling)
@@ -164,13 +164,13 @@ class Endpoint:
     async def chat_async(
         self, messages: Messages, *, system: str | None = None, images: Sequence[str] = (), **sampling: Any
     ) -> ChatAnswer:
-        """Return what `chat` does, without blocking the event loop."""
+        """Return the same as `chat`, without blocking the event loop."""
         return await asyncio.to_thread(self.chat, messages, system=system, images=images, **sampling)
 
     async def chat_stream_async(
         self, messages: Messages, *, system: str | None = None, images: Sequence[str] = (), **sampling: Any
     ) -> AsyncIterator[ChatChunk]:
-        """Yield what `chat_stream` does, without blocking the event loop."""
+        """Yield the same as `chat_stream`, without blocking the event loop."""
         pieces = iter(self.chat_stream(messages, system=system, images=images, **sampling))
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
             yield piece
@@ -235,17 +235,17 @@ def deploy(
     timeout: Seconds = deployment.DEPLOY_TIMEOUT_SECONDS,
     session: Session | None = None,
 ) -> Endpoint:
-    """Deploy weights at an agreed hourly price, wait until they answer, and return the endpoint.
+    """Deploy weights at an approved hourly price, wait until they answer, and return the endpoint.
 
-    What a failed deployment made is removed.
+    If the deployment fails, the created resources are removed.
 
     Args:
-        source: a job, its id or full name, `latest`, or a `gs://` folder of weights.
+        source: a job, its ID or full name, `latest`, or a `gs://` folder of weights.
         max_cost_per_hour: limit in US dollars for the maximum number of replicas; approves prices up to it.
         accept_unknown_cost: continue even if no price is published.
         agree: if there is no `max_cost_per_hour`, called with the price; returns whether to continue.
         max_hourly_cost: limit in US dollars per hour for all endpoints of the location together.
-        checkpoint: of a job: `final`, or a number.
+        checkpoint: checkpoint of a job: `final`, or a number.
         machine_type: None is the model's machine.
         accelerator_type: accelerator type of a machine that is not in the catalog.
         accelerator_count: number of accelerators of such a machine.
@@ -254,7 +254,7 @@ def deploy(
         traffic_percentage: share of the traffic of an existing endpoint.
         lease_seconds: lease in seconds; None is no limit.
         idle_seconds: idle limit in seconds; None is no limit.
-        resources: replicas, scaling, spot, reservation; None is one machine on demand.
+        resources: replicas, scaling, spot, reservation; None is one on-demand machine.
         reach: who can reach a new endpoint.
         check: training dataset, to verify the model on some examples before it gets traffic.
         check_base: Google-managed base model to compare with.
@@ -262,8 +262,8 @@ def deploy(
         session: connection; None is the default one.
 
     Raises:
-        CostRefusedError: the price is unknown, too high, or nobody agreed. Nothing was changed.
-        ConfigurationError, NotFoundError: there are no such weights, or what is asked for does not go together.
+        CostRefusedError: the price is unknown, too high, or not approved. Nothing was changed.
+        ConfigurationError, NotFoundError: the weights do not exist, or the arguments contradict each other.
         GateFailedError: the check failed; the model is deployed without traffic.
         WaitTimeoutError: not ready yet; the deployment continues.
         GoogleApiError, UnreachableError: the service refuses, or cannot be reached.
@@ -302,11 +302,11 @@ def deploy(
 
 @public
 def get_endpoint(name: Endpoint | str | None = None, *, session: Session | None = None) -> Endpoint:
-    """Return an endpoint by id, display name or full name; None is the environment's, or the only one that serves.
+    """Return an endpoint by ID, display name or full name; None is the environment's, or the only one with a model.
 
     Raises:
-        NotFoundError: there is none of that name.
-        ConfigurationError: several have it, or nothing says which one is meant.
+        NotFoundError: there is no endpoint with this name.
+        ConfigurationError: several endpoints have this name, or the choice is ambiguous.
     """
     if isinstance(name, Endpoint):
         return name
@@ -344,8 +344,8 @@ def undeploy(
         session: connection; None is the default one.
 
     Raises:
-        NotFoundError: no such endpoint.
-        ConfigurationError: nothing on it was deployed by this tool.
+        NotFoundError: the endpoint does not exist.
+        ConfigurationError: this tool deployed nothing to it.
     """
     connection = current(session)
     found = resources.get_endpoint(connection, endpoint.name) if isinstance(endpoint, Endpoint) else None

@@ -1,4 +1,4 @@
-"""Start a tuning job: check, price, agree, obstacles, upload, submit once."""
+"""Start a tuning job: check, price, get approval, look for obstacles, upload, submit once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the service can tune, where, within which limits and at which price: data in `catalog.toml`, typed here."""
+"""What the service can tune, where, with which limits and prices: the data in `catalog.toml` with types."""
 
 from runner.catalog.models import (
     LOCATIONS,

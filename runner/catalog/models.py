@@ -14,11 +14,11 @@ TuningMode = Literal["FULL", "PEFT_ADAPTER"]
 Family = Literal["llama3", "llama4", "gemma3", "qwen3"]
 
 LOCATIONS = ("us-central1", "europe-west4")
-"""The specification's regions; `Catalog.locations` has the newer ones too."""
+"""The specification's regions; `Catalog.locations` also has the newer ones."""
 
 
 class UnknownModelError(RunnerError):
-    """No base model has this id."""
+    """No base model has this ID."""
 
     code = "unknown_model"
     usual_hint = "`runner models ls` lists them"
@@ -27,7 +27,7 @@ class UnknownModelError(RunnerError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Location:
-    """A place where jobs can run."""
+    """A location for jobs."""
 
     id: str
     name: str
@@ -36,24 +36,24 @@ class Location:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModeLimits:
-    """What one tuning mode of one model allows and costs. None if the service publishes nothing."""
+    """The limits and prices of one tuning mode of one model. None if the service publishes nothing."""
 
     max_sequence_length: int
-    """Tokens of one example, chat template included (specification)."""
+    """Maximum tokens of one example, including the chat template (specification)."""
     newer_max_sequence_length: int | None = None
-    """The same on a newer page of the service, where it differs."""
+    """The value on a newer page of the service, if it differs."""
     usd_per_million_tokens: float | None = None
     tokens_per_character: float | None = None
     """Billed tokens per character of text, for estimates without the tokenizer."""
     learning_rate: float | None = None
     """Google's published starting point."""
     adapter_size: int | None = None
-    """Google's published LoRA rank; PEFT_ADAPTER only."""
+    """Google's published LoRA rank; only for PEFT_ADAPTER."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineChoice:
-    """Machine and accelerator for serving; the three values go together or not at all."""
+    """Machine and accelerator for serving; all three values or none."""
 
     machine_type: str
     accelerator_type: str
@@ -72,7 +72,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataflowPrices:
-    """What Dataflow's batch workers cost in us-central1, and how fast one of their cores reads datasets."""
+    """The price of Dataflow's batch workers in us-central1, and the rate at which one of their cores reads datasets."""
 
     source: str
     price_date: str
@@ -89,7 +89,7 @@ class DataflowPrices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRates:
-    """What the estimated time of batch prediction jobs is made of."""
+    """The assumptions for the estimated time of batch prediction jobs."""
 
     source: str
     start_seconds: float
@@ -97,7 +97,7 @@ class BatchRates:
     questions_at_once: int
     fewest_at_once: int
     gigabytes_per_second: dict[str, float]
-    """Bandwidth of an accelerator's memory."""
+    """Memory bandwidth of an accelerator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,24 +107,24 @@ class Model:
     id: str
     name: str
     family: Family
-    """Architecture family; decides which small model stands in for it locally."""
+    """Architecture family, which determines the stand-in on this machine."""
     images: bool
     source: str
     modes: dict[TuningMode, ModeLimits]
     aliases: tuple[str, ...] = ()
     hub: str | None = None
-    """Repository of the same weights on Hugging Face's hub, whose tokenizer counts exactly; None if not confirmed."""
+    """Repository of the same weights on the Hugging Face Hub, whose tokenizer counts exactly; None if not confirmed."""
     serving: MachineChoice | None = None
 
     @property
     def in_specification(self) -> bool:
-        """Tell the specification's models from dated extras."""
+        """Distinguishes the specification's models from later additions with a date."""
         return self.source == "specification"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
-    """All of `catalog.toml`."""
+    """The contents of `catalog.toml`."""
 
     version: str
     price_date: str
@@ -175,10 +175,10 @@ def machines() -> tuple[Machine, ...]:
 
 
 def find_model(name: str) -> Model:
-    """Return a base model by id, alias or long form (`publishers/P/models/M@V`).
+    """Return a base model by ID, alias or long form (`publishers/P/models/M@V`).
 
     Raises:
-        UnknownModelError: none has that id; the hint names the nearest.
+        UnknownModelError: no model has this ID; the hint contains the most similar one.
     """
     short = name
     if name.startswith("publishers/"):
@@ -186,7 +186,7 @@ def find_model(name: str) -> Model:
     for model in models():
         if short == model.id or short in model.aliases:
             return model
-    import difflib  # here, so that looking starts fast
+    import difflib  # imported here, so that read-only commands start fast
 
     known = [model.id for model in models()]
     word = short.lower()

@@ -36,7 +36,7 @@ def completed(*kinds: Kind) -> Complete:
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         found: dict[str, str] = {}
-        with contextlib.suppress(Exception):  # a tab that fails would print a traceback into the line
+        with contextlib.suppress(Exception):  # an error would print a traceback into the command line
             for kind in kinds:
                 found |= _STATIC[kind]() if kind in _STATIC else _remembered(kind)
         return [CompletionItem(name, help=text) for name, text in found.items() if name.startswith(incomplete)]

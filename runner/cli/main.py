@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     _open_closed()
     codecs.register_error("plain", replaced)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # closed by whoever started it: what is opened next must not take its place
+        if getattr(sys, name) is None:  # closed by the parent: the next opened file must not get its number
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -138,7 +138,7 @@ def _open_closed() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - stays open
 
 
@@ -251,7 +251,7 @@ def _dispatch(arguments: list[str], invocation: Invocation) -> int:
     if wanted_completion:
         from click.shell_completion import shell_complete
 
-        from runner.cli import completion as completion  # knows one more shell
+        from runner.cli import completion as completion  # supports one more shell
 
         return shell_complete(root, {}, "runner", "_RUNNER_COMPLETE", wanted_completion)
     with root.make_context("runner", arguments, obj=invocation) as context:
@@ -290,7 +290,7 @@ def _report_usage(error: click.ClickException, invocation: Invocation, arguments
         click.echo(error.format_message(), err=True)
         return 2
     if "json" in _given_formats(arguments) or "--json" in arguments:
-        invocation.format = "json"  # the line was not understood, so the option may not have been stored
+        invocation.format = "json"  # parsing failed, so the option may not have been stored
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "runner"
     problems = error.problems if isinstance(error, Mistakes) else [sentence_of(error)]

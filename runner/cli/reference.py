@@ -46,7 +46,7 @@ def reference() -> str:
         level = "#" * (1 + len(path.split()))
         text = command.get_help(ctx)
         if command is not root:
-            text = text.partition(f"\n{SHARED_TITLE}")[0]  # said once, at the top
+            text = text.partition(f"\n{SHARED_TITLE}")[0]  # shown once, at the top
         parts.append(f"{level} {path}\n\n```text\n{text.rstrip()}\n```\n")
     return "\n".join(parts)
 

@@ -27,7 +27,7 @@ def standard_input() -> str:
 
     try:
         content = sys.stdin.buffer.read()
-    except AttributeError:  # a stream of text took its place
+    except AttributeError:  # a text stream has replaced it
         return sys.stdin.read()
     return text_of(content, "standard input")
 
@@ -92,7 +92,7 @@ def speaks_unicode(stream: TextIO | None) -> bool:
 def of_few_characters(variables: Mapping[str, str]) -> bool:
     """Return whether the locale says that the terminal only shows ASCII; Python writes UTF-8 regardless."""
     names = ["LC_ALL", "LC_CTYPE", "LANG"]
-    if variables.get("LC_CTYPE") == "C.UTF-8":  # what Python itself puts there where the locale is `C`
+    if variables.get("LC_CTYPE") == "C.UTF-8":  # Python's own handler for the locale `C`
         names.remove("LC_CTYPE")
     said = next((value for name in names if (value := variables.get(name))), "")
     return said in {"C", "POSIX"}

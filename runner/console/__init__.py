@@ -1,5 +1,5 @@
-"""The console: pages in a browser for what the command line does, through the same use cases and their gates.
+"""The console: pages in a browser for the use cases of the command line, with the same checks.
 
-`application.build` makes the ASGI application of a connection, `server.serve` runs it on loopback. It imports neither
-click nor Google's SDKs; `runner.cli.console` is the command.
+`application.build` creates the ASGI application for a connection, and `server.serve` runs it on loopback. It imports
+neither click nor Google's SDKs; `runner.cli.console` is the command.
 """

@@ -1,4 +1,4 @@
-"""The ASGI application of a console: its addresses, its errors, its guard."""
+"""The ASGI application of the console: addresses, errors, access checks."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ _LIMITS = {"a file of": UPLOAD_BYTES, "pictures of": PICTURES_BYTES, "texts of":
 
 
 class _Resource(Convertor[str]):
-    """The last part of a resource's name: nothing that could lead elsewhere in an address."""
+    """The last part of a resource's name, which cannot lead to another address."""
 
     regex = "[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
 
     def convert(self, value: str) -> str:
-        """Return what was matched."""
+        """Return the matched text."""
         return value
 
     def to_string(self, value: str) -> str:
-        """Return it for an address."""
+        """Return the text for an address."""
         return value
 
 
@@ -77,14 +77,14 @@ _FORMS: dict[str, Form] = {
     "/evaluations/new": evaluations.new,
     "/bill": bill.page,
 }
-"""Pages with a form, which is shown again where what was sent to the same address is refused."""
+"""Pages with a form, which is shown again if a request to the same address is refused."""
 _FILLED_IN = {
     "/tuning/create/data": create.model,
     "/tuning/create/parameters": create.model,
     "/models/deploy/review": deploy.page,
     "/evaluations/review": evaluations.new,
 }
-"""Pages after a form whose values are in the address: the form that they are refused on."""
+"""Maps pages after a form with values in the address to this form, which is shown if they are refused."""
 
 
 def _post(path: str, view: Any, *, most: int = FORM_BYTES) -> Route:
@@ -141,13 +141,13 @@ def _routes() -> list[Route]:
 def build(
     session: Session, *, port: int, read_only: bool = False, announce: Callable[[str], None] | None = None
 ) -> tuple[ASGIApp, Access]:
-    """Return the application of a connection, and what gives out its one-time addresses.
+    """Return the application for a connection, and the issuer of its one-time addresses.
 
     Args:
-        session: what it works on; it stays open when the application ends.
-        port: of the loopback address that it is served at.
+        session: the connection; it stays open after the application ends.
+        port: the loopback port of the console.
         read_only: refuse every change.
-        announce: is told each one-time address after the first was used.
+        announce: called with each one-time address after the previous one was used.
     """
     observer = Observer(session)
     access = Access(port, announce)
@@ -198,7 +198,7 @@ def _open(request: Request) -> Response:
     session = console.access.admit(request.query_params.get("token", ""))
     if session is None:
         return console.pages.answer(request, "locked.html", status=403)
-    # No redirect: a browser that was led here by another page would not send the new cookie along with it.
+    # Without a redirect, because a browser that came from another page would not send the new cookie with it.
     response = console.pages.answer(request, "opened.html")
     response.set_cookie(console.access.cookie, session, path="/", httponly=True, samesite="strict")
     return response
@@ -228,7 +228,7 @@ def _error(pages: Pages, request: Request, status: int, body: dict[str, Any]) ->
 
 
 def _failure(request: Request, error: Exception) -> Response:
-    """Return the page of an expected failure."""
+    """Return the page for an expected failure."""
     console: Console = request.app.state.console
     status = 500
     if isinstance(error, NotFoundError):
@@ -252,7 +252,7 @@ def _missing(request: Request, error: Exception) -> Response:
 
 
 def _disk(request: Request, error: Exception) -> Response:
-    """Return the page of a disk that is full; any other error of the operating system is a bug, as in commands."""
+    """Return the page for a full disk; any other error of the operating system is a bug, as in commands."""
     if not isinstance(error, OSError) or error.errno not in DISK_ERRORS:
         return _bug(request, error)
     console: Console = request.app.state.console

@@ -1,4 +1,4 @@
-"""What people have the console change: each once, however often its button is pressed, in a thread of its own."""
+"""Changes that users request in the console: each is made once, even after several clicks, in its own thread."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ logger = logging.getLogger(__name__)
 
 _KEPT = 500
 _LONGEST_SECONDS = 24 * 3600
-"""How old a form may be."""
+"""Maximum age of a form."""
 Work = Callable[["Change"], str]
-"""Does it and returns the address of the page that shows the outcome. Raises RunnerError."""
+"""Makes the change and returns the address of the result's page. Raises RunnerError."""
 
 
 @dataclass(slots=True, eq=False)
 class Change:
-    """One change, under way or over."""
+    """One running or completed change."""
 
     id: str
     title: str
     back: str
-    """Address of the page that it was asked for on."""
+    """Address of the page of its request."""
     lines: list[str] = field(default_factory=list)
-    """What has happened so far."""
+    """Its steps so far."""
     done_bytes: int = 0
     all_bytes: int = 0
     done: int = 0
@@ -45,23 +45,23 @@ class Change:
     _over: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def tell(self, line: str) -> None:
-        """Say what happens now."""
+        """Set the current step."""
         self.lines.append(line)
 
     def sent(self, done: int, total: int) -> None:
-        """Say how much of an upload is done."""
+        """Set the progress of an upload."""
         self.done_bytes, self.all_bytes = done, total
 
     def counted(self, done: int, total: int) -> None:
-        """Say how many of the questions are answered."""
+        """Set the number of answered questions."""
         self.done, self.all = done, total
 
     def wait(self, seconds: float) -> bool:
-        """Return whether it is over within so many seconds."""
+        """Return whether it ends within this many seconds."""
         return self._over.wait(seconds)
 
     def carry_out(self, work: Work) -> None:
-        """Do it."""
+        """Run it."""
         try:
             self.location = work(self)
             self.state = "done"
@@ -80,22 +80,22 @@ class Changes:
     """The changes of one console."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
-        """Take what is called after each change."""
+        """Set the callback after each change."""
         self._changed = changed
         self._secret = secrets.token_bytes(32)
         self._lock = threading.Lock()
         self._known: OrderedDict[str, Change] = OrderedDict()
 
     def token(self, action: str) -> str:
-        """Return what a form for an action carries, so that it is sent once."""
+        """Return the token of a form for an action, so that the form is processed once."""
         head = f"{int(time.time())}-{secrets.token_hex(8)}"
         return f"{head}-{self._sign(head, action)}"
 
     def start(self, token: str, action: str, title: str, work: Work, *, back: str) -> Change:
-        """Return the change of a form, begun now unless the form was sent before.
+        """Return the change of a form, started now unless the form was sent before.
 
         Raises:
-            ConfigurationError: the form is not the console's, is another's, or is from another day.
+            ConfigurationError: the form does not belong to this console or action, or is too old.
         """
         head, _, signature = token.rpartition("-")
         moment = head.partition("-")[0]
@@ -115,12 +115,12 @@ class Changes:
         return change
 
     def get(self, identifier: str) -> Change | None:
-        """Return a change; None for one that is not known."""
+        """Return a change; None for an unknown one."""
         with self._lock:
             return self._known.get(identifier)
 
     def running(self) -> list[Change]:
-        """Return the changes under way, the newest first."""
+        """Return the running changes, newest first."""
         with self._lock:
             return [change for change in reversed(self._known.values()) if change.state == "running"]
 

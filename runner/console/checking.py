@@ -1,4 +1,4 @@
-"""What a page shows of a dataset: findings, lengths against the limit, first rows as the model sees them."""
+"""The page of a dataset: findings, lengths with the limit, first rows as the model sees them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from runner.wording import counted
 
 PREVIEWS = 3
 LOOK_SECONDS = 3.0
-"""How long a page waits for a check; a longer one is shown when it is done."""
+"""Maximum time that a page waits for a check; a longer check is shown when it is complete."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
-    """A dataset that was looked at."""
+    """A checked dataset."""
 
     report: Report
     verdict: Html
@@ -38,13 +38,13 @@ class Looked:
     convertible: bool
     """Whether a conversion makes it usable."""
     converted: str = ""
-    """What the conversion read, where one was made."""
+    """The result of the conversion, if there was one."""
 
 
 def look(
     console: Console, training: str, validation: str, *, model: Model | None, mode: TuningMode | None, convert: bool
 ) -> Looked | None:
-    """Return what a check says; None while it is under way. Raises RunnerError where it cannot be read at all."""
+    """Return the result of a check; None while it is running. Raises RunnerError if the dataset cannot be read."""
     sources = [_source(console, name) for name in (training, validation) if name]
 
     def load() -> Looked:

@@ -1,4 +1,4 @@
-"""A job that is being put together: it is all in the address of the page, so that every step can be gone back to."""
+"""A new job, which is completely in the page's address, so that users can go back to every step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STEPS = (
 )
 NUMBERS = ("epochs", "learning_rate", "adapter_size", "batch_size")
 _SOUND = ("gs://datasets/training", "gs://datasets/validation")
-"""Stand in for datasets while the rest is looked at."""
+"""Placeholders for datasets while the other fields are checked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Draft:
     """`gs://…`, or the name of an upload."""
     validation: str = ""
     convert: str = ""
-    """`1` converts data of other formats."""
+    """`1` converts data in other formats."""
     epochs: str = ""
     learning_rate: str = ""
     adapter_size: str = ""
@@ -46,7 +46,7 @@ class Draft:
     display_name: str = ""
     output_uri: str = ""
     label: str = ""
-    """`KEY=VALUE`, several with spaces between."""
+    """`KEY=VALUE`, separated by spaces."""
     final_only: str = ""
     description: str = ""
     service_account: str = ""
@@ -55,13 +55,13 @@ class Draft:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Draft:
-        """Return the draft that an address or a form has."""
+        """Return the draft in an address or a form."""
         names = [item.name for item in fields(cls)]
         return cls(**{name: str(given[name]).strip() for name in names if isinstance(given.get(name), str)})
 
     @classmethod
     def of_specification(cls, spec: TuningJobSpec) -> Draft:
-        """Return the draft of a job that is to be repeated."""
+        """Return the draft for repeating a job."""
         given = asdict(spec) | {
             "training": spec.training_dataset,
             "validation": spec.validation_dataset,
@@ -87,7 +87,7 @@ class Draft:
 
     @property
     def tuning_mode(self) -> TuningMode:
-        """Return the mode, which is the model's where none is chosen. Raises UnknownModelError, ConfigurationError."""
+        """Return the mode, by default the model's. Raises UnknownModelError, ConfigurationError."""
         if not self.mode:
             return default_mode(self.model)
         for mode in self.model.modes:
@@ -97,16 +97,16 @@ class Draft:
         raise ConfigurationError(message)
 
     def name_of(self, console: Console, source: str) -> str:
-        """Return how a dataset is called on a command line."""
+        """Return the name of a dataset for a command line."""
         return console.uploads.path(source).name if Uploads.is_one(source) else source
 
     def specification(self, console: Console) -> TuningJobSpec:
-        """Return the specification. Raises ConfigurationError with every mistake."""
+        """Return the specification. Raises ConfigurationError with all errors."""
 
         def place(source: str) -> str:
             if Uploads.is_one(source):
                 return str(console.uploads.path(source))
-            # A form can name an upload or an object, never a file of this machine.
+            # A form can name an upload or an object, but never a file of this machine.
             parse_gs_uri(source)
             return source
 

@@ -1,4 +1,4 @@
-"""Numbers as shapes: points of lines, smoothed and thinned so that nothing that matters is lost."""
+"""Curves: points of lines, smoothed and reduced without losing extreme values."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 Point = tuple[float, float]
 MOST_POINTS = 2000
-"""More are drawn as the least and the greatest of each stretch."""
+"""With more points, only the minimum and the maximum of each section are drawn."""
 HIGHEST_SMOOTHING = 0.999
 
 
 def smoothed(values: Sequence[float | None], weight: float) -> list[float | None]:
-    """Return the exponential moving average, without the pull of its start to zero; constants and gaps stay.
+    """Return the exponential moving average, corrected for its start at zero; constants and gaps are unchanged.
 
     Args:
         values: None, NaN and infinity are gaps.
-        weight: of what came before, 0 to below 1.
+        weight: weight of the previous values, from 0 to below 1.
     """
     weight = min(max(weight, 0.0), HIGHEST_SMOOTHING)
     finite = [value for value in values if value is not None and math.isfinite(value)]
@@ -35,7 +35,7 @@ def smoothed(values: Sequence[float | None], weight: float) -> list[float | None
 
 
 def thinned(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
-    """Return at most `most` of the points, of each stretch the least and the greatest: no spike is lost."""
+    """Return at most `most` of the points: the minimum and the maximum of each section, so that no spike is lost."""
     if len(points) <= most:
         return list(points)
     stretch = math.ceil(len(points) / (most // 2))
@@ -49,7 +49,7 @@ def thinned(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line in a picture of `width` by `height`, as an SVG's `points`, and the numbers at its edges."""
+    """A line in an image of `width` by `height`, as an SVG's `points`, and the numbers at its edges."""
 
     points: str
     low: float
@@ -59,13 +59,13 @@ class Line:
 
 
 def line(points: Sequence[Point], width: float, height: float, within: Sequence[Point] = ()) -> Line | None:
-    """Return points scaled into a picture; None if fewer than two are finite.
+    """Return points scaled to an image; None if fewer than two are finite.
 
     Args:
-        points: to be drawn.
-        width: of the picture.
-        height: of the picture.
-        within: points of other lines that the picture shows too.
+        points: the points of the line.
+        width: width of the image.
+        height: height of the image.
+        within: points of other lines in the same image.
     """
     finite = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
     if len(finite) < 2:

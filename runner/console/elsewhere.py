@@ -1,4 +1,4 @@
-"""The same job as a command line, a manifest and Python, to be copied."""
+"""The same job as a command line, a manifest and Python code, for copying."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _USUAL_LIMIT = 20.0
 
 
 def limit_of(usd: float | None) -> float:
-    """Return a limit in whole cents that lets a price pass; a usual one for a price that is not known yet."""
+    """Return a limit in whole cents that a price does not exceed; a usual one for an unknown price."""
     return _USUAL_LIMIT if usd is None else limit_above(usd)
 
 
 def in_lines(*words: str) -> str:
-    """Return a command line with one option a line."""
+    """Return a command line with one option per line."""
     return " \\\n  ".join(words)
 
 
 def call(assigned: str, function: str, *arguments: str) -> str:
-    """Return Python that calls a function of `runner`, with one argument a line."""
+    """Return Python code that calls a function of `runner`, with one argument per line."""
     lines = "".join(f"    {argument},\n" for argument in arguments)
     return f"import runner\n\n{assigned} = runner.{function}(\n{lines})"
 
@@ -54,7 +54,7 @@ def command_line(draft: Draft, console: Console, usd: float | None = None) -> st
 
 
 def python(draft: Draft, console: Console, usd: float | None = None) -> str:
-    """Return the Python that submits the same job at a price of at most `usd`."""
+    """Return the Python code that submits the same job at a price of at most `usd`."""
     texts = {
         "base_model": draft.base_model,
         "tuning_mode": draft.mode,
@@ -77,7 +77,7 @@ def python(draft: Draft, console: Console, usd: float | None = None) -> str:
 
 
 def manifest(draft: Draft, console: Console, usd: float | None = None) -> str:
-    """Return the manifest of the same job; data of another format is converted before."""
+    """Return the manifest of the same job; data in another format is converted first."""
     before = []
 
     def data(source: str) -> str:
@@ -117,7 +117,7 @@ def _name(draft: Draft, console: Console, source: str) -> str:
 
 
 def _number(text: str) -> float | str:
-    """Return a number; what is none stays as it was given, for the one who reads it to see."""
+    """Return a number; other texts are returned unchanged, so that the reader sees them."""
     try:
         return int(text) if text.isdecimal() else float(text)
     except ValueError:
@@ -134,7 +134,7 @@ def _manifest_name(name: str) -> str:
 
 
 def _quoting() -> type[yaml.SafeDumper]:
-    """Return what writes YAML that version 1.2 reads the same: PyYAML leaves `0E0`, a number there, unquoted."""
+    """Return a writer of YAML 1.2: PyYAML does not quote `0E0`, which is a number in this version."""
 
     class Dumper(yaml.SafeDumper):  # type: ignore[misc]  # the package has no types
         pass

@@ -1,4 +1,4 @@
-"""What pages show of jobs and endpoints: read once for all who look, and kept."""
+"""Data about jobs and endpoints for pages, read once for all users and cached."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ from runner.serving.stale import find_all
 from runner.serving.stored import buckets_of
 
 ENDED_SECONDS = 3600.0
-"""For which what an ended job measured need not be read again."""
+"""Seconds for which the measurements of an ended job are not read again."""
 LIVE_SECONDS = 1.0
-"""The same for a job that reports its progress as it happens."""
+"""The same for a job that streams its progress."""
 RARE_SECONDS = 60.0
-"""The same for what takes many requests."""
+"""The same for data that needs many requests."""
 _EVENTS_KEPT = 400
 SPARK = (96.0, 24.0)
-"""Width and height of the small picture of a loss."""
+"""Width and height of a small loss chart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A job, with what has happened in it."""
+    """A job with its history."""
 
     job: TuningJob
     progress: JobProgress
     measurements: tuple[Measurement, ...]
     events: tuple[JobEvent, ...]
-    """All but steps, the last ones."""
+    """The last events, except steps."""
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -61,7 +61,7 @@ class Followed:
 
 
 def token_rates(measured: list[Measurement]) -> list[float | None]:
-    """Return tokens per second for each of the steps, None for the first and where the clock stood."""
+    """Return tokens per second for each step; None for the first one and if the clock did not advance."""
     found: list[float | None] = []
     before: tuple[float, int] | None = None
     for item in measured:
@@ -77,7 +77,7 @@ def token_rates(measured: list[Measurement]) -> list[float | None]:
 
 @dataclass(slots=True)
 class _Follower:
-    """Reads what is new of one job."""
+    """Reads the new data of one job."""
 
     console: Console
     name: str
@@ -105,7 +105,7 @@ class _Follower:
 
 
 def follow(console: Console, identifier: str) -> Reading[Followed]:
-    """Return a job with its story. Raises NotFoundError."""
+    """Return a job with its history. Raises NotFoundError."""
     key = ("follower", identifier)
     follower = console.observer.kept(key, lambda: _Follower(console, identifier))
     known = console.observer.known(("job", identifier))
@@ -116,18 +116,18 @@ def follow(console: Console, identifier: str) -> Reading[Followed]:
 
 
 def jobs(console: Console) -> Reading[list[TuningJob]]:
-    """Return all jobs of the location, the newest first."""
+    """Return all jobs of the location, newest first."""
     return console.observer.read("jobs", lambda: fleet.all_jobs(console.session))
 
 
 def measured(console: Console, job: TuningJob) -> Results | None:
-    """Return what a job measured, None until that is read; never waits."""
+    """Return a job's measurements; None until they are read. Never waits."""
     keep = ENDED_SECONDS if job.ended else 5.0
     return console.observer.glance(("measured", job.name, job.ended), _results(console, job), keep=keep)
 
 
 def measured_now(console: Console, job: TuningJob) -> Results:
-    """Return what a job measured."""
+    """Return a job's measurements."""
     keep = ENDED_SECONDS if job.ended else 5.0
     return console.observer.read(("measured", job.name, job.ended), _results(console, job), keep=keep).value
 
@@ -137,15 +137,15 @@ def _results(console: Console, job: TuningJob) -> Callable[[], Results]:
 
 
 def spark(console: Console, job: TuningJob) -> Line | None:
-    """Return the small picture of a job's training loss, None if there is none yet."""
-    # Only such jobs have losses that can be read; the others are not asked for in vain.
+    """Return the small chart of a job's training loss; None if there is none yet."""
+    # Only these jobs have readable losses, so the others are not requested.
     readable = job.start_time is not None and (job.emulator or job.raw.get("gcsMetricsUri"))
     results = measured(console, job) if readable else None
     return None if results is None else line(curve(results.measurements), *SPARK)
 
 
 def checkpoints(console: Console, job: TuningJob) -> tuple[list[Checkpoint], str]:
-    """Return a job's checkpoints, and why they cannot be read."""
+    """Return a job's checkpoints, and the error if they cannot be read."""
     keep = ENDED_SECONDS if job.ended else 15.0
     load = partial(list_checkpoints, console.session, job)
     try:
@@ -155,7 +155,7 @@ def checkpoints(console: Console, job: TuningJob) -> tuple[list[Checkpoint], str
 
 
 def why(console: Console, job: TuningJob) -> Explanation:
-    """Return why a job is as it is."""
+    """Return the explanation of a job's state."""
     keep = ENDED_SECONDS if job.ended else 10.0
     key = ("why", job.name, job.state, job.detail_state)
     return console.observer.read(key, lambda: explain(console.session, job.name), keep=keep).value
@@ -174,7 +174,7 @@ def endpoint_named(console: Console, identifier: str) -> Endpoint:
 
 
 def base_of(console: Console, endpoint: Endpoint) -> str:
-    """Return the base model that the first model of an endpoint was tuned from; "" if nothing says."""
+    """Return the base model of the first model of an endpoint; "" if unknown."""
 
     def load() -> str:
         origin = origin_of(console.session, endpoint)
@@ -187,7 +187,7 @@ def base_of(console: Console, endpoint: Endpoint) -> str:
 
 
 def model_labels(console: Console) -> dict[str, dict[str, str]]:
-    """Return the labels of Model resources, where leases stand, by `bare_name`."""
+    """Return the labels of Model resources by `bare_name`, which contain leases."""
 
     def load() -> dict[str, dict[str, str]]:
         return {bare_name(item.name): item.labels for item in deployed.list_models(console.session)}
@@ -196,7 +196,7 @@ def model_labels(console: Console) -> dict[str, dict[str, str]]:
 
 
 def last_asked(console: Console) -> dict[tuple[str, str], float] | None:
-    """Return when deployed models were last asked, by endpoint and deployed model; None if nothing tells."""
+    """Return the last requests to deployed models, by endpoint and deployed model; None if unknown."""
 
     def load() -> dict[tuple[str, str], float] | None:
         return usage.last_requests(console.session, console.session.now() - 7 * 86400)
@@ -205,12 +205,12 @@ def last_asked(console: Console) -> dict[tuple[str, str], float] | None:
 
 
 def leaks(console: Console) -> list[Leak] | None:
-    """Return what still costs money but is no longer used; None until that is known."""
+    """Return the unused resources that cost money; None until they are known."""
     return console.observer.glance("leaks", lambda: find_all(console.session), keep=RARE_SECONDS)
 
 
 def leaks_now(console: Console) -> list[Leak]:
-    """Return the same, and wait for it."""
+    """Wait for the same and return it."""
     return console.observer.read("leaks", lambda: find_all(console.session), keep=RARE_SECONDS).value
 
 
@@ -218,13 +218,13 @@ def bill(console: Console, *, whole: bool = False, billed: Billed | None = None)
     """Return the bill of this month.
 
     Args:
-        console: whose.
-        whole: wait for what is stored and for the leaks; else what is known of them is taken.
-        billed: what Google has billed.
+        console: the console.
+        whole: wait for the stored objects and the leaks; otherwise, use what is known of them.
+        billed: the amounts that Google has billed.
     """
     resources = [item.endpoint for item in endpoints(console).value]
     labels = model_labels(console) if any(item.deployed_models for item in resources) else {}
-    # A page that only looks at sums does not wait for the buckets; the bill itself does.
+    # Pages that only show sums do not wait for the buckets; the bill itself does.
     load = partial(buckets_of, console.session)
     known = (
         console.observer.read("buckets", load, keep=RARE_SECONDS).value
@@ -245,7 +245,7 @@ def bill(console: Console, *, whole: bool = False, billed: Billed | None = None)
 
 
 def spent(console: Console) -> dict[str, float | None]:
-    """Return what each endpoint's models have cost this month, by its id; None if a price is not published."""
+    """Return the cost of each endpoint's models this month, by its ID; None if a price is not published."""
     found: dict[str, float | None] = {}
     for item in bill(console).lines:
         if item.kind == "serving":

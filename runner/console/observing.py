@@ -1,7 +1,7 @@
-"""What the service says, asked no more often than one client would, however many pages look.
+"""The service's data, requested no more often than by one client, regardless of the number of pages.
 
-Every value is kept for a while. Those who ask for an old one wait a moment for a new one; if the service is slow or
-gone, they get what was known last, with the problem and its age.
+Every value is cached for a while. A request for an old value waits a moment for a new one. If the service is slow or
+unavailable, the last known value is returned, with the error and its age.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ Value = TypeVar("Value")
 SHORTEST_SECONDS = 2.0
 LONGEST_SECONDS = 30.0
 _SHARE = 20.0
-"""A value is kept for so many times as long as it took to get it."""
+"""A value is cached for this multiple of the time that it took to get it."""
 PATIENCE_SECONDS = 20.0
-"""How long somebody waits for a value that was never there, and for all the values of a page together."""
+"""Maximum wait for a value that was never read, and for all values of a page together."""
 GLANCE_SECONDS = 1.0
-"""How long for a newer one."""
+"""Maximum wait for a newer value."""
 
 
 CLOSING_SECONDS = 5.0
-"""How long the end of the console waits for what is being read: its connection would stay open."""
+"""Maximum wait for running requests at the end of the console, whose connection would otherwise stay open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading(Generic[Value]):
-    """A value, and how good it is."""
+    """A value with its age and error."""
 
     value: Value
     seen: float
-    """When, in seconds since 1970."""
+    """Time of the value, in seconds since 1970."""
     problem: str = ""
-    """Why there is no newer one."""
+    """Why there is no newer value."""
 
 
 class StillReadingError(UnreachableError):
-    """There is no value yet, and no failure either."""
+    """There is neither a value nor an error yet."""
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class _Entry:
 
 
 class Observer:
-    """Reads through one connection."""
+    """Reads data with one connection."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -71,7 +71,7 @@ class Observer:
         self._page = threading.local()
 
     def close(self) -> None:
-        """Read no more; what is being read may still end, for a moment."""
+        """Stop reading; running requests can still end for a moment."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         with self._lock:
             under_way = [entry.loading for entry in self._entries.values() if entry.loading is not None]
@@ -79,7 +79,7 @@ class Observer:
 
     @contextmanager
     def page(self, seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
-        """Let all that this thread reads meanwhile take so long together."""
+        """Limit the total wait of this thread's reads in the context."""
         self._page.until = time.monotonic() + seconds
         try:
             yield
@@ -92,9 +92,9 @@ class Observer:
         """Return a value of the service.
 
         Args:
-            key: what it is.
-            load: asks the service.
-            keep: seconds for which it need not be asked again; None depends on how long it took.
+            key: identifies the value.
+            load: requests the value.
+            keep: seconds until it is requested again; None derives them from the duration of the request.
             patience: seconds to wait for a first value.
 
         Raises:
@@ -124,7 +124,7 @@ class Observer:
             return reading
 
     def glance(self, key: Hashable, load: Callable[[], Value], *, keep: float | None = None) -> Value | None:
-        """Return what is known, and let it be read meanwhile if nothing is; never waits, never raises."""
+        """Return the known value, and start to read it if there is none; never waits, never raises."""
         entry = self._entry(key)
         with entry.lock:
             if entry.loading is None and time.monotonic() >= entry.due:
@@ -133,20 +133,20 @@ class Observer:
             return value
 
     def known(self, key: Hashable) -> Any:
-        """Return what was read last; None if nothing was."""
+        """Return the last value; None if there was none."""
         entry = self._entry(key)
         with entry.lock:
             return entry.reading.value if entry.reading else None
 
     def kept(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """Return what stays as long as the observer, made when it is first asked for."""
+        """Return a value that lives as long as the observer, created when it is first requested."""
         with self._lock:
             found: Value = self._kept.setdefault(key, None) or make()
             self._kept[key] = found
             return found
 
     def forget(self) -> None:
-        """Let everything be read again: something was changed."""
+        """Read everything again, because something was changed."""
         with self._lock:
             for entry in self._entries.values():
                 entry.due = min(entry.due, time.monotonic())

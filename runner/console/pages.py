@@ -1,4 +1,4 @@
-"""Templates, what they may call, and the files that pages load."""
+"""Templates, the functions that they can call, and the files that pages load."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Asset:
 
     @property
     def integrity(self) -> str:
-        """Return what the browser compares the file with."""
+        """Return the integrity hash of the file."""
         return "sha256-" + base64.b64encode(hashlib.sha256(self.content).digest()).decode()
 
 
@@ -90,7 +90,7 @@ class Pages:
     """Renders the templates of one console."""
 
     def __init__(self, **always: Any) -> None:
-        """Take what every template may use."""
+        """Set the functions for all templates."""
         self.assets = load_assets()
         self.templates = Environment(
             loader=PackageLoader("runner.console"),
@@ -131,14 +131,14 @@ class Pages:
         return self.templates.get_template(template).render(context)
 
     def answer(self, request: Request, template: str, *, status: int = 200, part: str = "", **context: Any) -> Response:
-        """Return a page; where it is the part that a live page asks for, only that, or 204 if the page has it already.
+        """Return a page; for a request of a live part, only this part, or 204 if it has not changed.
 
         Args:
-            request: of the page.
-            template: of the whole page, which shows the part with `live(part, …)`.
+            request: the request.
+            template: template of the whole page, which shows the part with `live(part, …)`.
             status: HTTP status.
-            part: template of what changes by itself.
-            context: for both; `over` says that nothing changes by itself any more: a page that asks is loaded again.
+            part: template of the part that is updated.
+            context: values for both; `over` says that nothing is updated any more, so that the page is loaded again.
         """
         context |= {"request": request, "path": request.url.path, "here": _here(request)}
         if part and request.headers.get("hx-request") == "true":
@@ -167,20 +167,20 @@ class Pages:
 
 
 def address(path: str, **parameters: Any) -> str:
-    """Return a path with parameters; those that are None or empty are left out."""
+    """Return a path with parameters; those that are None or empty are omitted."""
     given = [(key, value) for key, value in parameters.items() if value not in (None, "", False)]
     return f"{path}?{urlencode(given, doseq=True)}" if given else path
 
 
 def _here(request: Request) -> str:
-    """Return the address that shows a page again; after a form that was sent, the one that showed the form."""
+    """Return the address that shows a page again; for a submitted form, that of the form's page."""
     if again := getattr(request.state, "again", ""):
         return str(again)
     return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
 def _harmless(value: Any) -> Any:
-    """Spell out control characters of every text that a template shows; what is markup already was made of such."""
+    """Escape control characters in every text of a template; markup was already created from such texts."""
     return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
@@ -194,7 +194,7 @@ def money(usd: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """Return a number with thousands separated, or with so many significant digits."""
+    """Return a number with thousands separators, or with this many significant digits."""
     if value is None:
         return NOTHING
     if not math.isfinite(value):
@@ -205,7 +205,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def ticks(text: str) -> Markup:
-    """Return a text whose parts between backticks are code."""
+    """Return a text whose parts between backticks are formatted as code."""
     parts = visible(text, lines=True).split("`")
     if len(parts) % 2 == 0:
         return Markup(escape("`".join(parts)))  # noqa: S704 - escaped
@@ -214,12 +214,12 @@ def ticks(text: str) -> Markup:
 
 
 def percent(share: float | None) -> str:
-    """Return a share of one."""
+    """Return a share as a percentage."""
     return NOTHING if share is None else f"{100 * share:.0f}%"
 
 
 def when(moment: datetime.datetime | float | str | None) -> Markup:
-    """Return a moment as an element that a script turns into an age; without one it is read as UTC."""
+    """Return a time as an element that a script converts to an age; without a script, it is shown in UTC."""
     if isinstance(moment, int | float):
         moment = datetime.datetime.fromtimestamp(moment, datetime.UTC)
     elif isinstance(moment, str):
@@ -236,7 +236,7 @@ def when(moment: datetime.datetime | float | str | None) -> Markup:
 
 
 def chip(state: str, detail: str = "") -> Markup:
-    """Return the state of a job as a coloured word."""
+    """Return the state of a job as a colored word."""
     kind, word = STATES.get(state, ("waiting", visible(state_words(state).title())))
     if kind in ("waiting", "running") and detail in _FINER:
         word = _FINER[detail]

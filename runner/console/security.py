@@ -1,8 +1,8 @@
-"""Who may ask the console: this machine's browser with a session, from the console's own pages.
+"""Access to the console: only from this machine's browser with a session, and from the console's own pages.
 
-A page of another origin can send requests to loopback, and a name that is rebound to it can read the answers. So every
-request must name one of the console's own hosts, everything but reading must come from its own origin, and everything
-needs the session that a one-time address gives.
+A page of another origin can send requests to loopback, and with DNS rebinding it can read the responses. Therefore,
+every request must name one of the console's own hosts, every change must come from the console's own origin, and all
+requests need the session that a one-time address creates.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HEADERS = {
     "content-security-policy": POLICY,
     "x-frame-options": "DENY",
     "x-content-type-options": "nosniff",
-    # With `no-referrer`, forms of the console itself would come from the origin `null`.
+    # With `no-referrer`, the console's own forms would come from the origin `null`.
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
@@ -34,10 +34,10 @@ _READING = frozenset({"GET", "HEAD"})
 
 
 class Access:
-    """Sessions of browsers, each begun by an address that works once."""
+    """Sessions of browsers, each started by an address that works once."""
 
     def __init__(self, port: int, announce: Callable[[str], None] | None = None) -> None:
-        """Take the port, and what is told each new address after the first one was used."""
+        """Set the port, and the callback for each new address after the previous one was used."""
         self.cookie = f"runner_console_{port}"
         self._port = port
         self._announce = announce
@@ -47,11 +47,11 @@ class Access:
 
     @property
     def address(self) -> str:
-        """Return the address that begins the next session."""
+        """Return the address that starts the next session."""
         return f"http://127.0.0.1:{self._port}/open?token={self._unused}"
 
     def admit(self, token: str) -> str | None:
-        """Return a new session for the token of the unused address, which is used then; None for another."""
+        """Return a new session for the token of the unused address, which is then used; None for another token."""
         with self._lock:
             if not secrets.compare_digest(token.encode(), self._unused.encode()):
                 return None
@@ -69,12 +69,12 @@ class Access:
 
 
 class Guard:
-    """Refuses what may not be answered, and says in every answer what its page may do."""
+    """Refuses unauthorized requests, and adds the security policy to every response."""
 
     def __init__(
         self, app: ASGIApp, *, access: Access, port: int, read_only: bool, locked: ASGIApp, too_large: ASGIApp
     ) -> None:
-        """Take the application, and the pages for requests without a session and for bodies that are too large."""
+        """Set the application, and the pages for requests without a session and for bodies that are too large."""
         self.app = app
         self.access = access
         self.hosts = frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]"))
@@ -97,7 +97,7 @@ class Guard:
                 found = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     found[name] = value
-                # Files of the console carry a digest of their content in their address.
+                # The addresses of the console's files contain a digest of their content.
                 found["cache-control"] = "public, max-age=31536000, immutable" if static else "no-store"
             await send(message)
 
@@ -111,7 +111,7 @@ class Guard:
             await self._answer(scope, receive, sealed)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the application answer; the plain words of what limits bodies become a page."""
+        """Let the application answer; convert the plain text of the body limit to a page."""
         limited = False
 
         async def noticing(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""The console on a port of loopback, until it is stopped."""
+"""Serve the console on a loopback port until it is stopped."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def serve(
     """Serve the console until the process is interrupted.
 
     Args:
-        session: what it works on.
-        port: of 127.0.0.1; None takes the default one, or a free one where that is taken.
+        session: the connection.
+        port: port on 127.0.0.1; None uses the default one, or a free one if that is taken.
         read_only: refuse every change.
-        ready: is told the one-time address once the port answers.
-        announce: is told each next one after one was used.
+        ready: called with the one-time address when the port is ready.
+        announce: called with each next address after the previous one was used.
 
     Raises:
         ConfigurationError: the port is taken.
@@ -41,7 +41,7 @@ def serve(
     app, access = build(session, port=taken, read_only=read_only, announce=announce)
     config = uvicorn.Config(
         app,
-        log_level="critical",  # bugs are logged by the application; what Ctrl-C cuts off is none
+        log_level="critical",  # the application logs bugs; an interrupted request is not a bug
         access_log=False,
         server_header=False,
         proxy_headers=False,

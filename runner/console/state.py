@@ -1,4 +1,4 @@
-"""One console: its connection, what it has read, what it changes, and where uploads are."""
+"""The state of one console: its connection, its data, its changes, and its uploads."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from runner.prices import Terms, dollars_of
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".xlsx", ".ods", ".txt", ".ndjson", ".gz", ".zst", ".zip")
 _QUICK_SECONDS = 1.5
-"""What is done within that is shown at once; of the rest a page shows the stages."""
+"""Changes that take less time are shown immediately; for others, a page shows the progress."""
 _UPLOAD = "upload:"
 _OF_THE_PRESS = frozenset({"once", "agreed", "unknown"})
-"""Fields of one press of a button; the others say what it is about, as the address of the page before it does."""
+"""Fields of one click on a button; the others identify its subject, like the address of the previous page."""
 
 
 class Uploads:
-    """Files that were sent to the console, in a folder that goes when it ends."""
+    """Uploaded files, in a folder that is deleted at the end."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="runner-console-"))
@@ -46,7 +46,7 @@ class Uploads:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def keep(self, name: str, content: BinaryIO) -> str:
-        """Keep a file and return what it is called from now on. Raises ConfigurationError."""
+        """Store a file and return its new name. Raises ConfigurationError."""
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name.replace("\\", "/").rsplit("/", 1)[-1]).strip("-.")[-80:]
         if not plain.lower().endswith(SUFFIXES):
             raise ConfigurationError(f"{name[:80] or 'the file'}: datasets end in {', '.join(SUFFIXES)}")
@@ -57,7 +57,7 @@ class Uploads:
         return f"{_UPLOAD}{identifier}"
 
     def path(self, name: str) -> Path:
-        """Return the file of a name. Raises ConfigurationError for one that is gone."""
+        """Return the file for a name. Raises ConfigurationError for a deleted one."""
         folder = self._folder / name.removeprefix(_UPLOAD)
         if re.fullmatch(r"upload:[0-9a-f]{16}", name) and folder.is_dir():
             return next(folder.iterdir())
@@ -65,19 +65,19 @@ class Uploads:
         raise ConfigurationError(message, hint="upload it again")
 
     def sent(self, form: FormData, name: str) -> str:
-        """Keep the file of a form's field, and return what it is called; "" if none was chosen."""
+        """Store the file in a form's field, and return its name; "" if no file was selected."""
         sent = form.get(name)
         return self.keep(sent.filename, sent.file) if isinstance(sent, UploadFile) and sent.filename else ""
 
     @staticmethod
     def is_one(name: str) -> bool:
-        """Tell the name of an upload from an address."""
+        """Return whether a text is the name of an upload, and not an address."""
         return name.startswith(_UPLOAD)
 
 
 @dataclass(slots=True)
 class Console:
-    """What the views of one console share."""
+    """The shared state of a console's views."""
 
     session: Session
     observer: Observer
@@ -89,18 +89,18 @@ class Console:
     uploads: Uploads = field(default_factory=Uploads)
 
     def close(self) -> None:
-        """Stop reading and remove uploads. The connection is its owner's."""
+        """Stop reading and delete uploads. The owner closes the connection."""
         self.observer.close()
         self.uploads.close()
 
     def change(self, request: Request, form: FormData, title: str, work: Work, *, back: str) -> Response:
-        """Begin what a form asks for, once, and show its outcome, or its stages where it takes longer."""
+        """Start the change of a form once, and show its result, or its progress if it takes longer."""
         change = self.changes.start(text(form, "once"), request.url.path, title, work, back=back)
         change.wait(_QUICK_SECONDS)
         return RedirectResponse(self.after(change), 303)
 
     def after(self, change: Change) -> str:
-        """Return the page to look at after a change."""
+        """Return the page after a change."""
         if change.state == "done" and change.location:
             joint = "&" if "?" in change.location else "?"
             return f"{change.location}{joint}done={quote(change.id)}"
@@ -118,7 +118,7 @@ class Console:
         danger: bool = False,
         fields: dict[str, str] | None = None,
     ) -> Response:
-        """Return the page that asks before something is changed."""
+        """Return the page for confirming a change."""
         path = request.url.path
         return self.pages.answer(
             request,
@@ -138,7 +138,7 @@ class Console:
 View = Callable[[Console, Request], Response]
 ChangingView = Callable[[Console, Request, FormData], Response]
 Form = Callable[[Console, Request, Mapping[str, str], dict[str, Any]], Response]
-"""Shows a form with the values given and what is wrong with them."""
+"""Shows a form with the given values and their errors."""
 
 
 def reading(view: View, form: Form | None = None) -> Callable[[Request], Response]:
@@ -146,7 +146,7 @@ def reading(view: View, form: Form | None = None) -> Callable[[Request], Respons
 
     Args:
         view: shows the page.
-        form: shows the form whose values are in the address, where the view refuses them.
+        form: shows the form whose values are in the address, if the view refuses them.
     """
 
     @functools.wraps(view)
@@ -164,11 +164,11 @@ def reading(view: View, form: Form | None = None) -> Callable[[Request], Respons
 
 
 def changing(view: ChangingView, form: Form | None = None) -> Callable[[Request], object]:
-    """Return the endpoint of a view that gets a form.
+    """Return the endpoint of a view for a form.
 
     Args:
-        view: begins the change.
-        form: shows the form again, with what was sent, where the view refuses it.
+        view: starts the change.
+        form: shows the form again with the sent values, if the view refuses them.
     """
 
     def answer(console: Console, request: Request, sent: FormData) -> Response:
@@ -202,7 +202,7 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def given(values: Any, names: Sequence[str]) -> dict[str, str]:
-    """Return the named fields of a form or a query that are texts and say something."""
+    """Return the named fields of a form or a query that are non-empty texts."""
     return {name: str(values[name]).strip() for name in names if isinstance(values.get(name), str) and values[name]}
 
 
@@ -218,7 +218,7 @@ def whole(given: str) -> int | None:
 
 
 def agreed_terms(form: FormData) -> Terms:
-    """Return the price that a page has shown, as the limit of what its form may cost. Raises ConfigurationError."""
+    """Return the price on a page as the limit for its form. Raises ConfigurationError."""
     shown = text(form, "agreed")
     try:
         limit = dollars_of(shown) if shown else None

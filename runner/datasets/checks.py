@@ -1,4 +1,4 @@
-"""Everything wrong with a dataset, in one pass over each file."""
+"""Check a dataset and report all errors, with one pass over each file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from runner.errors import ConfigurationError, DatasetError
 from runner.wording import counted
 
 MAX_VALIDATION_SHARE = 0.25
-"""Largest size of the validation file relative to the training file, in bytes: the service refuses more."""
+"""Maximum size of the validation file relative to the training file, in bytes, that the service accepts."""
 MAX_VALIDATION_ROWS = 5000
 
 
@@ -53,21 +53,20 @@ def check_files(
     """Check a training file and, if given, its validation file.
 
     Args:
-        training: file, object in a bucket, or `-` for standard input; see `open_dataset` for what is decoded.
+        training: file, object in a bucket, or `-` for standard input; see `open_dataset` for supported formats.
         validation: the same.
-        model: base model, for its limits; without it only what holds for all models is checked.
-        mode: tuning mode; without it the model's first.
-        tokenizer: Hugging Face folder to count tokens with; without it they are estimated.
-        progress: called now and then with the name of the file and the bytes read of it.
-        workers: processes to share a large file among; by default one for each core.
-        near_duplicates: look for examples too that differ only in case, white space and punctuation; takes longer.
-
-        engine: reads the files instead of this machine's processes; gives the same totals.
-        look_closer: gives more findings of a file, of its images for example.
-        as_stored: objects in buckets are given to the service as they are, so they must be plain JSON Lines in UTF-8.
+        model: base model, for its limits; without it, only the rules for all models are checked.
+        mode: tuning mode; the default is the model's first.
+        tokenizer: Hugging Face folder for counting tokens; without it, they are estimated.
+        progress: called repeatedly with the name of the file and the number of bytes that were read.
+        workers: number of processes for a large file; the default is one per core.
+        near_duplicates: also find examples that differ only in case, white space and punctuation; takes longer.
+        engine: reads the files instead of this machine's processes, with the same results.
+        look_closer: returns additional findings of a file, for example about its images.
+        as_stored: objects in buckets are used by the service unchanged, so they must be plain JSON Lines in UTF-8.
 
     Raises:
-        ConfigurationError: a file is not there, or the model does not offer the mode.
+        ConfigurationError: a file does not exist, or the model does not support the mode.
     """
     given = [source for source in (training, validation) if source is not None]
     problems = [problem for source in given if (problem := missing(source))]
@@ -118,12 +117,12 @@ class Check:
     def add(
         self, report: FileReport, code: str, severity: Severity, message: str, fix: str = "", *, line: int = 0
     ) -> None:
-        """Count a finding of a file and keep it if there is room."""
+        """Count a finding of a file, and store it if there is space."""
         name = report.path.name
         report.find(Finding(code=code, severity=severity, file=name, line=line, message=message, fix=fix))
 
     def findings(self) -> list[Finding]:
-        """Return all findings: file by file, line by line, what holds of a whole file last."""
+        """Return all findings: by file and line, with those about whole files last."""
         return [
             finding
             for report in self.files
@@ -162,17 +161,17 @@ class Check:
         return report
 
     def _unreadable(self, error: DatasetError, report: FileReport) -> None:
-        """Say why a file cannot be read, or not to its end."""
+        """Report why a file cannot be read completely."""
         for found in error.findings or [{"code": "not-text", "severity": "error", "message": error.message}]:
             report.find(Finding(**{"file": report.path.name, "line": 0, **found}))
 
     def _opened(self, opened: OpenedDataset, report: FileReport) -> None:
-        """Say how the file is read."""
+        """Report how the file is read."""
         path = report.path
         if path != STDIN and path.suffix != ".jsonl":
             fix = "decompress it before it is uploaded" if opened.compression else "rename it"
             self.add(report, "file-extension", "warning", "the service expects the extension .jsonl", fix)
-        # Of what is not UTF-8 and was not decoded, the lines are named.
+        # Lines that are not UTF-8 and were not decoded are reported.
         notes = list(opened.notes) if opened.compression or opened.encoding not in {"utf-8", "utf-8-sig"} else []
         if opened.compression and path != STDIN and path.suffix not in COMPRESSED:
             notes.append(f"compressed ({opened.compression}) (not as its name says)")
@@ -228,7 +227,7 @@ class Check:
         self._tell(report, "leakage", leaked, known)
 
     def _tell(self, report: FileReport, code: str, repeated: Repeated, message: str) -> None:
-        """Add a warning for each line that repeats another, whose number goes into the message."""
+        """Add a warning for each duplicate line, with the number of the other line."""
         for line, first in repeated.pairs:
             self.add(report, code, "warning", message.format(first), line=line)
         if repeated.count > len(repeated.pairs):
@@ -286,7 +285,7 @@ class Check:
             self.add(report, "answer-untrained", "warning", message, fix, line=line)
 
     def compare(self, training: FileReport, validation: FileReport) -> None:
-        """Check what the service demands of the two sizes."""
+        """Check the service's requirement for the two sizes."""
         if training.size and validation.size > MAX_VALIDATION_SHARE * training.size:
             share = validation.size / training.size
             self.add(

@@ -1,7 +1,7 @@
-"""What a line of a dataset means, whichever of the documented formats it is written in.
+"""The meaning of a line of a dataset, independent of its documented format.
 
-The parser, the checks, the price estimate and the training process all work on these types, so that what `data check`
-says of an example is what training does with it.
+The parser, the checks, the price estimate and the training process all use these types, so that the check of an example
+and the training agree.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Message(Struct, frozen=True, gc=False):
     role: Role
     parts: tuple[TextPart | ImagePart, ...]
     name: str | None = None
-    """Name of the speaker; only chats have it, and nothing is trained on it."""
+    """Name of the speaker; only chats have it, and it is not trained on."""
 
     @property
     def text(self) -> str:
-        """Return the text parts joined, without separator."""
+        """Return the concatenated text parts."""
         return "".join(part.text for part in self.parts if isinstance(part, TextPart))
 
 
@@ -50,7 +50,7 @@ class Example:
     """One tuning example."""
 
     line: int
-    """1-based line of the file."""
+    """Line number in the file, from 1."""
     format: Format
     messages: tuple[Message, ...]
 
@@ -61,7 +61,7 @@ class Example:
 
 
 class Finding(Struct, frozen=True, kw_only=True, gc=False):
-    """Something wrong with a dataset, at one place.
+    """A problem of a dataset, at one position.
 
     `code` is stable and documented in docs/dataset-format.md; `path` is a JSON path such as `messages[2].content`,
     empty for the line.
@@ -87,7 +87,7 @@ class Finding(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ParsedLine(Struct, frozen=True, kw_only=True):
-    """The outcome of one line: an example, or the errors that keep it from being one, and warnings either way."""
+    """The result for one line: an example, or its errors, and warnings in both cases."""
 
     line: int
     example: Example | None

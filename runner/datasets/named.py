@@ -1,4 +1,4 @@
-"""Datasets by the names that people give them: a path, a `gs://` address or `-`, for the model of an id."""
+"""Datasets by the names that users give them: a path, a `gs://` address or `-`, with a model's ID."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Connect = Callable[[], AbstractContextManager["Session"]]
 
 
 def is_remote(given: Path | str | None) -> bool:
-    """Tell an address in Cloud Storage from a file."""
+    """Return whether a name is an address in Cloud Storage."""
     return isinstance(given, str) and given.startswith("gs://")
 
 
@@ -29,11 +29,11 @@ def is_remote(given: Path | str | None) -> bool:
 def sources(
     connect: Connect, first: Path | str, second: Path | str | None = None
 ) -> Iterator[tuple[Source, Source | None]]:
-    """Yield what one or two names stand for, objects looked up; the connection stays open meanwhile.
+    """Yield the sources for one or two names, after checking objects; the connection stays open meanwhile.
 
     Raises:
-        NotFoundError: there is no such object.
-        ConfigurationError: an address is malformed, or no environment says where buckets are.
+        NotFoundError: the object does not exist.
+        ConfigurationError: an address is invalid, or no environment determines the buckets.
     """
     if first == second == STDIN:
         raise ConfigurationError("standard input can contain only one dataset", hint="name a file for one of them")
@@ -70,14 +70,14 @@ def check(
         connect: opens the connection for objects.
         training: file, object or standard input.
         validation: the same.
-        model: id of the base model, for its limits.
+        model: ID of the base model, for its limits.
         mode: see `check_files`.
-        tokenizer: folder to count with; None takes the model's where it is in Hugging Face's cache.
-        tell: gets a line when a tokenizer was found there.
-        options: the others of `check_files`.
+        tokenizer: folder of the tokenizer; None uses the model's if it is in Hugging Face's cache.
+        tell: called with a line if a tokenizer was found there.
+        options: the other arguments of `check_files`.
 
     Raises:
-        UnknownModelError: there is no such model.
+        UnknownModelError: the model does not exist.
         ConfigurationError, NotFoundError: see `sources` and `check_files`.
     """
     from runner.catalog import find_model
@@ -91,7 +91,7 @@ def check(
 
 
 def tokenizer_for(model: Model | None, given: Path | None, tell: Callable[[str], None] | None = None) -> Path | None:
-    """Return the tokenizer to count with: the given one, else the model's where it is in Hugging Face's cache."""
+    """Return the tokenizer for counting: the given one, or the model's if it is in Hugging Face's cache."""
     if given is not None:
         return given
     from runner.datasets.tokens.hub_cache import find_tokenizer

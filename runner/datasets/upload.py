@@ -1,4 +1,4 @@
-"""Bring a checked dataset into its bucket, under names made of its content: an unchanged file is never sent twice."""
+"""Upload a checked dataset under names that depend on its content, so that an unchanged file is never sent twice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class UploadedFile:
     uri: str
     size: int
     sent: bool
-    """False when the same content was there already."""
+    """False if the same content already existed."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form."""
@@ -58,7 +58,7 @@ def object_name(path: Path, sha256: str) -> str:
 
 
 def object_named(path: Path) -> tuple[str, str]:
-    """Return the name of a file's object and the CRC32C that belongs to it, of one reading of the file."""
+    """Return the name and the CRC32C of a file's object, from one read of the file."""
     sha256, crc32c = digests_of(path)
     return object_name(path, sha256), crc32c
 
@@ -71,14 +71,14 @@ def upload(
     checked: Mapping[Any, str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> UploadResult:
-    """Upload the files of a report without errors, as plain JSON Lines in UTF-8 whatever they are.
+    """Upload the files of a report without errors, as plain JSON Lines in UTF-8.
 
     Args:
-        session: connection; its environment names the bucket when `destination` is None.
-        report: what `check_files` returned.
+        session: connection; its environment determines the bucket if `destination` is None.
+        report: the report of `check_files`.
         destination: `gs://bucket/prefix/`.
-        checked: CRC32C of plain files from before their check; one that changed since is an error.
-        progress: called with bytes sent and bytes in all, of one file.
+        checked: CRC32C of plain files from before their check; a file that changed since is an error.
+        progress: called with the number of uploaded bytes and of all bytes, for one file.
 
     Raises:
         ConfigurationError: a file has changed since its check.

@@ -1,1 +1,1 @@
-"""How pages look, those of the console and those that are files: one style sheet, and the elements that it is for."""
+"""The design of pages, for the console and for files: one style sheet, and its elements."""

@@ -1,4 +1,4 @@
-"""A page as one file that loads nothing and runs no script: it can be mailed and kept."""
+"""A page as one file that loads nothing and runs no script, so that it can be mailed and archived."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def stylesheet() -> str:
 
 
 def page(title: str, *content: Content) -> str:
-    """Return the file. Its policy lets the browser apply this style sheet, and nothing else."""
+    """Return the file. Its content security policy allows only this style sheet."""
     style = stylesheet()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
@@ -39,12 +39,12 @@ def page(title: str, *content: Content) -> str:
 
 
 def made(of: str, *, when: float, settings: str = "") -> Html:
-    """Return the line that says what a page is of, when and by what it was made, and how.
+    """Return the line about the subject, time, origin and settings of a page.
 
     Args:
-        of: a verb and its object, as `Checked for MODEL`.
+        of: a verb and its object, such as `Checked for MODEL`.
         when: seconds since 1970.
-        settings: what else decides what it says.
+        settings: other settings that affect the contents.
     """
     moment = datetime.datetime.fromtimestamp(when, datetime.UTC)
     stamp = element("time", f"{moment:%Y-%m-%d %H:%M} UTC", datetime=moment.isoformat(timespec="seconds"))

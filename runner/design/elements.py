@@ -1,4 +1,4 @@
-"""Elements of pages as text. Every text is escaped, and its control characters are spelled out; only `Html` is not."""
+"""Elements of pages as text. Every text except `Html` is escaped, including control characters."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Kind = Literal["good", "warn", "bad", ""]
 
 
 class Html(str):
-    """Text that is markup already."""
+    """Text that is markup."""
 
     __slots__ = ()
 
     def __html__(self) -> Html:
-        """Return it as it is: Jinja asks for this."""
+        """Return it unchanged, for Jinja."""
         return self
 
 
 Content = str | int | None
-"""What an element may hold; None is nothing."""
+"""The allowed contents of an element; None is empty."""
 
 
 def markup(content: Content) -> Html:
@@ -34,7 +34,7 @@ def markup(content: Content) -> Html:
 
 
 def joined(parts: Iterable[Content]) -> Html:
-    """Return several as one."""
+    """Return the concatenation of contents."""
     return Html("".join(map(markup, parts)))
 
 
@@ -43,8 +43,8 @@ def element(name: str, *content: Content, **attributes: str | float | bool | Non
 
     Args:
         name: its tag.
-        content: what it holds.
-        attributes: by name, with `_` for `-` and at the end of a Python word; None and False are left out.
+        content: its contents.
+        attributes: by name, with `_` for `-` and after a Python keyword; None and False are omitted.
     """
     given = "".join(
         f" {key.rstrip('_').replace('_', '-')}" + ("" if value is True else f'="{markup(str(value))}"')
@@ -55,13 +55,13 @@ def element(name: str, *content: Content, **attributes: str | float | bool | Non
 
 
 def chip(kind: str, word: str) -> Html:
-    """Return a word of its colour."""
+    """Return a colored word."""
     return element("span", word, class_=f"chip {kind}")
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A number, with what it is above and what belongs to it below."""
+    """A number with a title above and additional text below."""
 
     title: str
     number: str
@@ -82,13 +82,13 @@ def tiles(found: Iterable[Tile], label: str) -> Html:
 def table(
     headings: Sequence[str], rows: Iterable[Sequence[Content]], *, label: str, numbers: Iterable[int] = ()
 ) -> Html:
-    """Return a table that scrolls where it is wide, and stands as blocks on a phone.
+    """Return a table that scrolls horizontally if it is wide, and becomes blocks on a phone.
 
     Args:
         headings: of the columns; the first one names the row.
         rows: with a cell for each column.
-        label: for those who hear it.
-        numbers: which columns hold numbers, from 0.
+        label: for screen readers.
+        numbers: columns that contain numbers, from 0.
     """
     return grouped_table(headings, [("", rows)], label=label, numbers=numbers)
 
@@ -100,7 +100,7 @@ def grouped_table(
     label: str,
     numbers: Iterable[int] = (),
 ) -> Html:
-    """Return a table whose rows are in groups, each below a heading of its own; see `table`."""
+    """Return a table with groups of rows, each with a heading; see `table`."""
     right = frozenset(numbers)
 
     def kind(index: int) -> str | None:
@@ -129,7 +129,7 @@ def grouped_table(
 
 
 def bar(share: float) -> Html:
-    """Return a bar of a share of one; the number stands beside it, so it is not read aloud."""
+    """Return a bar for a share; screen readers skip it, because the number is beside it."""
     width = round(100 * min(max(share, 0.0), 1.0), 1)
     inner = element("rect", width=width, height=10)
     return element("svg", inner, viewBox="0 0 100 10", preserveAspectRatio="none", aria_hidden="true", class_="bar")
@@ -142,7 +142,7 @@ class Row:
     title: str
     count: int
     beyond: bool = False
-    """Whether it lies beyond the limit."""
+    """Whether it exceeds the limit."""
 
 
 def bars(rows: Sequence[Row], *, heads: tuple[str, str], limit: str = "") -> Html:
@@ -150,8 +150,8 @@ def bars(rows: Sequence[Row], *, heads: tuple[str, str], limit: str = "") -> Htm
 
     Args:
         rows: from top to bottom.
-        heads: what titles and numbers are.
-        limit: stands on a line of its own above the first row that lies beyond; "" draws none.
+        heads: headings for titles and numbers.
+        limit: text of a line above the first row that exceeds the limit; "" draws none.
     """
     most = max((row.count for row in rows), default=0) or 1
     made = []
@@ -173,5 +173,5 @@ def bars(rows: Sequence[Row], *, heads: tuple[str, str], limit: str = "") -> Htm
 
 
 def folded(summary: str, *content: Content) -> Html:
-    """Return what is there for who wants it; on paper it is open."""
+    """Return collapsed details, which are expanded on paper."""
     return element("details", element("summary", summary), *content)

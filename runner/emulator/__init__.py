@@ -1,6 +1,5 @@
-"""A local server that speaks Google's wire protocol: Cloud Storage, Vertex AI and what `pulumi up` needs.
+"""A local server with Google's APIs: Cloud Storage, Vertex AI and the APIs that `pulumi up` needs.
 
-Its tuning jobs really train and its endpoints really serve. It imports none of the clients it is meant to test, so
-that their mistakes cannot become its own; of the rest of the package it takes only the catalog and the dataset
-parser.
+Its tuning jobs train real models, and its endpoints serve them. It imports none of the clients that it tests, so that
+it cannot repeat their errors. From the rest of the package, it uses only the catalog and the dataset parser.
 """

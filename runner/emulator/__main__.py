@@ -54,9 +54,9 @@ def run(
     """Serve until a signal; return the exit code.
 
     Args:
-        settings: what to serve.
+        settings: the settings of the server.
         ready_file: see `server.serve`.
-        ready: called with the address once it can be reached.
+        ready: called with the address when the server is ready.
     """
     daemon.check_installed()
     from runner.emulator.server import StateInUseError, UnsafeAddressError, serve
@@ -69,9 +69,9 @@ def run(
     asked: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
-        """Note a SIGTERM that comes while the server starts, or that it raises again once it has ended orderly.
+        """Record a SIGTERM during the start, or one that the server raises again after a proper end.
 
-        An exception raised here could be lost, since it comes up wherever the program just is.
+        An exception raised here could be lost, because it is raised at an arbitrary point of the program.
         """
         asked.append(number)
 
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and serve."""
     given = parser().parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every question to a served model
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every request to a deployed model
     settings = EmulatorSettings(
         directory=given.directory,
         host=given.host,

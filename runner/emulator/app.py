@@ -1,8 +1,8 @@
-"""The ASGI application: guards first, then the method of the right service.
+"""The ASGI application: checks every request, then calls the method of the right service.
 
-The guards protect a developer's machine from its own browser: a page on another origin can send requests to loopback,
-and a rebound DNS name can read the answers. So the `Host` must be one of ours, a request with an `Origin` is refused,
-and no CORS header is ever sent.
+The checks protect a developer's machine from its own browser: a page on another origin can send requests to loopback,
+and with DNS rebinding it can read the responses. Therefore, the `Host` must be one of this server's, a request with an
+`Origin` is refused, and no CORS header is ever sent.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _STORAGE_PREFIXES = ("/storage/", "/upload/storage/", "/download/storage/", "/ba
 
 
 def _dated(clock: Clock, scope: Scope, receive: Receive, send: Send) -> Send:
-    """Return what logs an answer, and sends it with the time at which it was made, by the emulator's own clock.
+    """Return a function that logs a response, and sends it with its time on the emulator's own clock.
 
-    Whoever asks compares the times of resources with this one, so both go by the same clock. How fast it runs is said
-    beside it, so that nobody takes the asking machine's clock for a wrong one. Once the client has left, it raises
-    ClientDisconnect, which ends whoever is making the answer.
+    Clients compare the times of resources with this one, so both use the same clock. A header contains its speed, so
+    that clients do not consider their own clock wrong. If the client has disconnected, the function raises
+    ClientDisconnect, which ends the handler.
     """
     server = getattr(receive, "__self__", None)
     started = time.monotonic()
@@ -77,7 +77,7 @@ class EmulatorApp:
         scope = virtual_hosts.placed(scope, request.headers.get("host", ""))
         instead = request.headers.get("x-http-method-override") if scope["method"] == "POST" else None
         if instead:
-            # For clients behind proxies that let only GET and POST pass.
+            # For clients behind proxies that allow only GET and POST.
             scope = {**scope, "method": instead.upper()}
         request.scope, request.emulator = scope, self.emulator
         storage_style = scope["path"].startswith(_STORAGE_PREFIXES)
@@ -98,7 +98,7 @@ class EmulatorApp:
         except ApiError as error:
             response = _error_response(error, storage_style=storage_style)
         except ClientDisconnect:
-            return  # in the middle of its request: nobody is there to be answered
+            return  # the client disconnected during its request
         except Exception as error:
             full = disk_error(error, self.emulator.settings.directory)
             if full is None:
@@ -136,7 +136,7 @@ class EmulatorApp:
 
 @remembered(HOST)
 def _bare(host: str) -> str:
-    """Return a host without its port, "" for what is none."""
+    """Return a host without its port; "" for an invalid one."""
     found = _HOST.match(host)
     return found[1].lower() if found else ""
 

@@ -1,4 +1,4 @@
-"""The emulator's clock, injected so that no test waits on the real one."""
+"""The emulator's clock, injected so that no test waits for the real one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from runner.emulator.store import Store
 
 
 class Clock:
-    """Tells the time of day.
+    """A clock.
 
     Args:
-        read: may be replaced by a test; the default is the system's clock.
+        read: a test can replace it; the default is the system's clock.
         scale: how many times faster than `read` it runs.
-        since: when it began to; aware.
+        since: when this speed started; with a time zone.
     """
 
     def __init__(
@@ -27,19 +27,19 @@ class Clock:
         self._since = since or self._read()
 
     def now(self) -> datetime:
-        """Return the time, aware, in UTC."""
+        """Return the time in UTC, with a time zone."""
         return self._compressed(self._read())
 
     def of_clients(self) -> datetime:
-        """Return the time that clients' clocks show, however fast this one runs: what they sign is dated by theirs."""
+        """Return the time on clients' clocks, regardless of the speed of this one, because they date what they sign."""
         return self._read()
 
     def timestamp(self) -> str:
-        """Return RFC 3339 with microseconds and `Z`, as Google's JSON prints it."""
+        """Return RFC 3339 with microseconds and `Z`, as in Google's JSON."""
         return _rfc3339(self.now())
 
     def stamp(self, seconds: Any) -> str:
-        """Return the same for a moment that a training process noted, in seconds since 1970 of the system's clock."""
+        """Return the same for a time that a training process recorded, in seconds since 1970 on the system's clock."""
         moment = datetime.fromtimestamp(seconds if isinstance(seconds, int | float) else 0, UTC)
         return _rfc3339(self._compressed(moment))
 
@@ -48,9 +48,9 @@ class Clock:
 
 
 def compressed(store: Store, scale: float) -> Clock:
-    """Return a clock that runs faster since the first time that this state was opened with such a clock.
+    """Return a clock that runs faster since this state was first opened with such a clock.
 
-    So that it does not jump back at a restart with the same scale.
+    Therefore, it does not jump back after a restart with the same scale.
     """
     kind, name = "clock", "compressed-since"
     found = store.read(lambda connection: documents.find(connection, kind, name))

@@ -1,7 +1,7 @@
-"""One connection of a client, within bounds: what it may send before it is answered, and how long it may take.
+"""Limits for a client's connection: the size of its request and the time that it may take.
 
-Clients are told apart by nothing but their connections, so a connection that waits for its client makes way for a new
-one when there are too many. The server underneath (uvicorn) has no such bounds with its fast parser.
+Only their connections distinguish clients, so if there are too many connections, the one that has waited longest for
+its client is closed for a new one. The underlying server (uvicorn) has no such limits with its fast parser.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from runner.emulator import peers
 from runner.emulator.settings import ConnectionLimits, EmulatorSettings
 
 _PATIENCE = 1.0
-"""Seconds for which a connection may wait for its client before it makes way for a new one."""
+"""Seconds for which a connection can wait for its client before a new one can replace it."""
 _CONTINUE = b"HTTP/1.1 100 "
-"""How the head begins that tells a client to send its body; the answer comes after it."""
+"""Start of the response that tells a client to send its body; the final response follows."""
 _LARGE = 16 * 1024
-"""Bytes of an answer after which others get their turn."""
+"""Bytes of a response after which other connections get their turn."""
 _BARE_ORIGIN = re.compile(rb"https?://[^/?#]+(?=[?#]|\Z)", re.IGNORECASE)
 """A target in absolute form without a path, which means `/` (RFC 9112, section 3.2.2)."""
 _STATUS = {
@@ -42,7 +42,7 @@ _STATUS = {
 
 
 def server_options(settings: EmulatorSettings) -> dict[str, Any]:
-    """Return the options of uvicorn that every listener of an emulator has."""
+    """Return uvicorn's options for all listeners of an emulator."""
     limits = settings.limits
     if settings.token:
         limits = dataclasses.replace(limits, own_user_only=False)
@@ -52,9 +52,9 @@ def server_options(settings: EmulatorSettings) -> dict[str, Any]:
         "access_log": False,
         "log_level": "warning",
         "server_header": False,
-        # The application dates its answers, by the emulator's clock.
+        # The application adds the date of responses from the emulator's clock.
         "date_header": False,
-        # No proxy stands before this server: nobody may choose the scheme of its links by a header.
+        # There is no proxy before this server: a header must not change the scheme of its links.
         "proxy_headers": False,
         "timeout_keep_alive": int(limits.idle_seconds),
         "timeout_graceful_shutdown": 5,
@@ -67,13 +67,13 @@ def bounded(limits: ConnectionLimits) -> type[HttpToolsProtocol]:
 
 
 class _OneWrite:
-    """A transport that sends the head of an answer together with the first piece of its body.
+    """A transport that sends the head of a response together with the first part of its body.
 
-    Two writes wake the client twice, for a third of what a small answer costs. ASGI allows a server to wait so.
+    Two writes wake up the client twice, which takes a third of the time of a small response. ASGI allows this delay.
 
     Args:
-        transport: of the connection.
-        sent_much: called when much has been sent since it was called last.
+        transport: the transport of the connection.
+        sent_much: called when much has been sent since the last call.
     """
 
     def __init__(self, transport: asyncio.Transport, sent_much: Callable[[], None]) -> None:
@@ -86,7 +86,7 @@ class _OneWrite:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send data, and the head that was held back; hold back a head."""
+        """Send data after a delayed head; delay a head."""
         if self._begun:
             if self._head:
                 head, self._head = self._head, b""
@@ -103,14 +103,14 @@ class _OneWrite:
             self._head, self._begun = data, True
 
     def end_answer(self) -> None:
-        """Send what is held back; what is written next begins another answer."""
+        """Send the delayed head; the next write begins another response."""
         self._begun = False
         if self._head:
             head, self._head = self._head, b""
             self._transport.write(head)
 
     def close(self) -> None:
-        """Close, after what has been written."""
+        """Close after all data was written."""
         self.end_answer()
         self._transport.close()
 
@@ -119,7 +119,7 @@ class _BoundedProtocol(HttpToolsProtocol):
     limits: ClassVar[ConnectionLimits]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, or refuse it where there are too many."""
+        """Accept a connection, or refuse it if there are too many."""
         self._heard = self._begun = time.monotonic()
         self._besides = 0  # bytes since the last part of a body, or the start of the headers
         self._in_headers = False
@@ -137,17 +137,17 @@ class _BoundedProtocol(HttpToolsProtocol):
             self.app = _refuse_foreign
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Remove the connection."""
         self._timer.cancel()
         self.pipeline.clear()
         if self._answering is not None and not self._answering.response_complete:
-            # Not the one that came last, which is all that is told by itself.
+            # Not the exception of the last one, which is the only one that is reported by itself.
             self._answering.disconnected = True
             self._answering.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client sends; a header or a trailer that never ends is cut off here."""
+        """Receive data; a header or a trailer without an end is refused here."""
         if self._due is not None:
             return
         self._heard = time.monotonic()
@@ -165,7 +165,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._besides = 0
 
     def on_headers_complete(self) -> None:
-        """Answer the request, or refuse it where there is too much before its body."""
+        """Answer the request, or refuse it if there is too much before its body."""
         if self.parser.should_upgrade():
             return
         self._in_headers = False
@@ -180,7 +180,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._in_body = True
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
+        """Receive a part of the body."""
         self._besides = 0
         super().on_body(body)
 
@@ -193,23 +193,23 @@ class _BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, or say what was wrong with what came after this one."""
+        """Continue with the next request, or report what was wrong with the data after this one."""
         self.transport.end_answer()  # type: ignore[attr-defined]
         super().on_response_complete()
         if self._due is not None and not self._unanswered:
             self._say(self._due)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no request, or one with too much before its body."""
+        """Refuse data that is not a request, or has too much before its body."""
         self._refuse(self._refusal)
 
     def pause_writing(self) -> None:
-        """Note since when the client takes nothing."""
+        """Record since when the client accepts no data."""
         self._full_since = time.monotonic()
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Continue sending."""
         self._full_since = None
         super().resume_writing()
 
@@ -218,9 +218,9 @@ class _BoundedProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Take the request again, without its wish to change the protocol: Java's client asks each server for HTTP/2.
+        """Parse the request again without its protocol upgrade: Java's client asks each server for HTTP/2.
 
-        The parser has left its body alone, and would take no other request.
+        The parser has not read its body, and would accept no other request.
         """
         method = self.parser.get_method()
         if method == b"CONNECT":
@@ -239,9 +239,9 @@ class _BoundedProtocol(HttpToolsProtocol):
         super().data_received(self._data)
 
     def _let_others(self) -> None:
-        """Hold this answer up for a round of the loop: others get their turn, and it is seen whether the client left.
+        """Delay this response for a round of the event loop, so that others get their turn and disconnects are noticed.
 
-        An answer whose pieces are all at hand would never wait by itself.
+        A response whose parts are all available would otherwise never wait.
         """
         self.flow.pause_writing()
         self.loop.call_soon(self._go_on)
@@ -260,7 +260,7 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     @property
     def _awaits_client(self) -> bool:
-        """Return whether it is the client's turn: to begin a request, or to continue with a body."""
+        """Return whether the client must act: begin a request, or continue with a body."""
         return not self._unanswered or (self.cycle.more_body and not self.flow.read_paused)
 
     def _make_way(self) -> bool:
@@ -298,16 +298,16 @@ class _BoundedProtocol(HttpToolsProtocol):
             self._reset()
 
     def _reset(self) -> None:
-        """Close without sending what has been written: the system would keep that for whoever takes nothing."""
+        """Close without sending pending data, which the system would otherwise keep for a client that does not read."""
         self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
     def _refuse(self, status: int) -> None:
-        """Answer with an error of the server itself, and close: after the answers to what came before."""
+        """Answer with an error of the server itself after all previous responses, and close."""
         if self.transport.is_closing() or self._due is not None:
             return
         if self._in_body and self.cycle is self._answering:
-            # It is being answered, or has been: nothing can be added to that.
+            # Its response has started or is complete: nothing can be added.
             self.transport.close() if self.cycle.response_started else self._say(status)
         elif self._unanswered:
             if self._in_body:

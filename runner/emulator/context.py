@@ -1,4 +1,4 @@
-"""What every handler of one emulator works with."""
+"""The objects that every handler of one emulator uses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class Emulator:
-    """State and collaborators of one server; handed to every handler as `request.emulator`."""
+    """State and collaborators of one server; every handler gets it as `request.emulator`."""
 
     settings: EmulatorSettings
     store: Store
@@ -25,16 +25,16 @@ class Emulator:
     launcher: Launcher
     """Starts training and serving processes."""
     faults: Faults = field(default_factory=Faults)
-    """What shall go wrong."""
+    """The injected faults."""
 
     @property
     def blobs(self) -> Path:
-        """Directory of object data too large for the database."""
+        """Directory of objects that are too large for the database."""
         return self.settings.directory / "blobs"
 
     @property
     def jobs(self) -> Path:
-        """Directory with one folder per tuning job that has work to do or logs to keep."""
+        """Directory with one folder for each tuning job with work or logs."""
         return self.settings.directory / "jobs"
 
     @property

@@ -1,4 +1,4 @@
-"""Start the emulator as a process of its own, and stop it; nothing but a server of its own is ever killed."""
+"""Start the emulator as a separate process, and stop it; only a server of this program is ever killed."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from runner.running_emulator import LOG_FILE, SERVER_FILE, ServerInfo, find, is_
 
 DEFAULT_PORT = 8085
 TOKEN_VARIABLE = "RUNNER_EMULATOR_TOKEN"  # noqa: S105 - the name of a variable
-"""How a token reaches the server: a command line could be read by every user of the machine."""
+"""Passes the token to the server, because every user of the machine can read a command line."""
 
 _ROOM_BYTES = 2**20
-"""What a new server's database and log take, with room for a few objects."""
+"""Disk space of a new server's database and log, with room for a few objects."""
 _ELSEWHERE = "free disk space, or export RUNNER_STATE_DIR=DIRECTORY, then `runner emulator start`"
 _LOG_LIMIT_BYTES = 5 * 1024 * 1024
 _STOP_SECONDS = 20.0
@@ -58,26 +58,26 @@ _OUR_ENTRIES = frozenset(
     }
 )
 _children: dict[int, subprocess.Popen[bytes]] = {}
-"""Servers that this very process started, to be reaped when it stops them."""
+"""Servers that this process started, which it reaps after stopping them."""
 
 
 def start(settings: EmulatorSettings, *, port: int | None = None, timeout: float = 60.0) -> tuple[ServerInfo, bool]:
-    """Start a server that outlives this process, and wait until it answers.
+    """Start a server that outlives this process, and wait until it is ready.
 
     Args:
-        settings: its `port` is not used.
-        port: the port to listen on; None takes 8085, or a free one if that is taken.
+        settings: the settings; `port` is ignored.
+        port: the port; None uses 8085, or a free one if that is taken.
         timeout: seconds to wait for its first answer.
 
     Returns:
-        The server, and whether it was started now; False means that it ran already.
+        The server, and whether it was started now; False if it was already running.
 
     Raises:
-        ConfigurationError: another one runs on this directory, at another port than the one asked for, or the directory
-            cannot be made.
+        ConfigurationError: another server uses this directory with another port than the requested one, or the
+            directory cannot be created.
         DiskError: the disk is full, read-only or broken.
         EngineMissingError: the `emulator` extra is not installed.
-        RunnerError: it did not start; the message has the end of its log.
+        RunnerError: it did not start; the message contains the end of its log.
     """
     check_installed()
     running = find(settings.directory)
@@ -87,7 +87,7 @@ def start(settings: EmulatorSettings, *, port: int | None = None, timeout: float
         settings.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise local_files.unwritable(settings.directory, error, hint=_ELSEWHERE) from error
-    # Its log could not say so: it would be on the same disk.
+    # Its log could not contain this, because it would be on the same disk.
     local_files.check_room(settings.directory, _ROOM_BYTES, hint=_ELSEWHERE)
     log = settings.directory / LOG_FILE
     _turn_over(log)
@@ -117,7 +117,7 @@ def start(settings: EmulatorSettings, *, port: int | None = None, timeout: float
 def stop(directory: Path, *, timeout: float = _STOP_SECONDS) -> bool:
     """End the server of a state directory and return whether there was one.
 
-    It is asked first; after `timeout` seconds it is killed.
+    It gets a signal first; after `timeout` seconds it is killed.
     """
     info = find(directory)
     if info is None:
@@ -141,7 +141,7 @@ def reset(directory: Path) -> bool:
     """Delete the state of a stopped emulator and return whether there was any.
 
     Raises:
-        ConfigurationError: the directory holds a running server or anything that is not an emulator's.
+        ConfigurationError: the directory has a running server, or contains other files than an emulator's.
     """
     if not directory.exists() and not directory.is_symlink():
         return False
@@ -164,12 +164,12 @@ def reset(directory: Path) -> bool:
 
 
 def _ours(name: str) -> bool:
-    """Whether this is an emulator's: one of its files, or what a process that was killed while it wrote one left."""
+    """Whether this file belongs to an emulator, or is a temporary file of a killed process."""
     return name in _OUR_ENTRIES or (name.startswith(".") and name[1:].rpartition(".")[0] in _OUR_ENTRIES)
 
 
 def announce(settings: EmulatorSettings, url: str) -> None:
-    """Write `server.json` for this process; the server calls it once it can be reached."""
+    """Write `server.json` for this process; the server calls it when it is ready."""
     now = times.to_seconds(time.time())
     info = ServerInfo(url=url, pid=os.getpid(), started=now, token=settings.token)
     path = settings.directory / SERVER_FILE
@@ -181,14 +181,14 @@ def announce(settings: EmulatorSettings, url: str) -> None:
 
 
 def withdraw(directory: Path) -> None:
-    """Remove `server.json` if it is this process's."""
+    """Remove `server.json` if it belongs to this process."""
     with contextlib.suppress(OSError, ValueError):
         if parsed((directory / SERVER_FILE).read_bytes()).get("pid") == os.getpid():
             (directory / SERVER_FILE).unlink()
 
 
 def check_installed() -> None:
-    """Return normally if the server's libraries are here. Raises EngineMissingError."""
+    """Return normally if the server's libraries are installed. Raises EngineMissingError."""
     from importlib.util import find_spec
 
     missing = [name for name in ("starlette", "uvicorn", "httptools", "google_crc32c") if find_spec(name) is None]
@@ -200,7 +200,7 @@ def check_installed() -> None:
 
 
 def to_arguments(settings: EmulatorSettings, port: int) -> list[str]:
-    """Return the command line of `python -m runner.emulator` for these settings, but the token."""
+    """Return the command line of `python -m runner.emulator` for these settings, without the token."""
     arguments = ["--directory", str(settings.directory.absolute()), "--host", settings.host, "--port", str(port)]
     arguments += ["--stand-in", settings.stand_in, "--concurrent-tuning-jobs", str(settings.concurrent_tuning_jobs)]
     arguments += ["--training-threads", str(settings.training_threads)]
@@ -220,7 +220,7 @@ def to_arguments(settings: EmulatorSettings, port: int) -> list[str]:
 
 
 def free_port(host: str) -> int:
-    """Return 8085, or 0 (which takes a free one) if something else listens there."""
+    """Return 8085, or 0 (which selects a free port) if another program listens there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

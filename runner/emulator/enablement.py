@@ -1,4 +1,4 @@
-"""Which APIs are on. Every method of an API that can be off asks `require` first."""
+"""Enabled APIs. Every method of an API that can be disabled calls `require` first."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ ON_BY_DEFAULT = frozenset(
         "storage.googleapis.com",
     }
 )
-"""On in every new project; anything else, Vertex AI first of all, must be enabled."""
+"""Enabled in every new project; all others, including Vertex AI, must be enabled."""
 
 
 def is_enabled(connection: sqlite3.Connection, project: Project | str, service: str) -> bool:
-    """Return whether an API is on in a project. Raises ApiError for an unknown project number."""
+    """Return whether an API is enabled in a project. Raises ApiError for an unknown project number."""
     if isinstance(project, str):
         project = projects.resolve(connection, project)
     document = store.find(connection, KIND, f"{project.id}/{service}")
@@ -33,7 +33,10 @@ def is_enabled(connection: sqlite3.Connection, project: Project | str, service: 
 
 
 def require(connection: sqlite3.Connection, project: Project | str, service: str) -> None:
-    """Return if an API is on in a project. Raises ApiError PERMISSION_DENIED with reason SERVICE_DISABLED."""
+    """Return normally if an API is enabled in a project.
+
+    Raises ApiError PERMISSION_DENIED with reason SERVICE_DISABLED.
+    """
     if isinstance(project, str):
         project = projects.resolve(connection, project)
     if not is_enabled(connection, project, service):
@@ -41,6 +44,6 @@ def require(connection: sqlite3.Connection, project: Project | str, service: str
 
 
 def set_state(connection: sqlite3.Connection, project: Project, service: str, *, enabled: bool) -> None:
-    """Switch an API on or off."""
+    """Enable or disable an API."""
     projects.ensure(connection, project.id)
     store.put(connection, KIND, f"{project.id}/{service}", {"state": "ENABLED" if enabled else "DISABLED"})

@@ -1,6 +1,6 @@
-"""Google's error shapes, made in one place.
+"""Google's error formats.
 
-Storage answers in the older shape with an `errors` list; every other API in that of google.rpc.Status. Handlers raise
+Storage uses the older format with an `errors` list; every other API uses that of google.rpc.Status. Handlers raise
 `ApiError` and never build an error body.
 """
 
@@ -35,15 +35,15 @@ _STORAGE_REASONS = {
 
 
 class ApiError(Exception):
-    """An answer that is an error.
+    """An error response.
 
     Args:
         status: google.rpc.Code name, for example `NOT_FOUND`.
-        message: Google's own wording where it is known.
+        message: Google's own message if it is known.
         details: google.rpc detail messages, each with an `@type`.
-        http: HTTP number when it is not the canonical one of `status` (Storage's 412, 416 and 308).
-        reason: Storage's machine-readable reason; derived from the number when absent.
-        headers: extra response headers.
+        http: HTTP status if it is not the canonical one of `status` (Storage's 412, 416 and 308).
+        reason: Storage's machine-readable reason; derived from the HTTP status if absent.
+        headers: additional response headers.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class ApiError(Exception):
         self.headers = headers or {}
 
     def to_rpc(self) -> dict[str, Any]:
-        """Return the body used by every API but Storage."""
+        """Return the body for every API except Storage."""
         body: dict[str, Any] = {"code": self.http, "message": self.message, "status": self.status}
         if self.details:
             body["details"] = self.details
-        # The Terraform provider tells "gone" from "broken" by errors[].reason, which real services send too.
+        # The Terraform provider recognizes a missing resource by errors[].reason, which real services also send.
         body["errors"] = [
             {
                 "domain": "global",
@@ -91,12 +91,12 @@ class ApiError(Exception):
         }
 
     def to_status(self) -> dict[str, Any]:
-        """Return a google.rpc.Status, as long-running operations and failed jobs carry it."""
+        """Return a google.rpc.Status, for long-running operations and failed jobs."""
         return {"code": NAMES.index(self.status), "message": self.message, "details": self.details}
 
 
 def engine_error(status: str, message: str, reason: str) -> ApiError:
-    """Return what a training or serving process says of its failure; `reason` is a code of docs/errors.md, or ""."""
+    """Return the error of a training or serving process; `reason` is a code of docs/errors.md, or ""."""
     info = {
         "@type": "type.googleapis.com/google.rpc.ErrorInfo",
         "reason": reason.upper(),
@@ -111,14 +111,14 @@ def invalid(message: str) -> ApiError:
 
 
 def found_errors(field: str, message: str) -> ApiError:
-    """Return the 400 in the form of Vertex AI's own checks of a resource."""
+    """Return the 400 in the format of Vertex AI's own validation of a resource."""
     return invalid(f"List of found errors:\t1.Field: {field}; Message: {message}\t")
 
 
 def not_here(message: str) -> ApiError:
-    """Return a 400 UNIMPLEMENTED: Google can do it, the emulator cannot.
+    """Return a 400 UNIMPLEMENTED for a feature that Google has but the emulator does not.
 
-    400 instead of 501, which clients of Google repeat (Go, Node and gcloud every 5xx).
+    400 instead of 501, which Google's clients retry (Go, Node and gcloud retry every 5xx).
     """
     return ApiError("UNIMPLEMENTED", f"{message} `runner explain emulator` says what it has.", http=400)
 
@@ -129,7 +129,7 @@ def not_found(message: str) -> ApiError:
 
 
 def unknown_path(verb: str, path: str) -> ApiError:
-    """Return the 404 of a path, or of a verb on it, that no method has."""
+    """Return the 404 for a path, or a verb on it, without a method."""
     message = f"{verb} {path} was not found on this server (`runner explain emulator` lists its methods)."
     return ApiError("NOT_FOUND", message)
 
@@ -140,7 +140,7 @@ def already_exists(message: str) -> ApiError:
 
 
 def service_disabled(service: str, project_number: str) -> ApiError:
-    """Return the 403 that Google sends while an API is switched off in a project."""
+    """Return the 403 that Google sends while an API is disabled in a project."""
     url = f"https://console.developers.google.com/apis/api/{service}/overview?project={project_number}"
     message = (
         f"{service} API has not been used in project {project_number} before or it is disabled. "
@@ -161,13 +161,13 @@ _DISK_RESULTS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQ
 
 
 def disk_error(error: BaseException, directory: Path) -> ApiError | None:
-    """Return what is answered when the emulator's disk is full, read-only or broken; None for any other error.
+    """Return the response if the emulator's disk is full, read-only or broken; None for any other error.
 
-    507, which Google's clients do not repeat by themselves. What was not stored left nothing behind.
+    The status is 507, which Google's clients do not retry by themselves. A failed write leaves nothing behind.
 
     Args:
-        error: of a file, or of SQLite.
-        directory: where the emulator keeps its state.
+        error: an error of a file, or of SQLite.
+        directory: the emulator's state directory.
     """
     if isinstance(error, OSError):
         if error.errno not in _DISK_ERRNOS:

@@ -1,4 +1,4 @@
-"""The faults that are armed, and what each has befallen: kept beside the emulator's state, so that they outlive it."""
+"""The active faults and their counts, stored beside the emulator's state so that they survive restarts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ logger = logging.getLogger(__name__)
 
 
 class Faults:
-    """The faults of one emulator; used on its event loop, and from tests between requests.
+    """The faults of one emulator; used on its event loop, and by tests between requests.
 
     Args:
-        texts: armed from the start, unless the place has them, unspent, from an earlier one.
-        place: file that they are kept in, with what each has befallen; None keeps them in memory.
+        texts: faults that are active from the start, unless the file has them from an earlier start and they can still
+            fire.
+        place: file with the faults and their counts; None keeps them in memory.
     """
 
     def __init__(self, texts: tuple[str, ...] = (), place: Path | None = None) -> None:
@@ -30,7 +31,7 @@ class Faults:
         self._faults: list[Fault] = []
         self._last = 0
         self._started: dict[tuple[int, str], float] = {}
-        """(fault, job) to the moment when the job met it, on the clock of `time.monotonic`."""
+        """Maps (fault, job) to the time when the fault fired for the job, on `time.monotonic`."""
         self._met: dict[tuple[int, str], bool] = {}
         self._load()
         there = {fault.text for fault in self._faults if not fault.spent}
@@ -40,7 +41,7 @@ class Faults:
                 self.add(fault)
 
     def add(self, fault: Fault) -> Fault:
-        """Arm a fault and return it, numbered."""
+        """Add a fault and return it with its number."""
         self._last += 1
         fault.id = self._last
         self._faults.append(fault)
@@ -48,11 +49,11 @@ class Faults:
         return fault
 
     def all(self) -> list[Fault]:
-        """Return all faults, oldest first, spent ones among them."""
+        """Return all faults, oldest first, including used up ones."""
         return list(self._faults)
 
     def unused(self) -> list[Fault]:
-        """Return the faults that have befallen nothing: a test that armed them has not tested what it meant to."""
+        """Return the faults that never fired: a test that added them has not tested what it meant to."""
         return [fault for fault in self._faults if fault.hits == 0]
 
     def clear(self, number: int | None = None) -> list[Fault]:
@@ -63,7 +64,7 @@ class Faults:
         return gone
 
     def forget(self, job: str) -> None:
-        """Remove the faults of a job that has ended, and what others have done to it: it meets no more."""
+        """Remove the faults of a job that has ended, and the records of other faults for it."""
         mine = [fault for fault in self._faults if fault.job == job]
         if mine or any(name == job for _, name in self._met):
             self._faults = [fault for fault in self._faults if fault not in mine]
@@ -77,18 +78,18 @@ class Faults:
         return bool(self._faults)
 
     def of_test(self, test: str) -> list[Fault]:
-        """Return the faults of a retry test, in their order, spent ones among them."""
+        """Return the faults of a retry test in their order, including used up ones."""
         return [fault for fault in self._faults if fault.test == test]
 
     def of_request(self, method: str, path: str, test: str = "") -> list[Fault]:
-        """Return the faults that strike this request: any number of delays, and the first of anything else.
+        """Return the faults that fire for this request: any number of delays, and the first of the others.
 
-        One with `after` is returned without being counted: whether the data is that long is known only later.
+        A fault with `after` is returned without being counted, because the length of the data is known only later.
 
         Args:
-            method: id of the method.
-            path: of the request.
-            test: id of the retry test that the request says it belongs to; its next fault strikes, and no other.
+            method: ID of the method.
+            path: path of the request.
+            test: ID of the request's retry test, whose next fault fires, and no other.
         """
         if not self._faults or method.startswith(OWN_METHODS):
             return []
@@ -107,7 +108,7 @@ class Faults:
                 continue
             if fault.action != "delay" and any(other.action != "delay" for other in struck):
                 continue
-            # What it says about the body is known only later: these are counted by `fault_routes`.
+            # Faults within the body depend on its length, so `fault_routes` counts them.
             later = fault.action == "agent-missing" or (fault.after is not None and not fault.spent)
             if later or fault.befalls(path):
                 struck.append(fault)
@@ -116,7 +117,10 @@ class Faults:
         return struck
 
     def of_job(self, action: str, job: dict[str, Any]) -> Fault | None:
-        """Return the fault of this kind that has befallen a job. Asking again about the same job gives the same."""
+        """Return the fault of this kind that has fired for a job.
+
+        Repeated calls for the same job return the same fault.
+        """
         name = job["name"]
         for fault in self._faults:
             if fault.method != JOB or fault.action != action or fault.job not in ("", name):
@@ -130,25 +134,25 @@ class Faults:
         return None
 
     def waits_for_quota(self, job: dict[str, Any], scale: float = 1.0) -> float:
-        """Return for how many more real seconds a job waits for quota though there is some; 0 if it does not."""
+        """Return for how many more real seconds a job waits for quota although there is some; 0 if it does not."""
         fault = self.of_job("quota-wait", job)
         return self._left(fault, job, scale) if fault else 0.0
 
     def of_deployment(self, action: str, display_name: str) -> Fault | None:
-        """Return the fault of this kind that strikes a deployment now, and count it."""
+        """Return the fault of this kind that fires for a deployment now, and count it."""
         of_kind = (fault for fault in self._faults if (fault.method, fault.action) == (DEPLOYMENT, action))
         found = next((fault for fault in of_kind if fault.befalls(display_name)), None)
         self.save()
         return found
 
     async def hold(self, action: str, job: dict[str, Any], scale: float = 1.0) -> None:
-        """Wait here as long as a `capacity-wait` or `stall` of the job lasts; `clear` ends it."""
+        """Wait for the duration of the job's `capacity-wait` or `stall`; `clear` ends it."""
         fault = self.of_job(action, job)
         while fault is not None and fault in self._faults and (left := self._left(fault, job, scale)) > 0:
             await asyncio.sleep(min(left, 0.2))
 
     async def hold_deployment(self, display_name: str, scale: float = 1.0) -> None:
-        """Wait here as long as a `slow` of the deployment lasts; `clear` ends it."""
+        """Wait for the duration of the deployment's `slow`; `clear` ends it."""
         fault = self.of_deployment("slow", display_name)
         start = time.monotonic()
         while fault is not None and fault in self._faults:
@@ -158,7 +162,7 @@ class Faults:
             await asyncio.sleep(min(left, 0.2))
 
     def fail(self, job: dict[str, Any], number: str, causes: tuple[str, ...]) -> None:
-        """Raise the ApiError of a `fail` fault of the job, if its cause is one of these."""
+        """Raise the ApiError of the job's `fail` fault, if its cause is one of these."""
         fault = self.of_job("fail", job)
         if fault is not None and fault.value in causes:
             raise fault.failure(job, number)
@@ -172,7 +176,7 @@ class Faults:
         return max(0.0, fault.seconds / scale - (time.monotonic() - start))
 
     def save(self) -> None:
-        """Write them to their place. A disk that is full costs no request: it is logged."""
+        """Write the faults to their file. A full disk fails no request: the error is logged."""
         if self._place is None:
             return
         now, real = time.monotonic(), time.time()
@@ -203,7 +207,7 @@ class Faults:
             logger.warning("the faults cannot be kept: %s", error)
 
     def _load(self) -> None:
-        """Take up what an earlier server left. What cannot be read is logged and left out."""
+        """Read the faults of an earlier server. Unreadable ones are logged and omitted."""
         if self._place is None or not self._place.exists():
             return
         try:
@@ -229,5 +233,5 @@ def _again(item: dict[str, Any]) -> Fault:
     fault.seen, fault.hits = int(item["seen"]), int(item["hits"])
     if fault.probability < 1:
         for _ in range(fault.seen - fault.skip):
-            fault.chance.random()  # the same seed goes on striking the same calls
+            fault.chance.random()  # the same seed continues with the same calls
     return fault

@@ -1,6 +1,6 @@
-"""`/_emulator/faults`, and how a request is broken.
+"""`/_emulator/faults`, and the application of faults to requests.
 
-Only programs on this machine may arm faults: a server with a token may be reachable from others.
+Only programs on this machine can add faults, because other machines can reach a server with a token.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from runner.emulator.faults import JOB_ACTIONS, Fault, FaultSyntaxError
 from runner.emulator.routing import ApiRequest, Method, json_response
 
 HEADER = "x-emulator-fault"
-"""Request header with ACTION[=VALUE][,OPTION=VALUE…] for this one request, or for the job that it creates."""
+"""Request header with ACTION[=VALUE][,OPTION=VALUE…] for this request, or for the job that it creates."""
 TEST_HEADER = "x-retry-test-id"
-"""Request header with the id of the retry test that the request belongs to."""
+"""Request header with the ID of the retry test of the request."""
 _CREATE_JOB = "aiplatform.projects.locations.tuningJobs.create"
 
 logger = logging.getLogger(__name__)
@@ -34,13 +34,13 @@ logger = logging.getLogger(__name__)
 def of_retry_test(request: ApiRequest) -> bool:
     """Return whether a request belongs to a retry test.
 
-    The suites ask what the service refuses, and expect the testbench's answer: in such a request it is let through.
+    The suites send requests that the service refuses, and expect the testbench's answer; such a request is accepted.
     """
     return TEST_HEADER in request.headers
 
 
 async def answer(method: Method, request: ApiRequest) -> ASGIApp | None:
-    """Return the method's answer as the faults leave it; None when the connection has been closed instead.
+    """Return the method's response after the faults; None if the connection was closed instead.
 
     Raises:
         ApiError: the method's, or a fault's.
@@ -52,7 +52,7 @@ async def answer(method: Method, request: ApiRequest) -> ASGIApp | None:
 
 
 async def _broken(method: Method, request: ApiRequest, struck: list[Fault], for_job: Fault | None) -> ASGIApp | None:
-    """Do what `answer` does where there are faults: those that have struck, and one for the job that is made."""
+    """Do the same as `answer` if there are faults: those that fire, and one for the created job."""
     connection = request
     after: Fault | None = None
     cut: Fault | None = None
@@ -82,7 +82,7 @@ async def _broken(method: Method, request: ApiRequest, struck: list[Fault], for_
     if response is None:
         return None
     if for_job is not None:
-        # Before the executor sees the job: nothing is awaited between its creation and here.
+        # Before the executor sees the job, because nothing is awaited between its creation and this line.
         for_job.job = json.loads(bytes(response.body))["name"]
         request.emulator.faults.add(for_job)
     if after is not None:
@@ -92,7 +92,7 @@ async def _broken(method: Method, request: ApiRequest, struck: list[Fault], for_
 
 
 async def _handled(method: Method, request: ApiRequest, broken: BrokenRequest | None) -> Response | None:
-    """Return the method's answer; None when it could not answer since a fault has taken its data away."""
+    """Return the method's response; None if a fault has removed its data."""
     try:
         return await method.handler(request)
     except (ApiError, ClientDisconnect):
@@ -102,7 +102,7 @@ async def _handled(method: Method, request: ApiRequest, broken: BrokenRequest | 
 
 
 async def _end(fault: Fault, connection: ApiRequest) -> None:
-    """Answer with a fault's error, or hang up, instead of with what has been done. Raises ApiError."""
+    """Answer with a fault's error, or close the connection, instead of the response. Raises ApiError."""
     if fault.action.startswith("status"):
         raise fault.error()
     await hang_up(connection)
@@ -130,7 +130,7 @@ def _of(method: Method, request: ApiRequest) -> tuple[list[Fault], Fault | None]
 
 
 async def _refuse_agent(fault: Fault, request: ApiRequest) -> ApiRequest:
-    """Refuse a policy that names the tuning agent; else return the request with its body to be read again."""
+    """Refuse a policy that names the tuning agent; otherwise return the request with its body."""
     body = await request.read_body()
     if faults.TUNING_AGENT in body.decode("latin-1") and fault.befalls(request.scope["path"]):
         request.emulator.faults.save()
@@ -146,7 +146,7 @@ async def _refuse_agent(fault: Fault, request: ApiRequest) -> ApiRequest:
 
 
 def require_loopback(request: ApiRequest) -> None:
-    """Refuse whoever is not on this machine. Raises ApiError PERMISSION_DENIED."""
+    """Refuse clients that are not on this machine. Raises ApiError PERMISSION_DENIED."""
     host = request.client.host if request.client else ""
     try:
         local = ipaddress.ip_address(host).is_loopback
@@ -157,7 +157,7 @@ def require_loopback(request: ApiRequest) -> None:
 
 
 def report_unused(armed: Faults) -> None:
-    """Log the faults that have befallen nothing; called when the server stops."""
+    """Log the faults that never fired; called when the server stops."""
     for fault in armed.unused():
         logger.warning("unused fault %d: %s", fault.id, fault.text)
 
@@ -166,11 +166,11 @@ def methods(known: Callable[[], list[str]]) -> list[Method]:
     """Return the methods of this module.
 
     Args:
-        known: the ids of all methods, to tell a mistyped one.
+        known: the IDs of all methods, to detect misspelled ones.
     """
 
     async def add(request: ApiRequest) -> Response:
-        """Arm faults: {"faults": [TEXT, …]}. All of them or, if one is wrong, none."""
+        """Add faults: {"faults": [TEXT, …]}. All of them or, if one is invalid, none."""
         require_loopback(request)
         texts = (await request.read_json()).get("faults")
         if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
@@ -187,11 +187,11 @@ def methods(known: Callable[[], list[str]]) -> list[Method]:
         return json_response({"faults": [request.emulator.faults.add(fault).to_json() for fault in parsed]})
 
     async def list_faults(request: ApiRequest) -> Response:
-        """Return all faults with what they have befallen."""
+        """Return all faults with their counts."""
         return json_response({"faults": [fault.to_json() for fault in request.emulator.faults.all()]})
 
     async def clear(request: ApiRequest) -> Response:
-        """Remove all faults and return them, so that whoever armed them sees what they did."""
+        """Remove all faults and return them with their counts."""
         require_loopback(request)
         return json_response({"faults": [fault.to_json() for fault in request.emulator.faults.clear()]})
 

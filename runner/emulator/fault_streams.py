@@ -1,4 +1,4 @@
-"""Faults in the middle of a request's data, or of an answer's: cut off, refused or stalled after so many bytes."""
+"""Faults in the middle of a request's or a response's data: cut off, refused or stalled after a number of bytes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _BEGIN = re.compile(r"bytes\s+(\d{1,19})-")
 
 
 class BrokenRequest:
-    """Passes a request's data on, up to where a fault strikes.
+    """Forwards a request's data up to the position of a fault.
 
     Args:
         request: its data has not been read.
-        fault: one with `after`, counted from the start of the object that a `Content-Range` is a part of.
+        fault: a fault with `after`, counted from the start of the object of a `Content-Range`.
     """
 
     def __init__(self, request: ApiRequest, fault: Fault) -> None:
@@ -51,7 +51,7 @@ class BrokenRequest:
 
 
 class BrokenAnswer:
-    """An answer whose data ends, or stalls, where a fault strikes. One that is shorter is left as it is."""
+    """A response whose data ends or stalls at the position of a fault. A shorter response is unchanged."""
 
     def __init__(self, answer: ASGIApp, fault: Fault, connection: ApiRequest) -> None:
         self._answer, self._fault, self._connection = answer, fault, connection
@@ -89,16 +89,16 @@ def _strikes(fault: Fault, request: ApiRequest) -> bool:
 
 
 class _CutError(Exception):
-    """Leaves an answer in the middle."""
+    """Ends a response in the middle."""
 
 
 async def hang_up(request: ApiRequest, *, flush: bool = False, reset: bool = False) -> None:
-    """Close the connection, as a broken network would.
+    """Close the connection like a broken network.
 
     Args:
-        request: as the server gave it.
-        flush: send first what has been written.
-        reset: tell the client so by a TCP reset.
+        request: as received from the server.
+        flush: send pending data first.
+        reset: close with a TCP reset.
     """
     cycle: Any = getattr(request.receive, "__self__", None)
     transport = getattr(cycle, "transport", None)

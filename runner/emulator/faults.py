@@ -1,12 +1,12 @@
-"""Faults on request: what a client meets when a service or a network misbehaves, chosen by API method.
+"""Injected faults: failures of a service or a network, selected by API method.
 
-One syntax everywhere, on the command line, in the header and over HTTP:
+The syntax is the same on the command line, in the header and over HTTP:
 
     METHOD:ACTION[=VALUE][,OPTION=VALUE…]
 
-METHOD is a method's id (docs/emulator.md), the end of one (`tuningJobs.get`), or a pattern (`storage.*`); `job` stands
-for tuning jobs themselves, `deployment` for models that are being deployed. `runner.emulator.fault_register` keeps
-what is armed.
+METHOD is a method's ID (docs/emulator.md), the end of one (`tuningJobs.get`), or a pattern (`storage.*`); `job` matches
+tuning jobs, `deployment` matches models that are being deployed. `runner.emulator.fault_register` stores the active
+faults.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from runner.emulator.remembered import remembered
 from runner.status_codes import HTTP
 
 JOB = "job"
-"""The METHOD that stands for tuning jobs."""
+"""The METHOD that matches tuning jobs."""
 DEPLOYMENT = "deployment"
-"""The METHOD that stands for models that are being deployed."""
+"""The METHOD that matches models that are being deployed."""
 OWN_METHODS = ("emulator.faults.", "emulator.retryTests.")
-"""Faults never keep anybody from looking at the faults."""
+"""Faults never affect requests about faults."""
 TWINS = {
     "storage.xml.getObject": "storage.objects.get",
     "storage.xml.headObject": "storage.objects.get",
@@ -36,7 +36,7 @@ TWINS = {
     "storage.xml.deleteObject": "storage.objects.delete",
     "storage.xml.getBucket": "storage.objects.list",
 }
-"""Methods of the XML API to those of the JSON API that do the same: a retry test means both."""
+"""Maps methods of the XML API to those of the JSON API with the same effect; a retry test means both."""
 
 REQUEST_ACTIONS = {
     "status": "answer with this error, before anything is done: an HTTP number or a google.rpc.Code name",
@@ -57,7 +57,7 @@ DEPLOYMENT_ACTIONS = {
     "fail": "fail with a cause: quota, capacity or crash",
 }
 _LONGEST_PATTERN = 1100
-"""Characters of a pattern: more than the longest name of an object, 1024 bytes, in its path."""
+"""Maximum number of characters of a pattern: more than the longest object name, 1024 bytes, in its path."""
 _VALUED = frozenset({"status", "status-after", "delay", "quota-wait", "capacity-wait", "fail"})
 _SECONDS = frozenset({"slow", "delay", "quota-wait", "capacity-wait", "stall"})
 
@@ -113,7 +113,8 @@ _FAILURES: dict[str, tuple[str, str]] = {
     ),
     "platform": ("INTERNAL", "Internal error encountered."),
 }
-"""Cause to status and message; the wordings of permission and capacity are the service's own, as far as known."""
+"""Maps causes to status and message; the messages for permission and capacity are the service's own, as far as known.
+Maps causes to status and message; the messages for permission and capacity are the service's own, as far as known."""
 _DEPLOYMENT_FAILURES: dict[str, tuple[str, str]] = {
     "quota": (
         "RESOURCE_EXHAUSTED",
@@ -127,28 +128,28 @@ _DEPLOYMENT_FAILURES: dict[str, tuple[str, str]] = {
     ),
     "crash": ("UNAVAILABLE", "Model server exited unexpectedly with code 1."),
 }
-"""Cause to status and message. What the service says when it lacks capacity is not recorded."""
+"""Maps causes to status and message. The service's message for missing capacity is not recorded."""
 
 
 KINDS = {JOB: ("tuning jobs", JOB_ACTIONS), DEPLOYMENT: ("deployments", DEPLOYMENT_ACTIONS)}
 
 
 class FaultSyntaxError(ValueError):
-    """A fault is not written as the module says."""
+    """A fault with invalid syntax."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """One fault and what it has done so far."""
+    """One fault and its counts."""
 
     id: int = 0
     method: str
     action: str
     value: str = ""
     times: int | None = None
-    """How many calls or jobs it befalls; None is all."""
+    """Number of calls or jobs for which it fires; None for all."""
     skip: int = 0
-    """How many matching ones pass first."""
+    """Number of matching calls that it ignores first."""
     probability: float = 1.0
     seed: int = 0
     match: str = "*"
@@ -157,17 +158,17 @@ class Fault:
     retry_after: float | None = None
     """Seconds for the header of that name."""
     after: int | None = None
-    """Bytes of the data, the request's or, of a GET, the answer's, after which it strikes; None is at once."""
+    """Bytes of the request's data or, for a GET, the response's, after which it fires; None for immediately."""
     test: str = ""
-    """Id of the retry test whose requests it is for."""
+    """ID of its retry test."""
     asked: str = ""
-    """Method and instruction of the retry test, in its own words."""
+    """Method and instruction of the retry test, unchanged."""
     job: str = ""
-    """Resource name of the only job it is for."""
+    """Resource name of the only job for which it fires."""
     hits: int = 0
-    """How many calls or jobs it has befallen."""
+    """Number of calls or jobs for which it has fired."""
     seen: int = 0
-    """How many matching ones there were."""
+    """Number of matching calls."""
     chance: random.Random = field(default_factory=random.Random, repr=False)
 
     def __post_init__(self) -> None:
@@ -175,12 +176,12 @@ class Fault:
 
     @property
     def seconds(self) -> float:
-        """Return the value as seconds; infinite when there is none."""
+        """Return the value as seconds; infinite if there is none."""
         return float(self.value) if self.value else float("inf")
 
     @property
     def spent(self) -> bool:
-        """Return whether it has befallen all it was meant for."""
+        """Return whether it is used up."""
         return self.times is not None and self.hits >= self.times
 
     def to_json(self) -> dict[str, Any]:
@@ -207,7 +208,7 @@ class Fault:
 
     @property
     def text(self) -> str:
-        """Return the fault in the syntax in which it is given."""
+        """Return the fault in the input syntax."""
         parts = [f"{self.method}:{self.action}" + (f"={self.value}" if self.value else "")]
         parts += [f"times={self.times}"] if self.times is not None else []
         parts += [f"skip={self.skip}"] if self.skip else []
@@ -219,7 +220,7 @@ class Fault:
         return ",".join(parts)
 
     def befalls(self, name: str) -> bool:
-        """Count one call or job of a matching method and tell whether the fault strikes it."""
+        """Count one call or job of a matching method and return whether the fault fires for it."""
         if self.spent or (self.match != "*" and not _glob(self.match).match(name)):
             return False
         self.seen += 1
@@ -229,14 +230,14 @@ class Fault:
         return True
 
     def error(self) -> ApiError:
-        """Return the error that a `status` fault answers with."""
+        """Return the error of a `status` fault."""
         http = int(self.value) if self.value.isdecimal() else HTTP[self.value]
         status = _STATUS_OF[http] if self.value.isdecimal() else self.value
         headers = {} if self.retry_after is None else {"Retry-After": f"{self.retry_after:g}"}
         return ApiError(status, self.message or _MESSAGES[status], http=http, headers=headers)
 
     def deployment_failure(self, machine: dict[str, Any]) -> ApiError:
-        """Return the error that a `fail` fault ends a deployment with. `machine` is its MachineSpec."""
+        """Return the error with which a `fail` fault ends a deployment. `machine` is its MachineSpec."""
         status, text = _DEPLOYMENT_FAILURES[self.value]
         accelerator = str(machine.get("acceleratorType") or "cpu").lower()
         return ApiError(
@@ -244,7 +245,7 @@ class Fault:
         )
 
     def failure(self, job: dict[str, Any], number: str) -> ApiError:
-        """Return the error that a `fail` fault ends a job with. `number` is the project's."""
+        """Return the error with which a `fail` fault ends a job. `number` is the project's."""
         status, text = _FAILURES[self.value]
         bucket = job["supervisedTuningSpec"]["trainingDatasetUri"].removeprefix("gs://").split("/", 1)[0]
         agent = f"service-{number}@{TUNING_AGENT}.iam.gserviceaccount.com"
@@ -252,14 +253,14 @@ class Fault:
 
 
 def parse(text: str, *, method: str | None = None) -> Fault:
-    """Return the fault that a text describes.
+    """Return the fault in a text.
 
     Args:
         text: `METHOD:ACTION[=VALUE][,OPTION=VALUE…]`.
-        method: given where the text starts at ACTION, as in the header.
+        method: given if the text starts at ACTION, as in the header.
 
     Raises:
-        FaultSyntaxError: it describes none; the message says what was expected.
+        FaultSyntaxError: the syntax is invalid; the message says what was expected.
     """
     rest = text.strip()
     if method is None:
@@ -284,7 +285,7 @@ def parse(text: str, *, method: str | None = None) -> Fault:
 
 
 def _split(text: str) -> list[str]:
-    """Split at commas; `message=` takes all that follows."""
+    """Split at commas; `message=` takes the rest of the text."""
     head, found, message = text.partition(",message=")
     return [*head.split(","), *([f"message={message}"] if found else [])]
 
@@ -341,16 +342,16 @@ def _number(name: str, value: str, *, whole: bool = False) -> float:
 
 
 def names(pattern: str, method: str) -> bool:
-    """Return whether a pattern names a method: whole, as its end after a dot, or with wildcards."""
+    """Return whether a pattern matches a method: completely, as its end after a dot, or with wildcards."""
     return any(_glob(either).match(method) for either in (pattern, f"*.{pattern}"))
 
 
 @remembered(_LONGEST_PATTERN, entries=128)
 def _glob(pattern: str) -> re.Pattern[str]:
-    """Return a pattern compiled. `fnmatch` would keep each of 32,768 patterns that requests have named."""
+    """Return a compiled pattern. `fnmatch` would cache 32,768 patterns from requests."""
     return re.compile(fnmatch.translate(pattern))
 
 
 def unknown_method(pattern: str, known: Callable[[], list[str]]) -> bool:
-    """Return whether a pattern names no method at all."""
+    """Return whether a pattern matches no method."""
     return pattern not in KINDS and not any(names(pattern, method) for method in known())

@@ -1,4 +1,4 @@
-"""Partial answers: the `fields` parameter (https://cloud.google.com/storage/docs/json_api#partial-response)."""
+"""Partial responses: the `fields` parameter (https://cloud.google.com/storage/docs/json_api#partial-response)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from runner.emulator.errors import ApiError
 from runner.emulator.remembered import remembered
 
 Tree = dict[str, Any]
-"""Wanted names, each with the tree of what is wanted below it; an empty one means everything."""
+"""Requested names, each with the tree of requested names below it; an empty tree means everything."""
 
 _TOKEN = re.compile(r"[(),/]|[A-Za-z0-9_.*-]+|\S")
 _NAME = re.compile(r"[A-Za-z0-9_.*-]+\Z")
@@ -49,13 +49,13 @@ def _read_path(tokens: list[str], at: int, depth: int, tree: Tree) -> int:
         if at >= len(tokens) or tokens[at] != ")":
             raise _invalid("".join(tokens))
         at += 1
-    # `a,a/b` wants all of a; `a/b,a/c` wants both.
+    # `a,a/b` requests all of a; `a/b,a/c` requests both.
     tree[name] = {**tree[name], **below} if known and tree[name] and below else ({} if known else below)
     return at
 
 
 def pick(value: Any, tree: Tree) -> Any:
-    """Return what a tree wants of a JSON value."""
+    """Return the requested part of a JSON value."""
     if not tree:
         return value
     if isinstance(value, list):

@@ -1,6 +1,6 @@
 """Long-running operations: google.longrunning.Operation documents.
 
-Work that is immediate here still answers with an operation, already done (R7: a first poll must be able to say so).
+Work that is complete immediately still returns a finished operation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def create(
     metadata: dict[str, Any] | None = None,
     response: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Store an operation under its full resource name; it is done when `response` is given."""
+    """Store an operation under its full resource name; it is finished if `response` is given."""
     body: dict[str, Any] = {"name": name}
     if metadata is not None:
         body["metadata"] = metadata
@@ -38,7 +38,7 @@ def finish(
     error: ApiError | None = None,
     metadata: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Mark an operation done, with a response (must carry `@type`) or an error."""
+    """Finish an operation with a response (must contain `@type`) or an error."""
     body = store.get(connection, KIND, name)
     body["done"] = True
     if error is not None:

@@ -1,4 +1,4 @@
-"""Pages of a list, with tokens that tell a stranger nothing and a forger less."""
+"""Pages of a list, with opaque and authenticated tokens."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _MARK = b"omt1:"
 def page(
     items: Sequence[T], page_size: Any, page_token: str | None, *, default: int = 100, maximum: int = 1000
 ) -> tuple[list[T], str]:
-    """Return one page and the token of the next, "" after the last.
+    """Return one page and the token of the next one; "" after the last.
 
     Args:
         items: the whole list, in an order that does not change between calls.
-        page_size: as the query gave it; absent, empty or 0 means `default`; more than `maximum` means `maximum`.
-        page_token: as the query gave it; absent or empty means the first page.
-        default: size of a page when none is asked for.
-        maximum: largest size of a page.
+        page_size: from the query; absent, empty or 0 means `default`; more than `maximum` means `maximum`.
+        page_token: from the query; absent or empty means the first page.
+        default: default page size.
+        maximum: maximum page size.
 
     Raises:
-        ApiError: INVALID_ARGUMENT for a size that is no count or a token that was not handed out here.
+        ApiError: INVALID_ARGUMENT for an invalid size or a token that this server did not issue.
     """
     size = _size(page_size, default, maximum)
     start = _offset(page_token)

@@ -1,8 +1,8 @@
-"""Which user of this machine is at the other end of a connection of loopback.
+"""The user of this machine at the other end of a loopback connection.
 
-Linux knows: the socket at the other end is one of its own. The kernel's socket diagnosis (sock_diag(7)) is asked by the
-two addresses; where a sandbox lacks it, the tables in /proc/net are read. Other systems tell nobody but root; there
-nobody is answered while another person has processes on the machine.
+On Linux, the kernel's socket diagnosis (sock_diag(7)) returns the owner for the two addresses; if a sandbox does not
+allow it, the tables in /proc/net are read. Other systems tell only root; there, nobody gets an answer while another
+person has processes on the machine.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ _NLM_F_REQUEST = 1
 _ANY_COOKIE = b"\xff" * 8
 _ESTABLISHED = 1
 _UID_AT = 16 + 4 + 48 + 12
-"""Bytes before the user in the answer: message header, state, socket id, three counters."""
+"""Bytes before the user in the response: message header, state, socket ID, three counters."""
 
 _LOOK_SECONDS = 5.0
 _NOBODY = frozenset({65534, 2**32 - 2})
-"""The user of services that are nobody's, on Linux and on macOS."""
+"""The user `nobody`, on Linux and on macOS."""
 
 Address = tuple[str, int]
 _looked: tuple[float, bool] | None = None
-"""When it was looked who is here, by the monotonic clock, and whether somebody else is."""
+"""When other users were last checked, on the monotonic clock, and whether there are any."""
 
 
 class UnknownPeerError(Exception):
-    """This system does not tell."""
+    """This system does not report the user."""
 
 
 def is_foreign(peer: Address, here: Address) -> bool:
-    """Return whether the other end of a connection belongs to another user of this machine than this process, or root.
+    """Return whether the other end of a connection belongs to another user than this process's, or root.
 
-    A peer that has closed its socket already belongs to nobody, and is foreign. Where the system does not tell, each is
-    while somebody else is here who could be it.
+    A peer that has already closed its socket belongs to nobody, and counts as foreign. If the system does not report
+    the user, every peer counts as foreign while another person has processes.
 
     Args:
         peer: address and port of the other end.
-        here: of this end.
+        here: address and port of this end.
     """
     try:
         user = user_of(peer, here)
@@ -58,9 +58,9 @@ def is_foreign(peer: Address, here: Address) -> bool:
 
 
 def somebody_else() -> bool:
-    """Return whether a person other than this process's user has processes on this machine; yes where `ps` fails.
+    """Return whether another person than this process's user has processes on this machine; true if `ps` fails.
 
-    What it says counts for a few seconds. System services, which have small numbers, are trusted like root.
+    The result is reused for a few seconds. System services, which have low user IDs, are trusted like root.
     """
     global _looked
     now = time.monotonic()
@@ -80,10 +80,10 @@ def _others() -> bool:
 
 
 def user_of(peer: Address, here: Address) -> int | None:
-    """Return the id of the user whose socket is at the other end; None if it has been closed.
+    """Return the user ID of the socket at the other end; None if it has been closed.
 
     Raises:
-        UnknownPeerError: this system does not tell.
+        UnknownPeerError: this system does not report the user.
     """
     if sys.platform != "linux":
         raise UnknownPeerError
@@ -94,12 +94,12 @@ def user_of(peer: Address, here: Address) -> int | None:
     if found is None:
         return None
     state, user = found
-    # A socket that was closed on its way has lost its user, which then reads as root's.
+    # A socket that was closed while connecting has lost its user, which then reads as root's.
     return user if user or state == _ESTABLISHED else None
 
 
 def _asked(peer: Address, here: Address) -> tuple[int, int] | None:
-    """Return state and user by socket diagnosis, None if there is no such socket. Raises OSError."""
+    """Return state and user from socket diagnosis; None if there is no such socket. Raises OSError."""
     family = socket.AF_INET6 if ":" in peer[0] else socket.AF_INET
     ends = struct.pack(">HH", peer[1], here[1]) + _padded(family, peer) + _padded(family, here)
     wanted = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF) + ends + struct.pack("=I", 0)
@@ -123,7 +123,7 @@ def _padded(family: int, address: Address) -> bytes:
 
 
 def _listed(peer: Address, here: Address) -> tuple[int, int] | None:
-    """Return state and user by the tables in /proc, None if there is no such socket. Raises UnknownPeerError."""
+    """Return state and user from the tables in /proc; None if there is no such socket. Raises UnknownPeerError."""
     wanted = {(_hexadecimal(peer, mapped), _hexadecimal(here, mapped)) for mapped in (False, True)}
     tables = 0
     for name in ("tcp", "tcp6"):
@@ -140,7 +140,7 @@ def _listed(peer: Address, here: Address) -> tuple[int, int] | None:
 
 
 def _hexadecimal(address: Address, mapped: bool) -> str:
-    """Return an address as /proc writes it: words of four bytes, each in the machine's order."""
+    """Return an address in the format of /proc: words of four bytes, each in the machine's byte order."""
     ip = ipaddress.ip_address(address[0])
     packed = b"\0" * 10 + b"\xff\xff" + ip.packed if mapped and ip.version == 4 else ip.packed
     words = struct.unpack(f">{len(packed) // 4}I", packed)

@@ -1,7 +1,7 @@
-"""Projects: made on the fly, with a number that follows from the id.
+"""Projects, which exist without being created, with a number that is derived from the ID.
 
-Any well-formed project id is a project, as if it had always existed. Its number is computed, not drawn, so that a read
-can tell it before anything was ever written. The way back, from number to id, needs the row that `ensure` leaves.
+Every valid project ID is a project. Its number is computed, so that a read can return it before anything was written.
+The reverse, from number to ID, needs the row that `ensure` writes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from runner.emulator.errors import ApiError, invalid
 KIND = "project"
 NUMBER_KIND = "project-number"
 
-# Google: 6 to 30 lowercase letters, digits and hyphens, starting with a letter, optionally scoped by a domain. Shorter
-# ids are let through: they do no harm.
+# Google: 6 to 30 lowercase letters, digits and hyphens, starting with a letter, optionally with a domain. Shorter IDs
+# are accepted.
 _ID = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{0,61}[a-z0-9]?\Z")
 
 
@@ -32,17 +32,17 @@ class Project:
 
 
 def number_of(project_id: str) -> str:
-    """Return the number that belongs to a project id: 12 digits, the first of them not 0."""
+    """Return the number of a project ID: 12 digits, the first of them not 0."""
     digest = hashlib.sha256(project_id.encode()).digest()
     return str(10**11 + int.from_bytes(digest[:8], "big") % (9 * 10**11))
 
 
 def resolve(connection: sqlite3.Connection, id_or_number: str) -> Project:
-    """Return the project that a path names by its id or its number; may be called on a read connection.
+    """Return the project in a path, by its ID or its number; can be called on a read connection.
 
     Raises:
-        ApiError: PERMISSION_DENIED for a number nobody has met yet (Google tells nobody whether it exists),
-            INVALID_ARGUMENT for what is neither an id nor a number.
+        ApiError: PERMISSION_DENIED for an unknown number (Google does not reveal whether it exists), INVALID_ARGUMENT
+            for other texts.
     """
     if id_or_number.isdigit():
         row = store.find(connection, NUMBER_KIND, id_or_number)
@@ -55,9 +55,9 @@ def resolve(connection: sqlite3.Connection, id_or_number: str) -> Project:
 
 
 def ensure(connection: sqlite3.Connection, project_id: str) -> Project:
-    """Return the project after recording it, so that it can be found by its number from now on.
+    """Record the project, so that it can be found by its number, and return it.
 
-    Takes a number as well, which must be known. Raises ApiError as `resolve` does.
+    Also accepts a known number. Raises ApiError like `resolve`.
     """
     project = resolve(connection, project_id)
     if store.find(connection, KIND, project.id) is None:

@@ -1,6 +1,6 @@
-"""Every exchange of JSON, written down where `RUNNER_EMULATOR_RECORD` names a folder: a file for each process.
+"""Records every JSON exchange in the folder in `RUNNER_EMULATOR_RECORD`: one file for each process.
 
-Tests hold what they find there against Google's definitions. Uploads, downloads and streams are left out.
+Tests validate the records against Google's definitions. Uploads, downloads and streams are omitted.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ class _Exchange:
         self.whole = False
 
     def heard(self, message: Message) -> None:
-        """Take a piece of the request."""
+        """Receive a part of the request."""
         if message["type"] == "http.request" and len(self.request) <= _MAX_BODY:
             self.request += message.get("body", b"")
 
     def said(self, message: Message) -> None:
-        """Take a piece of the answer."""
+        """Send a part of the response."""
         if message["type"] == "http.response.start":
             self.about["status"] = message["status"]
             types = [value.decode("latin-1") for name, value in message["headers"] if name.lower() == b"content-type"]
@@ -87,7 +87,7 @@ class _Exchange:
             self.whole = not message.get("more_body", False)
 
     def line(self) -> bytes | None:
-        """Return the exchange as a line of JSON; None if it is none of JSON, or there was no answer, or half of one."""
+        """Return the exchange as a line of JSON; None if it is not JSON, or the response is missing or incomplete."""
         if not self.whole or max(len(self.request), len(self.answer)) > _MAX_BODY:
             return None
         if self.answer and not self.about["type"].startswith("application/json"):

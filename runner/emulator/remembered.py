@@ -1,6 +1,7 @@
-"""What is worked out once for a text that requests bring again and again: bounded in bytes, not only in entries.
+"""Caches for values that are computed from texts in requests, limited in bytes and in entries.
 
-A client chooses the text, so a long one is worked out each time: 1,024 of 64 KiB would be kept until the server ends.
+Clients choose these texts, so values for long texts are not cached: 1,024 texts of 64 KiB would be kept until the
+server ends.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import TypeVar
 _Result = TypeVar("_Result")
 
 HOST = 320
-"""Characters of the longest `Host` that leads anywhere: a name has at most 253, a bucket's at most 245, then a port."""
+"""Maximum length of a valid `Host`: a name has at most 253 characters, a bucket's at most 245, then a port."""
 
 
 def remembered(longest: int, entries: int = 1024) -> Callable[[Callable[[str], _Result]], Callable[[str], _Result]]:
-    """Return a decorator that keeps a function's last results, each for a text of at most `longest` characters."""
+    """Return a decorator that caches a function's last results for texts of at most `longest` characters."""
 
     def decorate(function: Callable[[str], _Result]) -> Callable[[str], _Result]:
         kept = functools.lru_cache(entries)(function)

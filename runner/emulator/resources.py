@@ -1,4 +1,4 @@
-"""What handlers share: routes at several prefixes, reading and changing the store, pages of lists."""
+"""Shared parts of handlers: routes at several prefixes, reading and changing the store, pages of lists."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Document = dict[str, Any]
 
 
 def methods(prefixes: Sequence[str], rows: Sequence[tuple[str, str, str, Handler]]) -> list[Method]:
-    """Return the methods of one API: every row (id, HTTP verb, path below the prefix, handler) at every prefix.
+    """Return the methods of one API: every row (ID, HTTP verb, path below the prefix, handler) at every prefix.
 
-    Row by row, so that the order of rows decides which path wins.
+    The order of rows determines which path has precedence.
     """
     return [Method(id_, http, prefix + path, handler) for id_, http, path, handler in rows for prefix in prefixes]
 
@@ -30,9 +30,9 @@ Work = Callable[[sqlite3.Connection, ApiRequest], Document | None]
 def answering(
     answer: Callable[[ApiRequest, Document | None], Response],
 ) -> tuple[Callable[[Work], Handler], Callable[[Work], Handler]]:
-    """Return what makes handlers of functions that read the store, and of those that change it.
+    """Return decorators for functions that read the store, and for those that change it.
 
-    The body has been read when they are called; a change is on disk before it is answered.
+    The body has been read when they are called; a change is on disk before the response.
     """
 
     def reading(work: Work) -> Handler:
@@ -60,12 +60,12 @@ reading, writing = answering(lambda request, document: json_response(document or
 def listing(
     field: str, *, default: int = 100, filtered: bool = False
 ) -> Callable[[Callable[[sqlite3.Connection, ApiRequest], Sequence[Document]]], Handler]:
-    """Return what makes a handler that answers a `page` of what `work` finds.
+    """Return a decorator for a function `work` whose items are returned in pages.
 
     Args:
-        field: of the answer, with the items.
-        default: items of a page when the request asks for no number.
-        filtered: `work` applies the filter of the request; else a filter is refused.
+        field: field of the response with the items.
+        default: page size if the request contains none.
+        filtered: whether `work` applies the filter of the request; otherwise, a filter is refused.
     """
 
     def made(work: Callable[[sqlite3.Connection, ApiRequest], Sequence[Document]]) -> Handler:
@@ -84,14 +84,14 @@ def listing(
 def page(
     request: ApiRequest, field: str, items: Sequence[Document], *, default: int = 100, maximum: int = 1000
 ) -> Response:
-    """Return one page of a list as `{field: [...], "nextPageToken": ...}`, both absent when empty."""
+    """Return one page of a list as `{field: [...], "nextPageToken": ...}`, both absent if empty."""
     query = request.query_params
     part, token = paging.page(items, query.get("pageSize"), query.get("pageToken"), default=default, maximum=maximum)
     return json_response(({field: part} if part else {}) | ({"nextPageToken": token} if token else {}))
 
 
 def children(connection: sqlite3.Connection, kind: str, parent: str) -> list[Document]:
-    """Return the documents of a kind right below `parent`, in order of name."""
+    """Return the documents of a kind directly below `parent`, ordered by name."""
     prefix = f"{parent}/"
     return [body for _, body in store.scan(connection, kind, prefix)]
 
@@ -99,15 +99,15 @@ def children(connection: sqlite3.Connection, kind: str, parent: str) -> list[Doc
 def patched(
     request: ApiRequest, stored: Document, *, every: Iterable[str] = (), mask_required: bool = False
 ) -> Document:
-    """Return a resource with the fields that the request's `updateMask` names taken from its body.
+    """Return a resource with the fields in the request's `updateMask` taken from its body.
 
     Args:
         request: a PATCH.
         stored: the resource.
-        every: fields that `*` stands for, where a client may not change all of them.
+        every: fields for `*`, if a client may not change all of them.
         mask_required: refuse a request without a mask.
 
-    Raises ApiError ABORTED where the client has read an older version, INVALID_ARGUMENT.
+    Raises ApiError ABORTED if the client has read an older version, INVALID_ARGUMENT.
     """
     mask = request.query_params.get("updateMask")
     if mask_required and not mask:
@@ -119,7 +119,7 @@ def patched(
 
 
 def exactly_one(body: Document, names: Sequence[str]) -> str:
-    """Return the one field of a oneof that is set. Raises ApiError INVALID_ARGUMENT for none or several."""
+    """Return the only field of a oneof that is set. Raises ApiError INVALID_ARGUMENT for none or several."""
     given = [name for name in names if name in body]
     if len(given) != 1:
         raise invalid(f"Exactly one of {', '.join(names)} must be set.")
@@ -127,7 +127,7 @@ def exactly_one(body: Document, names: Sequence[str]) -> str:
 
 
 def text(body: Document, name: str, *, maximum: int, required: bool = False) -> str:
-    """Return a text field. Raises ApiError INVALID_ARGUMENT when it is missing, no text or too long."""
+    """Return a text field. Raises ApiError INVALID_ARGUMENT if it is missing, not a text or too long."""
     value = body.get(name, "")
     if not isinstance(value, str):
         raise invalid(f"Invalid value at '{name}' (TYPE_STRING), {value!r}")

@@ -1,7 +1,8 @@
-"""`/retry_test`: faults for the requests of one client, as the conformance suites of Google's libraries ask for them.
+"""`/retry_test`: faults for the requests of one client, for the conformance suites of Google's libraries.
 
 The protocol is that of Google's storage testbench: `POST /retry_test` takes instructions for each method and returns an
-id; requests that carry it in `x-retry-test-id` meet them, one each, in their order. They are faults like all others.
+ID; for requests with this ID in `x-retry-test-id`, the instructions fire in order, one for each request. They are
+implemented as faults.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Json = dict[str, Any]
 
 _KIB = 1024
 _A_FEW = 4
-"""Bytes after which a stream breaks that is to break somewhere."""
+"""Position of breaks in streams without a given position."""
 _FORMS: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"return-(\d{3})\Z"), "status={0}"),
     (re.compile(r"return-(\d{3})-after-(\d{1,9})K\Z"), "status={0},after={1}"),
@@ -32,7 +33,7 @@ _FORMS: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"return-broken-stream-final-chunk-after-(\d{1,9})B\Z"), "drop-after,after={0}"),
     (re.compile(r"stall-for-(\d{1,4})s-after-(\d{1,9})K\Z"), "delay={0},after={1}"),
 ]
-"""Instructions to the faults that they are; numbers before a K are KiB."""
+"""Maps instructions to faults; numbers before a K are KiB."""
 _ALIASES = {
     "storage.bucket_acl.": "storage.bucketAccessControls.",
     "storage.default_object_acl.": "storage.defaultObjectAccessControls.",
@@ -41,11 +42,11 @@ _ALIASES = {
     "storage.notification.": "storage.notifications.",
     "storage.serviceaccount.": "storage.projects.serviceAccount.",
 }
-"""How the suites call methods, to how Google's definition does."""
+"""Maps the suites' names of methods to those of Google's definition."""
 
 
 def method_of(name: str) -> str:
-    """Return the id of the method that a suite calls so."""
+    """Return the ID of a method from the suites' name."""
     for alias, prefix in _ALIASES.items():
         if name.startswith(alias):
             return prefix + name.removeprefix(alias)
@@ -53,7 +54,7 @@ def method_of(name: str) -> str:
 
 
 def fault_of(method: str, instruction: str) -> Fault:
-    """Return the fault that an instruction is. Raises ApiError INVALID_ARGUMENT."""
+    """Return the fault for an instruction. Raises ApiError INVALID_ARGUMENT."""
     for form, text in _FORMS:
         match = form.match(instruction)
         if match is None:
@@ -74,7 +75,7 @@ def fault_of(method: str, instruction: str) -> Fault:
 
 
 def methods(known: Callable[[], list[str]]) -> list[Method]:
-    """Return the methods of this module. `known` gives the ids of all methods, to tell a mistyped one."""
+    """Return the methods of this module. `known` contains the IDs of all methods, to detect misspelled ones."""
 
     async def create(request: ApiRequest) -> Response:
         return await _create(request, known())
@@ -88,7 +89,7 @@ def methods(known: Callable[[], list[str]]) -> list[Method]:
 
 
 async def _create(request: ApiRequest, known: Collection[str]) -> Response:
-    """Arm the instructions of a new test; return it with its id."""
+    """Add the instructions of a new test; return it with its ID."""
     require_loopback(request)
     body = await request.read_json()
     instructions = body.get("instructions")
@@ -97,7 +98,7 @@ async def _create(request: ApiRequest, known: Collection[str]) -> Response:
     ):
         raise invalid('The body must be {"instructions": {METHOD: [INSTRUCTION, …]}}.')
     if str(body.get("transport") or "HTTP").upper() != "HTTP":
-        # The suites skip what is answered so.
+        # The suites skip tests that get this response.
         raise ApiError("UNIMPLEMENTED", "There is no gRPC here: the transport of a test is HTTP.")
     number = secrets.token_hex(16)
     for method in instructions:
@@ -111,7 +112,7 @@ async def _create(request: ApiRequest, known: Collection[str]) -> Response:
 
 
 async def get(request: ApiRequest) -> Response:
-    """Return a test with the instructions that nothing has met yet."""
+    """Return a test with the instructions that have not fired yet."""
     faults = request.emulator.faults.of_test(request.fields["test"])
     if not faults:
         raise not_found(f"Retry Test {request.fields['test']} not found.")
@@ -126,7 +127,7 @@ async def list_tests(request: ApiRequest) -> Response:
 
 
 async def delete(request: ApiRequest) -> Response:
-    """Forget a test."""
+    """Delete a test."""
     require_loopback(request)
     faults = request.emulator.faults.of_test(request.fields["test"])
     if not faults:

@@ -1,8 +1,8 @@
-"""Google's paths: verbs after a colon, slashes inside one encoded segment.
+"""Google's paths: verbs after a colon, encoded slashes inside one segment.
 
-Starlette matches decoded paths, which makes `o/a%2Fb/acl` ambiguous; here the raw path is matched and each captured
-segment is decoded afterwards. A method carries the id of the real API's method (`storage.objects.get`), which names
-it in errors and in the documents.
+Starlette matches decoded paths, which makes `o/a%2Fb/acl` ambiguous. This router matches the raw path and decodes each
+captured segment afterwards. A method has the ID of the real API's method (`storage.objects.get`), which is used in
+errors and in the documents.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from runner.emulator.errors import ApiError
 Handler = Callable[["ApiRequest"], Awaitable[Response]]
 
 _BARE = ("/b/", "/projects/")
-"""How paths of Storage's JSON API begin without `/storage/v1`: Node's client sends them where STORAGE_EMULATOR_HOST is
-set. Nothing else begins so: a bucket name has at least three letters, and every other API has its version in front."""
+"""Beginnings of paths of Storage's JSON API without `/storage/v1`, which Node's client sends if STORAGE_EMULATOR_HOST
+is set. They are unique: a bucket name has at least three letters, and every other API starts with its version."""
 _SHORT = 128
-"""Bytes of the longest query that is remembered."""
+"""Maximum bytes of a cached query."""
 _FIELD = re.compile(r"\{(\w+)(?::(path|segment))?(?:=([^}]+))?\}")
 
 
 def is_packed(headers: Mapping[str, str]) -> bool:
-    """Return whether the body that comes with these headers is packed with gzip."""
+    """Return whether the body for these headers is compressed with gzip."""
     return headers.get("content-encoding", "").strip().lower() == "gzip"
 
 
 @functools.lru_cache(1024)
 def _known_query(query: bytes) -> QueryParams:
-    """Return the parameters of a query; most requests have one of few, such as `alt=media`."""
+    """Return the parameters of a query; most requests have one of few queries, such as `alt=media`."""
     return QueryParams(query)
 
 
 class _SentHeaders(Headers):
-    """Headers that are found in one step: a request's are asked for some ten times. Of those sent twice, the first."""
+    """Headers with fast lookup, because a request reads its headers some ten times. Of duplicates, the first counts."""
 
     def __init__(self, scope: Scope) -> None:
         super().__init__(scope=scope)
@@ -62,18 +62,18 @@ class _SentHeaders(Headers):
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and key.lower() in self._firsts
 
-    def get(self, key: str, default: Any = None) -> Any:  # of Mapping, which asks twice
+    def get(self, key: str, default: Any = None) -> Any:  # Mapping's version looks up twice
         """Return a header's value, or the default."""
         return self._firsts.get(key.lower(), default)
 
 
 class ApiRequest(Request):
-    """A request with its captured path fields and the emulator it belongs to."""
+    """A request with its captured path fields and its emulator."""
 
     emulator: Emulator
     fields: dict[str, str]
     message: dict[str, Any] | None = None
-    """The body as `definitions.checking` has parsed it; None before, and where a body is passed on as it is."""
+    """The body as parsed by `definitions.checking`; None before, and if a body is forwarded unchanged."""
 
     @functools.cached_property
     def headers(self) -> Headers:
@@ -88,13 +88,13 @@ class ApiRequest(Request):
 
     @property
     def base(self) -> str:
-        """Return `http://host:port` as the client addressed it (R11: links are built from it)."""
+        """Return `http://host:port` as addressed by the client, for links."""
         return f"{self.scope['scheme']}://{self.headers['host']}"
 
     async def read_body(self) -> bytes:
-        """Return the body, unpacked and bounded by `max_body_bytes`. Raises ApiError 413 or 400."""
+        """Return the decompressed body, limited by `max_body_bytes`. Raises ApiError 413 or 400."""
         limit = self.emulator.settings.max_body_bytes
-        # Google's Java library sends every message so.
+        # Google's Java library compresses every message.
         unpack = zlib.decompressobj(31) if is_packed(self.headers) else None
         chunks: list[bytes] = []
         size = 0
@@ -109,7 +109,7 @@ class ApiRequest(Request):
                     ) from error
             size += len(chunk)
             if size > limit:
-                # Cloud Storage says so by the code; all other APIs answer 400.
+                # Cloud Storage returns this as the code; all other APIs answer 400.
                 http = 413 if self._is_storage else 400
                 message = f"Request payload size exceeds the limit: {limit} bytes."
                 raise ApiError("INVALID_ARGUMENT", message, http=http)
@@ -119,7 +119,7 @@ class ApiRequest(Request):
         return b"".join(chunks)
 
     async def read_json(self) -> dict[str, Any]:
-        """Return the JSON object of the body, {} when it is empty; parsed, where the method has a definition.
+        """Return the JSON object of the body, {} if it is empty; parsed, if the method has a definition.
 
         Raises ApiError INVALID_ARGUMENT.
         """
@@ -136,7 +136,7 @@ class ApiRequest(Request):
         return "/storage/" in path or path.startswith("/b/")
 
     def _refuse_other_types(self) -> None:
-        """Raise ApiError where a body is no JSON by its own words; only Cloud Storage asks."""
+        """Raise ApiError if the content type of a body is not JSON; only Cloud Storage checks this."""
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "application/x-www-form-urlencoded":
             message = "This API does not support parsing form-encoded input."
@@ -147,7 +147,7 @@ class ApiRequest(Request):
 
     @property
     def document(self) -> dict[str, Any]:
-        """Return the JSON object of the body, in the handlers that `resources` makes: it has been read."""
+        """Return the JSON object of the body in the handlers of `resources`, where it has been read."""
         return self.message or {}
 
 
@@ -155,8 +155,8 @@ class ApiRequest(Request):
 class Method:
     """One API method.
 
-    Path templates: `{name}` is one segment without `:`; `{name:segment}` may hold `:`; `{name:path}` may hold `/`;
-    `{name=v1|v1beta1}` is one of the alternatives.
+    Path templates: `{name}` is one segment without `:`; `{name:segment}` can contain `:`; `{name:path}` can contain
+    `/`; `{name=v1|v1beta1}` is one of the alternatives.
     """
 
     id: str
@@ -167,7 +167,7 @@ class Method:
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        end = "/?" if self.style == "storage" else ""  # Storage's JSON API takes every path with a slash behind it
+        end = "/?" if self.style == "storage" else ""  # Storage's JSON API accepts every path with a final slash
         object.__setattr__(self, "pattern", re.compile(_to_regex(self.path) + end + r"\Z"))
 
 
@@ -185,7 +185,7 @@ def _to_regex(template: str) -> str:
 
 
 class Router:
-    """Finds the method of a request; earlier methods win."""
+    """Finds the method of a request; earlier methods have precedence."""
 
     def __init__(self, methods: list[Method]) -> None:
         self.methods = methods
@@ -209,7 +209,7 @@ class Router:
 
 
 class StreamedResponse(StreamingResponse):
-    """An answer piece by piece, whose source is closed with it: also when the client leaves in the middle."""
+    """A streamed response whose source is closed with it, also if the client disconnects."""
 
     def __init__(self, pieces: AsyncGenerator[bytes, None], status: int, headers: dict[str, str], kind: str) -> None:
         super().__init__(pieces, status, headers, kind)
@@ -222,6 +222,6 @@ class StreamedResponse(StreamingResponse):
 
 
 def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Return compact JSON, as Google sends it with `prettyPrint=false`."""
+    """Return compact JSON, as sent by Google with `prettyPrint=false`."""
     content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     return Response(content, status, headers, "application/json; charset=UTF-8")

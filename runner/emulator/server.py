@@ -1,4 +1,4 @@
-"""Start and stop one emulator: in this process (`serve`), or in a thread of it for tests (`EmulatorServer`)."""
+"""Start and stop one emulator: in this process (`serve`), or in a thread for tests (`EmulatorServer`)."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ from runner.emulator.store import Store
 
 
 class StateInUseError(Exception):
-    """Another server holds the state directory."""
+    """Another server has locked the state directory."""
 
 
 class UnsafeAddressError(Exception):
-    """The address is not loopback and no token protects it."""
+    """The address is not loopback and there is no token."""
 
 
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Hold the state directory. Raises StateInUseError."""
+    """Lock the state directory. Raises StateInUseError."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in ("blobs", "jobs", "deployments"):
         (directory / name).mkdir(exist_ok=True, mode=0o700)
@@ -82,7 +82,7 @@ def _bind_dedicated(settings: EmulatorSettings) -> tuple[EmulatorSettings, socke
 
 
 class _Lifespan:
-    """Runs the services' start and stop inside the server's event loop, before and after it answers."""
+    """Runs the services' start and stop in the server's event loop, before and after it serves."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class _Lifespan:
                 await send({"type": "lifespan.startup.failed", "message": repr(error)})
                 raise
             if self._is_asked_to_stop():
-                signal.raise_signal(signal.SIGTERM)  # from here on the server itself takes it
+                signal.raise_signal(signal.SIGTERM)  # from here on, the server itself handles it
             await send({"type": "lifespan.startup.complete"})
             await receive()
             if dedicated is not None:
@@ -126,11 +126,11 @@ def _uvicorn_config(app: ASGIApp, settings: EmulatorSettings) -> uvicorn.Config:
 class EmulatorServer:
     """An emulator in a thread of this process.
 
-    Use it as a context manager; `url` is set once it answers. Stopping leaves the state directory as a crash would
-    leave it, minus the open transaction, so a test of restarts needs nothing special.
+    Use it as a context manager; `url` is set when it is ready. Stopping leaves the state directory like a crash, except
+    for the open transaction, so that a test of restarts needs nothing special.
 
     Raises:
-        StateInUseError: another server holds the directory.
+        StateInUseError: another server has locked the directory.
         UnsafeAddressError: the host is not loopback and there is no token.
     """
 
@@ -150,7 +150,7 @@ class EmulatorServer:
         self.stop()
 
     def start(self) -> None:
-        """Bind, start the thread and return once the server answers."""
+        """Bind, start the thread and return when the server is ready."""
         _check_address(self.settings)
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(_locked(self.settings.directory))
@@ -169,7 +169,7 @@ class EmulatorServer:
             time.sleep(0.01)
 
     def stop(self) -> None:
-        """Stop answering, then close the state."""
+        """Stop serving, then close the state."""
         self._server.should_exit = True
         self._thread.join()
         self._stack.close()
@@ -199,8 +199,9 @@ def serve(
 ) -> None:
     """Run an emulator in this process until SIGINT or SIGTERM.
 
-    `ready_file` receives the URL once the port is bound (written aside and renamed), for whoever started this process;
-    `on_ready` is called with it. `is_asked_to_stop` tells whether a SIGTERM came before the server took it.
+    After the port is bound, the URL is written atomically to `ready_file`, for the process that started this one, and
+    `on_ready` is called with it. `is_asked_to_stop` returns whether a SIGTERM arrived before the server handled
+    signals.
     """
     _check_address(settings)
     with _locked(settings.directory):
@@ -216,7 +217,7 @@ def serve(
         if on_ready is not None:
             on_ready(url)
         application = _Lifespan(emulator, dedicated, is_asked_to_stop)
-        gc.freeze()  # modules and definitions stay: no collection needs to look at them again
+        gc.freeze()  # modules and definitions are permanent: the garbage collector need not scan them
         try:
             uvicorn.Server(_uvicorn_config(application, settings)).run([listener])
         finally:

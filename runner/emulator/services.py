@@ -1,4 +1,4 @@
-"""The services behind the one port, and the order in which their paths are tried."""
+"""The services on the port, and the order in which their paths are tried."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from runner.emulator.routing import Method
 def all_methods() -> list[Method]:
     """Return every supported method.
 
-    Storage comes first, being the busiest; its XML paths come last, since they match anything.
+    Storage is first, because it has the most requests; its XML paths are last, because they match anything.
     """
     from runner.emulator import fault_routes, retry_tests
     from runner.emulator.aiplatform import routes as aiplatform
@@ -49,7 +49,7 @@ def schemas() -> tuple[str, ...]:
 
 
 async def start(emulator: Emulator) -> None:
-    """Start what runs beside the requests: sweepers, job executor, deployments. Called before the port answers."""
+    """Start the background parts: sweepers, job executor, deployments. Called before the port is ready."""
     from runner.emulator.aiplatform import lifecycle as aiplatform
     from runner.emulator.serverless import schedules
     from runner.emulator.storage import lifecycle as storage
@@ -60,7 +60,7 @@ async def start(emulator: Emulator) -> None:
 
 
 async def stop(emulator: Emulator) -> None:
-    """Stop it again; jobs in progress are left to resume at the next start."""
+    """Stop the background parts; unfinished jobs continue at the next start."""
     from runner.emulator import fault_routes
     from runner.emulator.aiplatform import lifecycle as aiplatform
 

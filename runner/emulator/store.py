@@ -1,11 +1,11 @@
 """Durable state: one SQLite database whose writes are acknowledged only after an fsync.
 
-All writes go through one thread that gathers what waits into one transaction, so that 32 clients share an fsync
-instead of queueing for 32. Each piece of work runs in its own savepoint: one that raises is rolled back alone. Reads
-use a connection per thread and see only committed data.
+All writes use one thread that collects waiting writes into one transaction, so that 32 clients share an fsync instead
+of waiting for 32. Each write runs in its own savepoint: if it raises an error, only it is rolled back. Reads use one
+connection per thread and see only committed data.
 
-Most resources are JSON documents in one table, keyed by kind and name; Cloud Storage, whose listing and preconditions
-need more, brings its own tables.
+Most resources are JSON documents in one table, keyed by kind and name. Cloud Storage has its own tables, because its
+lists and preconditions need more.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 Document = dict[str, Any]
 _Waiting = Future[Any] | asyncio.Future[Any]
-"""What a thread, or a task of an event loop, waits on."""
+"""The object on which a thread, or a task of an event loop, waits."""
 _Piece = tuple[Work[Any], _Waiting]
 _Outcome = tuple[_Waiting, Any, BaseException | None]
 
@@ -43,11 +43,11 @@ CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NU
 
 
 class StateTooNewError(Exception):
-    """The state directory was written by a newer version: it is left alone."""
+    """A newer version wrote the state directory, so it is not changed."""
 
 
 class Store:
-    """The database of one emulator. Close it to join its writer thread.
+    """The database of one emulator. Close it to end its writer thread.
 
     Args:
         path: file of the database; created if absent.
@@ -90,7 +90,7 @@ class Store:
     async def write(self, work: Work[T]) -> T:
         """Run `work` in the writer thread; return after it is on disk.
 
-        What it raises is raised here, and rolled back.
+        Errors are raised here, and the changes are rolled back.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -102,21 +102,21 @@ class Store:
         return await future
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Hand over what one round of the event loop gathered.
+        """Pass on the writes of one round of the event loop.
 
-        Handing over each piece at once would wake the writer for the first and then let both threads fight for the
-        interpreter over the rest: a third more CPU per write, measured with 32 writers.
+        If each write were passed on immediately, the first one would wake up the writer, and both threads would compete
+        for the interpreter: a third more CPU time per write, measured with 32 writers.
         """
         self._queue.put(self._gathered.pop(loop))
 
     def write_sync(self, work: Work[T]) -> T:
-        """Do what `write` does from a thread without an event loop."""
+        """Do the same as `write` from a thread without an event loop."""
         future: Future[T] = Future()
         self._queue.put([(work, future)])
         return future.result()
 
     def close(self) -> None:
-        """Finish what waits, then stop the writer."""
+        """Finish waiting writes, then stop the writer."""
         self._queue.put(None)
         self._writer.join()
 
@@ -146,7 +146,7 @@ class Store:
                     result = work(connection)
                 except Exception as error:
                     if not connection.in_transaction:
-                        raise  # SQLite itself has rolled all of it back, as it may when the disk is full
+                        raise  # SQLite itself has rolled back everything, as it can do if the disk is full
                     connection.execute("ROLLBACK TO piece")
                     connection.execute("RELEASE piece")
                     outcomes.append((future, None, error))
@@ -155,7 +155,7 @@ class Store:
                     outcomes.append((future, result, None))
             connection.execute("COMMIT")
         except Exception as error:
-            # Disk full or an I/O error: nothing of this batch is acknowledged. The writer continues whatever happens.
+            # For a full disk or an I/O error, nothing of this batch is acknowledged. The writer always continues.
             with contextlib.suppress(sqlite3.Error):
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
@@ -164,17 +164,17 @@ class Store:
 
 
 def _deliver(outcomes: list[_Outcome]) -> None:
-    """Hand a batch's results over, waking each event loop once and not once per result."""
+    """Deliver a batch's results, with one wake-up per event loop instead of one per result."""
     loops: dict[asyncio.AbstractEventLoop, list[_Outcome]] = {}
     for outcome in outcomes:
         future = outcome[0]
         if isinstance(future, Future):
-            # Nobody else sees the future of a waiting thread, so it cannot have been cancelled.
+            # Only the waiting thread has the future, so it cannot have been cancelled.
             _resolve([outcome])
         else:
             loops.setdefault(future.get_loop(), []).append(outcome)
     for loop, batch in loops.items():
-        # A loop that was closed meanwhile has nobody left who waits.
+        # A loop that was closed meanwhile has no waiting tasks.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_resolve, batch)
 
@@ -190,7 +190,7 @@ def _resolve(outcomes: list[_Outcome]) -> None:
 
 
 def _refuse_newer(path: Path) -> None:
-    """Look before anything touches the file: even setting the journal mode would write to it."""
+    """Check before the file is changed: even setting the journal mode would write to it."""
     if not path.exists():
         return
     connection = sqlite3.connect(path)
@@ -201,13 +201,13 @@ def _refuse_newer(path: Path) -> None:
 
 
 def find(connection: sqlite3.Connection, kind: str, name: str) -> Document | None:
-    """Return a document, or None."""
+    """Return a document; None if it does not exist."""
     row = connection.execute("SELECT body FROM documents WHERE kind = ? AND name = ?", (kind, name)).fetchone()
     return None if row is None else json.loads(row[0])
 
 
 def get(connection: sqlite3.Connection, kind: str, name: str, *, missing: str = "") -> Document:
-    """Return a document. Raises ApiError NOT_FOUND in Google's words, or those of `missing`."""
+    """Return a document. Raises ApiError NOT_FOUND with Google's message, or with `missing`."""
     document = find(connection, kind, name)
     if document is None:
         raise not_found(missing or f"Resource '{name}' was not found")
@@ -215,7 +215,7 @@ def get(connection: sqlite3.Connection, kind: str, name: str, *, missing: str = 
 
 
 def insert(connection: sqlite3.Connection, kind: str, name: str, body: Document, *, taken: str = "") -> Document:
-    """Add a document. Raises ApiError ALREADY_EXISTS in Google's words, or those of `taken`."""
+    """Add a document. Raises ApiError ALREADY_EXISTS with Google's message, or with `taken`."""
     if find(connection, kind, name) is not None:
         raise already_exists(taken or f"Resource '{name}' already exists")
     return put(connection, kind, name, body)
@@ -248,7 +248,7 @@ def scan(connection: sqlite3.Connection, kind: str, prefix: str = "") -> Iterato
 
 
 def next_number(connection: sqlite3.Connection, counter: str, start: int = 1) -> int:
-    """Return the next integer of a named counter; ids are never used twice, also after deletion."""
+    """Return the next integer of a named counter; IDs are never reused, even after deletion."""
     row = connection.execute(
         "INSERT INTO counters (name, value) VALUES (?, ?)"
         " ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",

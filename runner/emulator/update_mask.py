@@ -14,17 +14,17 @@ def apply(
 ) -> dict[str, Any]:
     """Return `stored` with the masked fields taken from `patch`.
 
-    A masked field absent from `patch` is removed. Paths may be camelCase or snake_case and reach into messages with
-    dots. No mask means every field that `patch` has; `*` replaces the resource (AIP-134).
+    A masked field that is absent in `patch` is removed. Paths can be camelCase or snake_case and refer to nested fields
+    with dots. No mask means every field of `patch`; `*` replaces the resource (AIP-134).
 
     Args:
         stored: the resource.
-        patch: what a client sent.
+        patch: the client's resource.
         mask: the paths.
-        every: fields that `*` stands for, where a client may not change all of them.
+        every: fields for `*`, if a client may not change all of them.
 
     Raises:
-        ApiError: INVALID_ARGUMENT for a malformed path.
+        ApiError: INVALID_ARGUMENT for an invalid path.
     """
     paths = mask_paths(mask)
     if not paths:

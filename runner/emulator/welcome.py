@@ -1,4 +1,4 @@
-"""What a browser sees at the emulator's address: what this is, and where its pages are."""
+"""The page at the emulator's address in a browser, with links to other pages."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _HEADERS = {
     "cache-control": "no-store",
 }
 CONSOLE = "http://127.0.0.1:8090/"
-"""The console's address unless another port was chosen."""
+"""The console's address unless another port was selected."""
 
 
 def page(request: Request) -> Response | None:
-    """Return the page for a browser that asks for `/`; None for every other request."""
+    """Return the page for a browser that requests `/`; None for other requests."""
     asks = request.scope["path"] == "/" and request.method in ("GET", "HEAD")
     if not asks or "text/html" not in request.headers.get("accept", ""):
         return None

@@ -1,4 +1,4 @@
-"""JSON as Google's APIs read it, and field masks."""
+"""JSON as in Google's APIs, and field masks."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from runner.emulator.errors import invalid
 _SNAKE = re.compile(r"_([a-z0-9])")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTEXT = 20
-"""Characters before and after the place of an error that its message shows."""
+"""Number of characters before and after an error's position in its message."""
 
 
 def camel_name(name: str) -> str:
-    """Return a field name in camelCase; one that is so already stays."""
+    """Return a field name in camelCase; camelCase names are unchanged."""
     return _SNAKE.sub(lambda match: match.group(1).upper(), name)
 
 
 def loads(content: bytes) -> dict[str, Any]:
-    """Return the JSON object of a body, {} when it is empty. Raises ApiError INVALID_ARGUMENT."""
+    """Return the JSON object of a body; {} if it is empty. Raises ApiError INVALID_ARGUMENT."""
     if not content.strip():
         return {}
     try:
-        # As text: of bytes, the library would take halves of surrogate pairs, and UTF-16.
+        # As text, because the library would accept incomplete surrogate pairs, and UTF-16, in bytes.
         value = json.loads(content.decode("utf-8"), parse_constant=_no_constant)
         if b"\\u" in content and _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
             raise ValueError("A string holds half of a surrogate pair.")
@@ -45,7 +45,7 @@ def _no_constant(name: str) -> None:
 
 
 def _where(error: json.JSONDecodeError) -> str:
-    """Return what Google's parser says: the place, with a mark below it."""
+    """Return the message of Google's parser: the position, with a mark below it."""
     if error.pos >= len(error.doc):
         return "Unexpected end of string. Expected a value.\n\n^"
     begin = max(0, error.pos - _CONTEXT)
@@ -54,7 +54,7 @@ def _where(error: json.JSONDecodeError) -> str:
 
 
 def mask_paths(mask: str | Iterable[str] | None) -> list[list[str]]:
-    """Return the paths of a field mask, each as its camelCase names. Raises ApiError INVALID_ARGUMENT."""
+    """Return the paths of a field mask with camelCase names. Raises ApiError INVALID_ARGUMENT."""
     parts = mask.split(",") if isinstance(mask, str) else list(mask or ())
     paths = [[camel_name(name.strip("`")) for name in part.strip().split(".")] for part in parts if part.strip()]
     if any(not name for path in paths for name in path):

@@ -1,11 +1,11 @@
-"""Where to work: project, location, buckets, addresses. Resolved once, then handed around.
+"""The target of commands: project, location, buckets, addresses. Resolved once, then passed on.
 
-Precedence of each field: a command-line flag, a `RUNNER_*` variable, the environment document, the context, the
-default. The document comes from `--environment`, `--context`, `RUNNER_ENVIRONMENT` (a file or a `gs://` object;
-`pulumi up` writes one into the contract bucket), `RUNNER_CONTEXT` or `runner use`, the first of these that is given,
-or without all of them from the emulator of this machine.
+The precedence for each field is: a command-line flag, a `RUNNER_*` variable, the environment document, the context, the
+default. The document comes from the first of `--environment`, `--context`, `RUNNER_ENVIRONMENT` (a file or a `gs://`
+object; `pulumi up` writes one to the contract bucket), `RUNNER_CONTEXT` or `runner use` that is given; otherwise from
+the emulator on this machine.
 
-Nothing below this module knows whether an address is Google's or the emulator's: both are addresses.
+No lower module knows whether an address is Google's or the emulator's.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ DEFAULT_LOCATION = "us-central1"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How one field is set from outside."""
+    """The flag, the variable and the document path of one field."""
 
     field: str
     flag: str
-    """Option of the command line, "" if it has none."""
+    """Option of the command line; "" if it has none."""
     variable: str
     document: tuple[str, ...] = ()
-    """Path in the environment document; () for what is never written there."""
+    """Path in the environment document; () for fields that the document never contains."""
 
     @property
     def names(self) -> str:
-        """Return what sets it: `--project or RUNNER_PROJECT`."""
+        """Return the names of flag and variable: `--project or RUNNER_PROJECT`."""
         return f"{self.flag} or {self.variable}" if self.flag else self.variable
 
 
@@ -58,11 +58,11 @@ SETTINGS = (
     Setting("storage_url", "", "RUNNER_STORAGE_URL", ("apiEndpoints", "storage")),
     Setting("token", "", "RUNNER_TOKEN"),
 )
-"""Every field that can be set, with its flag and its variable. `flags` of `resolve` has the field names as keys."""
+"""All fields that can be set, with their flags and variables. `flags` of `resolve` has the field names as keys."""
 
 HOW_TO_SET = "`runner emulator start && runner emulator provision` makes one here; --environment names one"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
-# A location and a project become part of the addresses that the token is sent to, so neither may hold anything else.
+# A location and a project become part of the addresses that get the token, so they must not contain other characters.
 FORMS = {
     "project": re.compile(r"(?:[a-z0-9.-]+:)?[a-z0-9][a-z0-9-]{0,62}"),
     "project_number": re.compile(r"[0-9]{1,20}"),
@@ -76,10 +76,10 @@ FORMS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """One resolved environment. Unknown texts are "", unknown addresses None."""
+    """A resolved environment. Unknown texts are "", unknown addresses None."""
 
     project: str = ""
-    """Project id."""
+    """Project ID."""
     project_number: str = ""
     location: str = DEFAULT_LOCATION
     datasets_bucket: str = ""
@@ -88,10 +88,10 @@ class Environment:
     outputs_bucket: str = ""
     contract_bucket: str = ""
     service_agents: dict[str, str] = field(default_factory=dict)
-    """E-mail addresses under `aiplatform` and `tuning`; derived from the project number when nothing names them."""
+    """Email addresses under `aiplatform` and `tuning`; derived from the project number if they are not set."""
     runner_service_account: str = ""
     default_endpoint: str = ""
-    """Endpoint id or full name that `ask` uses when none is given."""
+    """Endpoint ID or full name that is used if none is given."""
     vertex_url: str | None = None
     """Base address of Vertex AI, without a path; None is Google's for `location`."""
     storage_url: str | None = None
@@ -99,17 +99,17 @@ class Environment:
     token: str | None = field(default=None, repr=False)
     """Bearer token; None means Application Default Credentials."""
     idle_guard_minutes: int = 0
-    """Minutes between two passes of the function that ends leases here; 0 if none is known to."""
+    """Minutes between two runs of the function that ends leases here; 0 if there is none."""
     context: str = ""
-    """Name of the context in use; "" if nobody has chosen one."""
+    """Name of the context in use; "" if none was chosen."""
     sources: dict[str, str] = field(default_factory=dict)
-    """Where each set field came from, in words: `--project`, `RUNNER_PROJECT`, a file, `default`."""
+    """Where each field was set: `--project`, `RUNNER_PROJECT`, a file, `default`."""
 
     def __post_init__(self) -> None:
-        """Check what addresses are made of: names in answers and records say projects and locations too.
+        """Check the parts of addresses: names in responses and records also contain projects and locations.
 
         Raises:
-            ConfigurationError: project or location is malformed.
+            ConfigurationError: project or location is invalid.
         """
         given = {"project": self.project, "location": self.location}
         require_sound(
@@ -135,20 +135,20 @@ class Environment:
         return (self.storage_url or "https://storage.googleapis.com").rstrip("/")
 
     def name_of(self, collection: str, name_or_id: str) -> str:
-        """Return `projects/P/locations/L/COLLECTION/ID` for an id or a full name."""
+        """Return `projects/P/locations/L/COLLECTION/ID` for an ID or a full name."""
         if name_or_id.startswith("projects/"):
             return name_or_id
         return f"{self.parent}/{collection}/{name_or_id.removeprefix(f'{collection}/')}"
 
     @property
     def parent(self) -> str:
-        """Return `projects/P/locations/L`. Raises ConfigurationError when the project is unknown."""
+        """Return `projects/P/locations/L`. Raises ConfigurationError if the project is unknown."""
         self.require("project", "location")
         return f"projects/{self.project}/locations/{self.location}"
 
     @property
     def target(self) -> Target:
-        """Return what people are told of where commands act."""
+        """Return the target for messages."""
         placeholder = self.token == PLACEHOLDER_TOKEN
         return Target.at(self.vertex_url, project=self.project, location=self.location, placeholder=placeholder)
 
@@ -156,7 +156,7 @@ class Environment:
         """Return normally if every named field is set.
 
         Raises:
-            ConfigurationError: names all that are missing, each with the flag and the variable that set it.
+            ConfigurationError: names all missing fields, with the flag and the variable for each.
         """
         require_sound(self.missing(*names), hint=HOW_TO_SET)
 
@@ -167,12 +167,12 @@ class Environment:
         return f"gs://{self.datasets_bucket}/datasets/"
 
     def missing(self, *names: str) -> list[str]:
-        """Return which of the named fields are not set, each with what sets it."""
+        """Return the named fields that are not set, with the flag and the variable for each."""
         unset = [item for item in SETTINGS if item.field in names and not getattr(self, item.field)]
         return [f"{item.field.replace('_', ' ')} is not set: give {item.names}" for item in unset]
 
     def to_json(self) -> dict[str, Any]:
-        """Return every field but the token, which is only said to be there or not."""
+        """Return every field, but for the token only whether it is set."""
         body = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "token"}
         return camel_keys({**body, "token": "set" if self.token else None})
 
@@ -183,18 +183,18 @@ def resolve(
     read_object: Callable[[str], bytes] | None = None,
     use_document: bool = True,
 ) -> Environment:
-    """Return the environment that flags, variables and the document describe.
+    """Return the environment from flags, variables and the document.
 
     Args:
         flags: values by field name (see SETTINGS), plus `environment` for the document's file or `gs://` address, and
             `context` for a context's name. None and "" mean "not given".
         read_object: reads a `gs://` object; `runner.gcp.session.open_environment` supplies it.
-        use_document: False leaves the document out: flags, variables and defaults only.
+        use_document: False ignores the document: only flags, variables and defaults count.
 
     Raises:
-        ConfigurationError: the document cannot be read or has mistakes, or an address or location is malformed; all
-            mistakes are listed.
-        UnreachableError: commands work in the emulator of this machine, and it does not run.
+        ConfigurationError: the document cannot be read or has errors, or an address or location is invalid; all errors
+            are listed.
+        UnreachableError: the target is the emulator on this machine, which is not running.
     """
     known = {setting.field for setting in SETTINGS} | {"environment", "context"}
     unknown = set(flags) - known
@@ -230,7 +230,7 @@ def resolve(
 def _values(
     flags: Mapping[str, str | None], document: Mapping[str, Any], origin: str, place: documents.Place
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return every field that is set, and where each comes from."""
+    """Return every field that is set, and its source."""
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for setting in SETTINGS:
@@ -243,7 +243,7 @@ def _values(
 
 
 def _ways(name: str) -> str:
-    """Return the flag and the variable that set a field."""
+    """Return the flag and the variable of a field."""
     return next(item.names for item in SETTINGS if item.field == name)
 
 
@@ -255,7 +255,7 @@ def service_agents_of(project_number: str) -> dict[str, str]:
 
 
 def _given(setting: Setting, flags: Mapping[str, str | None]) -> tuple[str, str]:
-    """Return what a flag or a variable says, and which."""
+    """Return the value of a flag or a variable, and its name."""
     given = flags.get(setting.field)
     if given:
         return given, setting.flag or setting.field

@@ -1,8 +1,8 @@
-"""Named places to work: which there are, and which one commands use.
+"""Contexts: named targets of commands, and the one in use.
 
-`contexts.json` in the state directory holds both. Two contexts need no entry: `emulator`, the one on this machine, and
-`google`, which is what flags and `RUNNER_*` variables say on Google Cloud. Where nobody has chosen a context, commands
-work in the emulator of this machine if it has a project, else on Google Cloud.
+`contexts.json` in the state directory contains both. Two contexts always exist: `emulator`, the one on this machine,
+and `google`, which uses flags and `RUNNER_*` variables for Google Cloud. If no context was chosen, commands use the
+emulator on this machine if it has a project, otherwise Google Cloud.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """A named place to work. What is "" is left to flags, variables and the document."""
+    """A named target. Flags, variables and the document set the fields that are ""."""
 
     name: str
     environment: str = ""
@@ -38,17 +38,17 @@ class Context:
     location: str = ""
 
     def to_json(self) -> dict[str, str]:
-        """Return what is known of it."""
+        """Return the known fields."""
         fields = {"environment": self.environment, "project": self.project, "location": self.location}
         return {"name": self.name, **{key: value for key, value in fields.items() if value}}
 
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
-    """What `contexts.json` says."""
+    """The contents of `contexts.json`."""
 
     current: str = ""
-    """The one in use; "" if nobody has chosen."""
+    """The context in use; "" if none was chosen."""
     saved: tuple[Context, ...] = ()
 
     def find(self, name: str, *, said_by: str = "") -> Context:
@@ -79,7 +79,7 @@ def load() -> Contexts:
 
 
 def add(context: Context) -> None:
-    """Save a context under a name that is new. Raises ConfigurationError, DiskError."""
+    """Save a context under a new name. Raises ConfigurationError, DiskError."""
     problems = []
     if not _NAME.fullmatch(context.name):
         problems.append(f"{context.name!r} is not a context name: use lower-case letters, digits, '.', '_' and '-'")
@@ -97,7 +97,7 @@ def add(context: Context) -> None:
 
 
 def remove(name: str) -> None:
-    """Forget a context; if it is the one in use, none is. Raises ConfigurationError, DiskError."""
+    """Remove a context; if it is in use, none is in use afterwards. Raises ConfigurationError, DiskError."""
     before = load()
     before.find(name)
     if name in BUILT_IN:
@@ -107,7 +107,7 @@ def remove(name: str) -> None:
 
 
 def use(name: str) -> None:
-    """Work in a context from now on. Raises ConfigurationError, DiskError."""
+    """Use a context from now on. Raises ConfigurationError, DiskError."""
     before = load()
     before.find(name)
     _save(Contexts(name, before.saved))
@@ -128,10 +128,10 @@ def _save(contexts: Contexts) -> None:
 
 
 def chosen(flag: str | None) -> tuple[Context, str] | None:
-    """Return the context in use and who said so: the flag, the variable, or `runner use`; None if nobody did.
+    """Return the context in use and its source: the flag, the variable, or `runner use`; None if none was chosen.
 
     Raises:
-        ConfigurationError: there is none of that name.
+        ConfigurationError: the context does not exist.
     """
     contexts = load()
     for name, said_by in ((flag, FLAG), (os.environ.get(VARIABLE), VARIABLE), (contexts.current, "runner use")):
@@ -141,13 +141,13 @@ def chosen(flag: str | None) -> tuple[Context, str] | None:
 
 
 def emulator_place(*, chosen: bool) -> str | None:
-    """Return the environment document of the emulator, None if there is no emulator and none was chosen.
+    """Return the environment document of the emulator; None if there is no emulator and it was not chosen.
 
-    An emulator that has stopped is an error, not a reason to switch to Google Cloud.
+    A stopped emulator is an error, not a reason to switch to Google Cloud.
 
     Raises:
-        UnreachableError: it does not run.
-        ConfigurationError: no project is set up in it.
+        UnreachableError: it is not running.
+        ConfigurationError: it has no project.
     """
     runs, document = emulator_runs(), emulator_document()
     if runs and document.is_file():

@@ -1,4 +1,4 @@
-"""The environment document: where it is, what it says, and what is wrong with it."""
+"""The environment document: its address, its contents, and its errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runner.json_text import parsed
 
 DOCUMENT_VERSION = 1
 AGENTS = {"aiplatform": "gcp-sa-aiplatform", "tuning": "gcp-sa-vertex-moss-ft"}
-"""Service agents by the keys they have in the document."""
+"""Service agents by their keys in the document."""
 _KNOWN_KEYS = {
     "": {
         "version",
@@ -42,26 +42,26 @@ _OBJECTS = {"version", "regions", "pipelines", "idleGuard", *_KNOWN_KEYS}
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a document is."""
+    """The address of a document."""
 
     uri: str = ""
     """A file or a `gs://` object; "" if there is none."""
     said_by: str = ""
-    """What named it: a flag, a variable, a context, or the running emulator."""
+    """Its source: a flag, a variable, a context, or the running emulator."""
     context: Context | None = None
-    """The context that takes effect."""
+    """The context in effect."""
 
 
 def place_of(flags: Mapping[str, str | None], *, addressed: bool) -> Place:
-    """Return where the document is.
+    """Return the address of the document.
 
     Args:
         flags: those of `resolve`.
-        addressed: a flag or a variable names the addresses, so that nobody looks for an emulator.
+        addressed: whether a flag or a variable sets the addresses, so that the emulator does not count.
 
     Raises:
-        ConfigurationError: both a document and a context are given, or no context has that name.
-        UnreachableError: commands act in the emulator, which is not running.
+        ConfigurationError: both a document and a context are given, or the context does not exist.
+        UnreachableError: the target is the emulator, which is not running.
     """
     given = flags.get("environment")
     if given and flags.get("context"):
@@ -81,7 +81,7 @@ def place_of(flags: Mapping[str, str | None], *, addressed: bool) -> Place:
 
 
 def read(found: Place, read_object: Callable[[str], bytes] | None) -> dict[str, Any]:
-    """Return the document at a place. Raises ConfigurationError."""
+    """Return the document at an address. Raises ConfigurationError."""
     place, said_by = found.uri, found.said_by
     try:
         if place.startswith("gs://"):
@@ -102,7 +102,7 @@ def read(found: Place, read_object: Callable[[str], bytes] | None) -> dict[str, 
 
 
 def of_region(document: dict[str, Any], flags: Mapping[str, str | None]) -> dict[str, Any]:
-    """Return the document with buckets and endpoints of the region that is asked for, where the stack is there too."""
+    """Return the document with the buckets and endpoints of the requested region, if the stack exists there too."""
     wanted = flags.get("location") or os.environ.get("RUNNER_LOCATION")
     entry = document.get("regions", {}).get(wanted) if wanted and wanted != document.get("location") else None
     if entry is None:
@@ -112,7 +112,7 @@ def of_region(document: dict[str, Any], flags: Mapping[str, str | None]) -> dict
 
 
 def problems_of(document: Mapping[str, Any], origin: str) -> list[str]:
-    """Return everything that is wrong with a document."""
+    """Return all errors of a document."""
     version = document.get("version")
     if version != DOCUMENT_VERSION or isinstance(version, bool):
         return [f"{origin}: version {version!r} is not supported; this program reads version {DOCUMENT_VERSION}"]
@@ -135,9 +135,9 @@ def problems_of(document: Mapping[str, Any], origin: str) -> list[str]:
 
 
 def guard_minutes(document: Mapping[str, Any], project: str, location: str) -> int:
-    """Return the minutes between two passes of the idle guard in a location; 0 if the stack's guard does not look.
+    """Return the minutes between two runs of the idle guard in a location; 0 if the stack's guard does not cover it.
 
-    It looks after the regions of its own stack, and after no other project.
+    It covers the regions of its own stack, and no other project.
     """
     looked_after = {document.get("location"), *document.get("regions", {})}
     if project != document.get("project") or location not in looked_after:

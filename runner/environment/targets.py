@@ -1,6 +1,6 @@
-"""Where commands act, in words for people: which project, whose services, and whether it costs anything.
+"""Descriptions of the target: the project, the service, and whether it charges anything.
 
-For messages only. No behaviour may depend on whose address it is.
+Only for messages. No behavior may depend on the owner of an address.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ EMULATOR = "emulator"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where commands act."""
+    """The target of commands."""
 
     project: str
     location: str
     service: str
-    """`Google Cloud`, `emulator`, or the address of something else."""
+    """`Google Cloud`, `emulator`, or another address."""
 
     @classmethod
     def at(cls, url: str | None, *, project: str, location: str, placeholder: bool) -> Target:
-        """Return the target at an address of Vertex AI.
+        """Return the target for an address of Vertex AI.
 
         Args:
             url: None is Google's.
-            project: project id, "" if unknown.
+            project: project ID; "" if unknown.
             location: for example `us-central1`.
-            placeholder: whether requests carry the placeholder token, which no service that bills accepts.
+            placeholder: whether requests contain the placeholder token, which no billing service accepts.
         """
         host = (urlsplit(url).hostname or "").lower() if url else ""
         if not host or host.endswith(".googleapis.com"):

@@ -1,6 +1,7 @@
-"""What errors, findings and exit codes mean: the documents of this package, which a wheel holds too.
+"""The meaning of errors, findings and exit codes, from the documents of this package, which wheels contain.
 
-`docs/` is the one source. In a clone it is beside this package, in a wheel it is the folder `documents` of this one.
+`docs/` is the only source. In a clone, it is beside this package; in a wheel, it is the folder `documents` of this
+package.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _FINDING = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """What something means."""
+    """The meaning of a code."""
 
     name: str
     kind: Kind
@@ -36,7 +37,7 @@ class Explanation:
     """Exit code of the commands that end with it."""
     severity: str = ""
     examples: str = ""
-    """A bad and a good file, as Markdown."""
+    """An invalid and a valid file, as Markdown."""
 
     def to_json(self) -> dict[str, object]:
         """Return the stable JSON form."""
@@ -89,10 +90,10 @@ def every() -> list[Explanation]:
 
 
 def explain(name: str) -> list[Explanation]:
-    """Return what a code, an exit code or a document's name means; several where an exit code has several errors.
+    """Return the meaning of a code, an exit code or a document's name; several if an exit code has several errors.
 
     Raises:
-        ConfigurationError: nothing has that name; the hint has the nearest.
+        ConfigurationError: nothing has this name; the hint contains the most similar one.
     """
     known = every()
     text = name.strip().strip("`[]").lower()
@@ -116,7 +117,7 @@ def _with_examples(item: Explanation) -> Explanation:
         return item
     sections = document("dataset-findings").split(f"\n## {item.name}\n")
     text = sections[1].split("\n## ")[0].strip() if len(sections) > 1 else ""
-    # The first paragraph says again what the table says.
+    # The first paragraph repeats the table.
     examples = text.partition("\n\n")[2]
     return dataclasses.replace(item, examples=examples)
 

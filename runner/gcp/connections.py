@@ -129,7 +129,7 @@ class Answer(http.client.HTTPResponse):
         self._socket.settimeout(0)
         try:
             return bool(self.fp.peek(1))
-        except OSError:  # TLS says so where nothing is there
+        except OSError:  # TLS raises this if there is no data
             return False
         finally:
             with contextlib.suppress(OSError):
@@ -137,7 +137,8 @@ class Answer(http.client.HTTPResponse):
 
     def read_to_end(self, most: int) -> bytes:
         """Return the body, or its first bytes if it has more than `most`. Raises OSError, HTTPException."""
-        if self.length and self.length <= most and self.length <= (there := len(self.fp.peek(1))):  # all of it has come
+        # All of it has arrived:
+        if self.length and self.length <= most and self.length <= (there := len(self.fp.peek(1))):
             content = self.fp.read(self.length)
             self.will_close = self.will_close or there > self.length
             self.length = 0
@@ -165,7 +166,7 @@ class Answer(http.client.HTTPResponse):
                 raise _no_status(line)
             if line in {b"\r\n", b"\n"}:
                 return lines
-            if not line.endswith(b"\n"):  # cut short, or too long
+            if not line.endswith(b"\n"):  # truncated, or too long
                 break
             lines.append(line.decode("latin-1").rstrip("\r\n"))
         raise http.client.HTTPException(_MALFORMED)

@@ -61,7 +61,7 @@ def _points(session: Session, name: str) -> list[Point]:
 
 
 def _point(item: dict[str, Any]) -> Point:
-    value = float((item.get("scalar") or {}).get("value", 0.0))  # a value of 0 is left out; others may be text: "NaN"
+    value = float((item.get("scalar") or {}).get("value", 0.0))  # a value of 0 is omitted; others can be text: "NaN"
     return Point(
         step=int(item.get("step", 0)),
         value=value if math.isfinite(value) else None,

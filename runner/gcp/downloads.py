@@ -248,7 +248,7 @@ class _ObjectStream(io.RawIOBase):
             response.close()
 
     def _ask(self, left: int) -> Response:
-        headers = {"Accept-Encoding": "gzip"}  # the bytes as they are stored
+        headers = {"Accept-Encoding": "gzip"}  # the stored bytes
         if self._position:
             headers["Range"] = f"bytes={self._position}-"
         params = {"alt": "media", "generation": str(self._info.generation)}

@@ -48,7 +48,7 @@ def unended_elsewhere(session: Session, listed: Collection[str] = ()) -> list[Tu
     Sends one request per location, all concurrently. Only the newest 1,000 jobs of each location are read. A location
     that cannot be read counts as empty.
     """
-    from concurrent.futures import ThreadPoolExecutor  # here, so that looking starts fast
+    from concurrent.futures import ThreadPoolExecutor  # imported here, so that read-only commands start fast
 
     here, project = session.environment.location, session.environment.project
     known = {here, *(place_of(parent)[1] for parent in listed if place_of(parent)[0] == project)}

@@ -48,7 +48,7 @@ def proxy_for(address: SplitResult) -> SplitResult | None:
         return None
     variables = {f"{address.scheme}_proxy", "all_proxy"}
     named = any(value and name.lower() in variables for name, value in os.environ.items())
-    if not named and sys.platform not in {"darwin", "win32"}:  # which have settings of the system
+    if not named and sys.platform not in {"darwin", "win32"}:  # systems with their own proxy settings
         return None
     from urllib.request import getproxies, proxy_bypass
 

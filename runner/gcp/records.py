@@ -108,9 +108,9 @@ def delete_record(session: Session, bucket: str, name: str, *, generation: int) 
 
 def _listed(session: Session, uri: str) -> ObjectInfo | None:
     try:
-        first = storage.list_objects(session, uri, limit=1)  # of all names that begin so, it is the first
+        first = storage.list_objects(session, uri, limit=1)  # it is the first of all names with this prefix
     except NotFoundError:
-        return None  # no such bucket
+        return None  # the bucket does not exist
     return first[0] if first and first[0].uri == uri else None
 
 

@@ -273,7 +273,7 @@ class RestClient:
     ) -> Response:
         connection = self._connection(host)
         proxy = self._proxies[host]
-        if proxy is not None and host[0] == "http":  # the proxy gets the request itself, with its whole address
+        if proxy is not None and host[0] == "http":  # the proxy gets the request itself, with its complete address
             fields, target = {**fields, **proxy_login(proxy)}, f"http://{host[1]}{target}"
         sent = False
         try:

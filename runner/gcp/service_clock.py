@@ -33,7 +33,7 @@ _SURE_SECONDS = 2.0
 
 def elapsed() -> float:
     """Return seconds on a clock that nobody can set, and that continues while this machine sleeps."""
-    for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC_RAW"):  # Linux; macOS, where the plain one stops during sleep
+    for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC_RAW"):  # Linux; macOS, where the plain clock stops during sleep
         if hasattr(time, name):
             return time.clock_gettime(getattr(time, name))
     return time.monotonic()

@@ -117,7 +117,7 @@ class Session:
         Raises:
             PermissionDeniedError: there are no credentials.
         """
-        from runner.gcp import login  # imported only where no token is given
+        from runner.gcp import login  # imported only if no token is given
 
         key = login.key_given()
         if key is not None:

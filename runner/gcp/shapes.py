@@ -83,7 +83,7 @@ def problem_of(document: Mapping[str, Any]) -> str:
         for key, item in value.items():
             shape = _SHAPES.get(key)
             if item.__class__ is str and (shape is _is_text or shape is None):
-                continue  # most are, and an upload waits for each call
+                continue  # most are valid, and an upload waits for each call
             if shape is not None and not shape(item):
                 return f"{where}{key} is {str(item)[:40]!r}"
             # Keys and values that users choose.

@@ -235,10 +235,10 @@ def object_versions(session: Session, uris: Iterable[str]) -> dict[str, ObjectIn
         try:
             listed = {item.uri: item for item in each_object(session, folder, delimiter="/")}
         except NotFoundError:
-            listed = {}  # no such bucket: then none of them is there
+            listed = {}  # the bucket does not exist, so none of them does
         return {uri: listed.get(uri) for uri in wanted}
 
-    from concurrent.futures import ThreadPoolExecutor  # here, so that looking starts fast
+    from concurrent.futures import ThreadPoolExecutor  # imported here, so that read-only commands start fast
 
     with ThreadPoolExecutor(_THREADS) as pool:
         return {uri: info for part in pool.map(look, folders) for uri, info in part.items()}

@@ -110,7 +110,7 @@ def _small(path: Path) -> tuple[os.stat_result, bytes | None]:
         if status.st_size > SMALL_BYTES:
             return status, None
         data = os.read(descriptor, status.st_size + 1)
-        if len(data) != status.st_size:  # it changes
+        if len(data) != status.st_size:  # the file changes
             while piece := os.read(descriptor, 1 << 20):
                 data += piece
         return status, data
@@ -200,7 +200,7 @@ class _Upload:
                 break
             try:
                 info = send(present.generation if present else 0)
-            except AlreadyExistsError:  # there all along, another writer, or this one, whose first answer was lost
+            except AlreadyExistsError:  # it existed, or another writer or this one's lost request wrote it
                 present = stat(self.session, self.uri)
                 continue
             self.verify(info, size)
@@ -219,7 +219,7 @@ class _Upload:
         """Delete the stored object if it differs from the sent data, and then raise GoogleApiError."""
         if (info.crc32c, info.size) == (self.checksum, size):
             return
-        with suppress(RunnerError):  # nobody may take it for what was to be sent
+        with suppress(RunnerError):  # nobody may use it instead of the file's content
             delete(self.session, self.uri, info.generation)
         problem = f"the stored content differs from what was sent (CRC32C {info.crc32c}, not {self.checksum})"
         raise data_loss(self.uri, problem, method=_INSERT)
@@ -263,7 +263,7 @@ class _Pieces:
             params={"uploadType": "resumable", "ifGenerationMatch": str(generation), "fields": FIELDS},
             json={"name": name, **self.upload.resource()},
             headers={"X-Upload-Content-Length": str(self.size)},
-            idempotent=True,  # an upload that nobody goes on with is forgotten
+            idempotent=True,  # an upload that no process continues is discarded
         )
         address = _path_in(answer.headers.get("location", ""))
         if not address:

@@ -1,7 +1,7 @@
-"""Where the Pulumi program is, and how it is started.
+"""The location of the Pulumi program, and how to start it.
 
-In a clone it is `infra/` beside `Pulumi.yaml`. A wheel must not install a package of that name, which is what Pulumi's
-users call their own; there both are in the folder `program` of this package, which is on nobody's module path.
+In a clone, it is `infra/` beside `Pulumi.yaml`. A wheel must not install a package with this name, because users of
+Pulumi have their own; there, both are in the folder `program` of this package, which is not in the module path.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ start("infra")
 
 
 STACK_KINDS = ("dev", "test", "staging", "prod")
-"""Names of stacks that say what they are for."""
+"""Names of stacks for known purposes."""
 
 
 _STACK = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 
 
 def root() -> Path:
-    """Return the folder that holds `Pulumi.yaml` and `infra/`."""
+    """Return the folder with `Pulumi.yaml` and `infra/`."""
     here = Path(__file__).resolve().parent
     return here / "program" if (here / "program").is_dir() else here.parents[1]
 
 
 def is_present() -> bool:
-    """Return whether the program is there: an installation may have left it out."""
+    """Return whether the program exists, because an installation can omit it."""
     return (root() / "infra" / "__main__.py").is_file()
 
 
 def require_program(what: str) -> None:
-    """Return normally if the program can run here. Raises EngineMissingError: `what` needs what is not installed."""
+    """Return normally if the program can run here. Raises EngineMissingError with `what`, the feature that needs it."""
     missing = [name for name in ("pulumi", "pulumi_gcp") if util.find_spec(name) is None]
     missing += [] if is_present() else ["the Pulumi program"]
     if missing:
@@ -59,7 +59,7 @@ def program_command(module: str, *arguments: str) -> list[str]:
 
 
 def start(module: str) -> object:
-    """Import a module's entry point and return it, the program's folder first on the module path."""
+    """Import a module's entry point and return it, with the program's folder first in the module path."""
     place = str(root())
     if sys.path[:1] != [place]:
         sys.path.insert(0, place)
@@ -67,7 +67,7 @@ def start(module: str) -> object:
 
 
 def stack_file(stack: str, directory: Path) -> Path:
-    """Return the file of a stack's settings. Raises ConfigurationError for a name that no stack can have."""
+    """Return the file of a stack's settings. Raises ConfigurationError for an invalid stack name."""
     if not _STACK.fullmatch(stack):
         problem = f"{stack!r} cannot name a stack: use 1 to 100 letters, digits, _, - and ."
         raise ConfigurationError(problem, hint="name it with --stack, such as dev")
@@ -75,7 +75,7 @@ def stack_file(stack: str, directory: Path) -> Path:
 
 
 def project_files(directory: Path) -> dict[Path, str]:
-    """Return the files of a Pulumi project that runs the installed program, each with its text."""
+    """Return the files of a Pulumi project that runs the installed program, with their texts."""
     source = (root() / "Pulumi.yaml").read_text("utf-8")
     return {
         directory / "Pulumi.yaml": source.replace("virtualenv: .venv", f"virtualenv: {sys.prefix}"),

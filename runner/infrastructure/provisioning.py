@@ -27,9 +27,9 @@ def provision(
     Args:
         url: the emulator's address.
         directory: its state directory, which gets `environment.json` and the program's own state.
-        project: project id.
+        project: project ID.
         location: for example `us-central1`.
-        token: what the emulator demands of requests.
+        token: the emulator's token.
         tell: called with a line for each step.
 
     Raises:
@@ -49,7 +49,7 @@ def provision(
         message = f"the Pulumi program failed: {lines[-1] if lines else f'status {done.returncode}'}"
         raise RunnerError(message, hint="`runner emulator logs` shows the emulator's side; then run it again")
     for line in done.stderr.strip().splitlines() if tell else ():
-        if tell and not line.startswith((" ", "+")):  # what it does and the sum; not each of the resources
+        if tell and not line.startswith((" ", "+")):  # the steps and the sum; not every resource
             tell(line)
     body: dict[str, Any] = parsed(document.read_bytes())
     return body

@@ -100,7 +100,7 @@ def named(address: str) -> str:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    import subprocess  # here, so that looking starts fast
+    import subprocess  # imported here, so that read-only commands start fast
 
     # The configuration of a repository from somebody else can name programs, which `status` would run.
     command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]

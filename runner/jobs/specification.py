@@ -27,7 +27,7 @@ NAMING = frozenset({"display_name", "description", "labels"})
 DATASETS = frozenset({"training_dataset", "validation_dataset"})
 """Fields whose contents count, not only their addresses."""
 _MAX_DISPLAY_NAME = 128
-_MAX_LABELS = 60  # 64 in all; this tool adds some of its own
+_MAX_LABELS = 60  # 64 in total; this tool adds some
 _LABEL_KEY = re.compile(r"[^\W_][\w-]{0,62}")
 _LABEL_VALUE = re.compile(r"[\w-]{0,63}")
 """Letters of any script are allowed, as at Google; uppercase letters are refused separately."""
@@ -104,7 +104,7 @@ class TuningJobSpec:
             base_model=model.id,
             mode=mode,
             epochs=DEFAULT_EPOCHS if self.epochs is None else self.epochs,
-            learning_rate=None if rate is None else float(rate),  # 1 and 1.0 are one job
+            learning_rate=None if rate is None else float(rate),  # 1 and 1.0 are the same job
             adapter_size=adapter,
         )
 

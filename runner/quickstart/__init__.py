@@ -1,1 +1,1 @@
-"""The quickstart: the whole way once, on this machine."""
+"""The quickstart: all steps once, on this machine."""

@@ -1,6 +1,6 @@
-"""The whole way once: emulator, infrastructure, dataset, price, job, endpoint, answers.
+"""All steps once: emulator, infrastructure, dataset, price, job, endpoint, answers.
 
-Every step calls what the commands call; nothing here is special to the demonstration but the order.
+Every step calls the same functions as the commands; only the order is special.
 """
 
 from __future__ import annotations
@@ -45,45 +45,45 @@ _MAX_ANSWER_TOKENS = 48
 
 
 class Narrator(Protocol):
-    """Tells the person what happens."""
+    """Reports the progress to the user."""
 
     def step(self, title: str) -> None:
-        """Begin a step."""
+        """Start a step."""
 
     def say(self, text: str) -> None:
-        """Say something about the present step."""
+        """Report a message about the current step."""
 
     def training(self, update: JobUpdate) -> None:
-        """Show how the job gets on."""
+        """Show the progress of the job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuickstartOptions:
-    """What the person chose."""
+    """The user's choices."""
 
     keep: bool = False
-    """Leave the emulator, the job and the endpoint; otherwise all of it is removed at the end."""
+    """Keep the emulator, the job and the endpoint; otherwise, all of it is removed at the end."""
     fast: bool = False
-    """The tiny model, in under a minute."""
+    """Use the tiny model, which takes less than a minute."""
     port: int | None = None
     questions: int = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One question and what the two models say."""
+    """One question and the answers of the two models."""
 
     question: str
     reference: str
     base: str
     tuned: str
     completed: str | None = None
-    """What the tuned model writes after the bare question, `endpoints.predict`; None if it was not asked so."""
+    """The tuned model's completion of the plain question, `endpoints.predict`; None if it was not requested."""
 
 
 @dataclass(slots=True, kw_only=True)
 class QuickstartResult:
-    """What came of it."""
+    """The result."""
 
     url: str
     kept: bool
@@ -115,11 +115,11 @@ class QuickstartResult:
 
 
 def run(options: QuickstartOptions, narrator: Narrator) -> QuickstartResult:
-    """Go the whole way.
+    """Run all steps.
 
     Raises:
-        EngineMissingError: an extra is missing; the hint has the `pip install`.
-        RunnerError: a step failed. Without `keep` everything is cleaned up all the same.
+        EngineMissingError: an extra is missing; the hint contains the `pip install` command.
+        RunnerError: a step failed. Without `keep`, everything is also cleaned up.
     """
     _check_installed(fast=options.fast)
     with _ended_by_signals(), _state(options) as directory:
@@ -219,7 +219,7 @@ class _Tour:
         return offer.estimate.to_json()
 
     def _tune(self, offer: Offer) -> TuningJob:
-        # Here it costs nothing, so nobody is asked.
+        # This costs nothing, so nobody is asked.
         submitted = carry_out(offer, terms=AGREED).job
         self.narrator.say(f"job {submitted.id}")
         return watching.wait(offer.session, submitted.name, poll=1.0, progress=self.narrator.training)
@@ -258,7 +258,7 @@ class _Tour:
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind like Ctrl-C, so that the emulator does not outlive its quickstart."""
+    """Handle SIGTERM and SIGHUP like Ctrl-C, so that the emulator does not outlive its quickstart."""
 
     def end(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
@@ -269,7 +269,7 @@ def _ended_by_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _state(options: QuickstartOptions) -> Iterator[Path]:
-    """Yield the state directory: the user's with `keep`, else one that is removed at the end."""
+    """Yield the state directory: the user's with `keep`, otherwise one that is deleted at the end."""
     if options.keep:
         directory = state_directory()
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -277,7 +277,7 @@ def _state(options: QuickstartOptions) -> Iterator[Path]:
         return
     directory = Path(tempfile.mkdtemp(prefix="runner-quickstart-"))
     try:
-        # The ledger of submissions belongs to the emulator that knows the jobs: it goes when that goes.
+        # The ledger of submissions belongs to the emulator that knows the jobs, and is deleted with it.
         with variables({"RUNNER_STATE_DIR": str(directory)}):
             yield directory
     finally:

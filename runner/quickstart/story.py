@@ -1,4 +1,4 @@
-"""What the quickstart tunes on what, and how long it takes: two sizes of the same story."""
+"""The dataset and settings of the quickstart, in two sizes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Story:
     mode: TuningMode
     epochs: int
     learning_rate: float
-    """As sent; the stand-in's documented scale is applied by the emulator and shown by it."""
+    """As sent; the emulator applies and shows the stand-in's documented factor."""
     adapter_size: int
     batch_size: int
     training: Path
@@ -33,7 +33,7 @@ class Story:
     held_out: bool
     """Whether the questions are in neither file."""
     pairs: bool = False
-    """Whether the data are prompts and completions, so that the tuned model also answers a bare prompt."""
+    """Whether the data consists of prompts and completions, so that the tuned model also answers a plain prompt."""
 
 
 def data(name: str) -> Path:
@@ -47,12 +47,12 @@ def _questions(path: Path, count: int) -> tuple[tuple[str, str], ...]:
 
 
 def full_story(*, questions: int = 5) -> Story:
-    """Return the whole story: 320 definitions, pretrained weights of 135 million parameters, held-out questions."""
+    """Return the complete one: 320 definitions, pretrained weights of 135 million parameters, held-out questions."""
     return Story(
         base_model=BASE_MODEL,
         stand_in="smollm2",
         mode="PEFT_ADAPTER",
-        epochs=1,  # all held-out answers take the form after one; a second reads better and costs over a minute more
+        epochs=1,  # one gives all held-out answers the right form; a second takes over a minute more
         learning_rate=0.0002,
         adapter_size=16,
         batch_size=8,
@@ -64,9 +64,9 @@ def full_story(*, questions: int = 5) -> Story:
 
 
 def fast_story(directory: Path, *, rows: int = 16, questions: int = 4) -> Story:
-    """Return the short one: an untrained model of under a million parameters learns a few definitions by heart.
+    """Return the short one: an untrained model with less than a million parameters memorizes a few definitions.
 
-    It has no language to generalise with, so it is asked what it was taught.
+    It cannot generalize, so the questions are from its training data.
     """
     lines = data("train.jsonl").read_text("utf-8").splitlines()
     shortest = sorted(lines, key=len)[:rows]

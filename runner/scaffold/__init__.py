@@ -1,4 +1,4 @@
-"""A folder that works at once: a manifest with its schema, data, a check for pull requests, and what Git ignores."""
+"""A complete folder: a manifest with its schema, data, a check for pull requests, and ignored files for Git."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from runner.local_files import missing, replace, unusable
 Shape = Literal["chat", "prompt-completion"]
 Ci = Literal["github", "gitlab"]
 DATA = "jobs/data"
-"""Beside the manifest: what a pull request may change is in one folder."""
+"""Beside the manifest, so that everything that a pull request may change is in one folder."""
 MANIFEST = "jobs/tuning.yaml"
 CI = {"github": (".github/workflows/tuning.yml", "tuning.yml"), "gitlab": (".gitlab-ci.yml", "tuning-gitlab.yml")}
 """The pipeline of each service: its file, and the resource with its text."""
@@ -36,27 +36,27 @@ _NAME = re.compile(r"[^a-z0-9]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What the folder is to hold."""
+    """The options for the folder."""
 
     directory: Path
     model: str
     mode: TuningMode | None = None
-    """None takes the first of the model that adapts."""
+    """None selects the first mode of the model, preferring adapters."""
     max_cost: float = 5.0
     """US dollars."""
     epochs: int = 3
     data: Path | None = None
-    """A dataset in any form that `data convert` reads; None writes sample data."""
+    """A dataset in any format that `data convert` reads; None writes sample data."""
     shape: Shape = "chat"
-    """Shape of the sample data."""
+    """Format of the sample data."""
     ci: Ci = "github"
     """The service whose pipeline checks pull requests."""
 
     @property
     def name(self) -> str:
-        """Return the name of the job: that of the folder, as far as a manifest takes it."""
+        """Return the name of the job: that of the folder, as far as manifests allow it."""
         found = _NAME.sub("-", self.directory.absolute().name.lower()).strip("-")
-        # Names begin with a letter, and YAML reads some words as no text.
+        # Names begin with a letter, and YAML does not read some words as text.
         if found and (not found[0].isalpha() or found in ("null", "true", "false")):
             found = f"job-{found}"
         return found[:40].strip("-") or "tuning"
@@ -66,8 +66,8 @@ def write(answers: Answers) -> list[Path]:
     """Write the folder and return its files, relative to it. Nothing is overwritten.
 
     Raises:
-        ConfigurationError: a file is there already, the folder cannot be written, or the data cannot be read.
-        UnknownModelError: there is no such base model.
+        ConfigurationError: a file exists already, the folder cannot be written, or the data cannot be read.
+        UnknownModelError: the base model does not exist.
         DatasetError, NotExpressibleError: the data cannot be converted.
     """
     model = find_model(answers.model)

@@ -169,7 +169,7 @@ class Bill:
 
     def to_csv(self) -> str:
         """Return the lines with a header."""
-        import csv  # here, so that looking starts fast
+        import csv  # imported here, so that read-only commands start fast
 
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")

@@ -89,7 +89,7 @@ def read(path: Path, *, since: str, until: str) -> Billed:
 
 
 def _rows(path: Path, text: str) -> Iterable[dict[str, Any]]:
-    import csv  # here, so that looking starts fast
+    import csv  # imported here, so that read-only commands start fast
 
     try:
         if text.lstrip()[:1] == "[":

@@ -143,7 +143,7 @@ def _with_losses(session: Session, pair: Pair, base: Respondent, tuned: Responde
         asked = pair.question
         losses = [answer_loss(session, who, asked.messages, asked.reference) for who in (base, tuned)]
     except NotOfferedError:
-        return pair  # this one only, such as one that is too long: the first question showed that it is offered
+        return pair  # only this one, for example a long one: the first question showed that it is supported
     return replace(pair, base_loss=losses[0], tuned_loss=losses[1])
 
 

@@ -157,7 +157,7 @@ def _take(path: Path, parent: str) -> JournalEntry | None:
         # Opened for reading: nothing is written to it any more, and the disk may have become read-only.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
-        return None  # finished by its process since
+        return None  # completed by its process since
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

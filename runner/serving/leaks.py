@@ -232,7 +232,7 @@ def _remove(session: Session, leak: Leak, progress: Callable[[str], None] | None
     now = session.now()
     asked = usage.last_requests(session, now - _LONGEST_IDLE) if leak.kind == "idle" else None
     if _of_deployed(endpoint, item, labels, asked, now) is None:
-        return []  # extended, or asked again, since
+        return []  # extended or used since
     alone = len(endpoint.deployed_models) == 1
     own = made_here(endpoint)
     return undeploy(session, endpoint, only=item.id, delete=alone and own, progress=progress)

@@ -215,11 +215,11 @@ def plan_deployment(
         machine_type: see `choose_machine`.
         accelerator_type: see `choose_machine`.
         accelerator_count: see `choose_machine`.
-        display_name: of endpoint and model; "" takes the job's.
-        endpoint: id or name of an existing endpoint; None makes a new one, unless this tool left one empty that it had
-            made for the same weights under the same name.
-        lease_seconds: how long it may live; None for ever.
-        idle_seconds: how long it may live without a request; None for ever.
+        display_name: display name of endpoint and model; "" uses the job's.
+        endpoint: ID or name of an existing endpoint; None creates a new one, or uses an empty one that this tool
+            created for the same weights with the same name.
+        lease_seconds: maximum age; None for no limit.
+        idle_seconds: maximum time without a request; None for no limit.
         percent: share of the traffic on an existing endpoint.
         resources: replicas, scaling, spot, reservation; None is one on-demand machine.
         reach: who can reach a new endpoint; None is the service's default.

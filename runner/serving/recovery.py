@@ -91,7 +91,7 @@ def _recover_one(session: Session, entry: JournalEntry, timeout: float, poll: fl
             if not operations.get(session, record.operation).get("done"):
                 return "pending"
         except NotFoundError:
-            pass  # forgotten by the service, so it has ended
+            pass  # deleted by the service, so it has ended
     if record.phase == "deployed" or (record.phase == "handed over" and _serves(session, record)):
         roll_forward(session, record)
         return "finished"
@@ -118,7 +118,7 @@ def roll_forward(session: Session, record: DeploymentRecord) -> None:
         split = with_share(endpoint.traffic, model.id, record.percent)
         endpoint = deployed.set_traffic(session, record.endpoint, split)
     if not endpoint.traffic.get(model.id):
-        return  # it was to be looked at first: what serves now goes on to
+        return  # it has no traffic before its check, so the replaced models stay
     retire(session, record)
 
 
@@ -264,7 +264,7 @@ def _remove(session: Session, record: DeploymentRecord, endpoint: Endpoint | Non
                 operations.wait(session, endpoints.delete_endpoint(session, record.endpoint), timeout=300)
         operations.wait(session, endpoints.delete_model(session, record.model), timeout=300)
     except NotFoundError:
-        return False  # half of it is gone: look again
+        return False  # only one of them exists: read again
     except GoogleApiError as error:
         if error.status in {"FAILED_PRECONDITION", "ABORTED"}:
             return False

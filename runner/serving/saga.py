@@ -180,7 +180,7 @@ class Saga:
         try:
             self.entry.mark("deployed")
         except RunnerError as error:
-            self.undo(error)  # as the next command would, though what it replaces were gone by then
+            self.undo(error)  # like the next command, even if the replaced models did not exist any more
             raise
         recovery.retire(session, record, self.tell)
         self.entry.close()

@@ -98,7 +98,7 @@ def remove(
     named: set[str] | None = None
     for leak in [*(leak for leak in leaks if leak.kind != "stale image"), *images]:
         if leak.kind == "stale image":
-            if named is None:  # the datasets that go have gone by now
+            if named is None:  # the datasets to delete have been deleted by now
                 named, problem = _named_images(session, wanted, images)
                 failed += [problem] if problem else []
             if leak.resource in named:
@@ -225,7 +225,7 @@ def _checkpoints(
             found.setdefault(int(match[1]), []).append(item)
     known = matched(job, numbers)
     if any(item.endpoint for item in job.checkpoints) and len(known) < len(numbers):
-        return  # one of them serves, and it is not known which
+        return  # one of them serves, but it is unknown which
     for number, items in sorted(found.items()):
         uri = f"{folder}checkpoint-{number}/"
         serves = number in known and known[number].endpoint
@@ -237,7 +237,7 @@ def _readable(session: Session, uri: str, note: Callable[[str], None] | None) ->
     try:
         yield from each_object(session, uri)
     except NotFoundError:
-        return  # no such bucket
+        return  # the bucket does not exist
     except GoogleApiError as error:
         if note:
             note(f"not checked: {error.message}")

@@ -29,7 +29,7 @@ from runner.local_processes import variables
 __all__ = ["RunningEmulator", "emulator"]
 
 _STEERING = ("RUNNER_CONTEXT", "RUNNER_PROJECT", "RUNNER_LOCATION", "RUNNER_VERTEX_URL", "RUNNER_STORAGE_URL")
-"""Variables that would lead away from the emulator."""
+"""Variables that would select another target than the emulator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +44,11 @@ class RunningEmulator:
     directory: Path
     """State directory of this emulator and of the commands that use it."""
     document: dict[str, Any]
-    """What the environment document holds."""
+    """The contents of the environment document."""
 
     @property
     def variables(self) -> dict[str, str]:
-        """Return the variables that point the command line and Google's SDKs at it."""
+        """Return the variables that configure the command line and Google's SDKs for it."""
         return {
             "RUNNER_STATE_DIR": str(self.directory),
             "RUNNER_ENVIRONMENT": str(self.environment),
@@ -59,7 +59,7 @@ class RunningEmulator:
         }
 
     def connect(self) -> Session:
-        """Return a connection to it, to be closed, or used as a context manager."""
+        """Return a connection to it. Close it, or use it as a context manager."""
         return connection.connect(environment=str(self.environment))
 
 
@@ -73,14 +73,14 @@ def emulator(
     faults: Sequence[str] = (),
     time_scale: float = 1.0,
 ) -> Iterator[RunningEmulator]:
-    """Run an emulator with a new project while this lasts; `runner` works in it.
+    """Run an emulator with a new project in the context; `runner` uses it.
 
     Args:
-        stand_in: the small model that is tuned; `tiny` is untrained and done in seconds.
-        project: project id.
-        location: of jobs and endpoints.
-        concurrent_jobs: tuning jobs that run at once.
-        faults: what goes wrong; see `runner explain faults`.
+        stand_in: the small model that is tuned; `tiny` is untrained and takes seconds.
+        project: project ID.
+        location: location of jobs and endpoints.
+        concurrent_jobs: number of concurrent tuning jobs.
+        faults: injected faults; see `runner explain faults`.
         time_scale: how many times faster its clock runs.
 
     Raises:
@@ -116,7 +116,7 @@ def emulator(
 
 @contextlib.contextmanager
 def _variables(wanted: Mapping[str, str]) -> Iterator[None]:
-    """Set variables while this lasts, and let functions without a session connect again before and after."""
+    """Set variables in the context, and let functions without a session connect again before and after."""
     connection.forget()
     try:
         with variables({**dict.fromkeys(_STEERING), **wanted}):

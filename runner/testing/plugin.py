@@ -1,7 +1,7 @@
-"""Fixtures for pytest, which finds them by itself once this package is installed.
+"""Fixtures for pytest, which finds them automatically when this package is installed.
 
-`tuning_emulator` is one emulator for the whole run, started when a test first asks for it; `tuning_session` is a
-connection to it. `--tuning-stand-in smollm2` tunes a model that has learned something.
+`tuning_emulator` is one emulator for the whole run, started by the first test that uses it; `tuning_session` is a
+connection to it. `--tuning-stand-in smollm2` selects a pretrained model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the choice of the stand-in."""
+    """Add the option for the stand-in."""
     parser.getgroup("open-model-tuning").addoption(
         "--tuning-stand-in",
         choices=["tiny", "smollm2", "auto"],
@@ -38,6 +38,6 @@ def tuning_emulator(request: pytest.FixtureRequest) -> Iterator[RunningEmulator]
 
 @pytest.fixture
 def tuning_session(tuning_emulator: RunningEmulator) -> Iterator[Session]:
-    """A connection to the emulator, for functions that take a `session`."""
+    """A connection to the emulator, for functions with a `session` argument."""
     with tuning_emulator.connect() as session:
         yield session

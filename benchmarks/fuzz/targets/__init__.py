@@ -1,4 +1,4 @@
-"""What is fuzzed, by name."""
+"""The fuzzed targets by name."""
 
 from __future__ import annotations
 

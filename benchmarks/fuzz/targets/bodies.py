@@ -1,7 +1,6 @@
-"""Requests to the emulator: the first line of an input is verb and path, the rest is the body.
+"""Requests to the emulator: the first line of an input is the verb and the path, the rest is the body.
 
-Whatever is sent, the emulator answers: never with a 500, and never without an answer. No job is trained and no model
-served.
+The emulator must answer every request, and never with a 500. No job is trained and no model served.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _PROJECT = "fuzzed"
 _PLACE = re.compile(r"\{(\w+)(?::\w+)?(?:=([^}]+))?\}")
 _VALUES = {"project": _PROJECT, "location": "us-central1", "bucket": f"{_PROJECT}-datasets", "object": "o"}
 _LAUNCHES = ("deployModel", ":deploy", "predict", "rawPredict", "Content", "completions", "batchPredictionJobs")
-"""Parts of paths that start a process where the request is right."""
+"""Parts of paths that start a process if the request is valid."""
 _EXPECTED = frozenset({501, 503, 507})
 _SAMPLES: dict[str, Any] = {
     **{"string": "a", "bool": True, "int32": 1, "uint32": 1, "int64": "1", "uint64": "1", "float": 0.5, "double": 0.5},
@@ -64,7 +63,7 @@ class Bodies(Target):
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Survive]:
-        """Run an emulator with a project; no job has a place to run."""
+        """Run an emulator with a project; no job can start."""
         with tempfile.TemporaryDirectory() as name:
             settings = EmulatorSettings(directory=Path(name), stand_in="tiny", concurrent_tuning_jobs=0)
             with EmulatorServer(settings) as server, httpx.Client(base_url=server.url, timeout=30) as client:

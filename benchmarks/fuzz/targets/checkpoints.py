@@ -1,7 +1,7 @@
 """Folders of weights: an input is a JSON object of files that replace those of a small model.
 
-A value that is an object or a list is written as JSON, a text as bytes; one for `model.safetensors` is its header. What
-passes the check is loaded as well. Nothing outside the folder may be opened.
+An object or a list is written as JSON, a text as bytes; a value for `model.safetensors` is its header. Folders that
+pass the check are also loaded. Nothing outside the folder may be opened.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Checkpoints(Target):
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Survive]:
-        """Make the small models."""
+        """Create the small models."""
         sys.addaudithook(lambda event, values: _opened.append(str(values[0])) if event == "open" else None)
         with tempfile.TemporaryDirectory() as name:
             cache = Path(name)

@@ -1,6 +1,6 @@
-"""Dataset files: every function on files of all formats, plain, compressed and tables.
+"""Dataset files: every function with files of all formats, plain, compressed and tables.
 
-The first line of an input is the file's suffix. The two readers, compiled and exact, must find the same.
+The first line of an input is the file's suffix. The compiled and the exact reader must have the same findings.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Datasets(Target):
         return [*found, b".jsonl.gz\n" + gzip.compress(lines[0], 1)]
 
     def broken(self, draw: random.Random, data: bytes) -> bytes:
-        """Return the file with other bytes, now and then compressed."""
+        """Return the file with other bytes, sometimes compressed."""
         suffix, _, content = data.partition(b"\n")
         content = broken(draw, content, draw.choice((1, 1, 3)), _PIECES)
         if suffix == b".jsonl" and draw.random() < 0.05:
@@ -71,7 +71,7 @@ class Datasets(Target):
 
 
 def _survive(data: bytes, folder: Path) -> list[str]:
-    """Run every function on a file; return codes of findings and errors."""
+    """Run every function with a file; return codes of findings and errors."""
     head, _, content = data.partition(b"\n")
     suffix = head.decode("latin-1")
     path = folder / f"t{suffix if suffix in _SUFFIXES else '.jsonl'}"
@@ -111,6 +111,6 @@ def _survive(data: bytes, folder: Path) -> list[str]:
 
 
 def _clean(path: Path) -> None:
-    """Check that what was written has no errors but those of a file as a whole."""
+    """Check that the written file has no errors except those of a whole file."""
     left = {finding.code for finding in check_files(path, workers=1).errors}
     assert left <= {"mixed-formats", "empty-file"}, left

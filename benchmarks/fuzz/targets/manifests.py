@@ -1,4 +1,4 @@
-"""Job manifests: YAML of `runner plan` and `apply`."""
+"""Job manifests: YAML for `runner plan` and `apply`."""
 
 from __future__ import annotations
 
@@ -66,5 +66,5 @@ def _survive(data: bytes, path: Path) -> list[str]:
             reading.placeable(job)
         except RunnerError as error:
             found.append(type(error).__name__)
-    # What is said, without the names and numbers in it.
+    # The message without its names and numbers.
     return [" ".join(word for word in text.split(": ")[-1].split() if word.isalpha())[:60] for text in found]

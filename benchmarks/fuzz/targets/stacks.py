@@ -1,4 +1,4 @@
-"""Configurations of stacks: `Pulumi.NAME.yaml`, and the program on those that are right."""
+"""Configurations of stacks: `Pulumi.NAME.yaml`, and the program with valid ones."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ def _ask(
         ("answers", done.total - done.failed),
         ("refused", done.failed or None),
         ("answered before", before or None),
-        ("rate", f"{done.per_second:.1f} answers, {done.tokens / max(done.seconds, 1e-9):.0f} tokens a second"),
+        ("rate", f"{done.per_second:.1f} answers, {done.tokens / max(done.seconds, 1e-9):.0f} tokens per second"),
     ]
     _end(invocation, done.to_json(), pairs, done.failed, done.total, output)
 
@@ -198,7 +198,7 @@ def _advise(
     if work.questions < pricing.FEWEST_QUESTIONS:
         return
     base = ""
-    with contextlib.suppress(RunnerError):  # whoever may ask an endpoint need not be allowed to list jobs
+    with contextlib.suppress(RunnerError):  # users of an endpoint may lack the permission to list jobs
         base = predictors.base_of(session, served[0].model)
     line = pricing.advice(
         work,

@@ -49,7 +49,7 @@ class Talk:
             import readline
 
             # A paste arrives as one message, even with line breaks.
-            with contextlib.suppress(Exception):  # libedit does not know the setting
+            with contextlib.suppress(Exception):  # libedit does not support this setting
                 readline.parse_and_bind("set enable-bracketed-paste on")
         self.banner()
         interrupted = False

@@ -341,7 +341,7 @@ def _pairs(environment: Environment, found: Any) -> list[tuple[str, Any]]:
     try:
         base = own_base(environment, endpoint)
         address = f"{base}/v1beta1/{endpoint.name}" if base else None
-    except GoogleApiError as error:  # who copies the address sends a token there
+    except GoogleApiError as error:  # users who copy the address send a token there
         address = error.message
     per_hour = ("per hour", price if endpoint.deployed_models else None)
     return [*pairs, ("base URL", address), per_hour, ("resource", endpoint.name)]

@@ -74,7 +74,7 @@ def call(invocation: Invocation, verb: str, *, embedded: bool = False, **options
     try:
         info = running()
     except RunnerError:
-        _result(invocation, [*arguments, "--only-check"], {})  # the stack's own mistakes come first
+        _result(invocation, [*arguments, "--only-check"], {})  # the stack's own errors come first
         raise
     arguments += [f"--emulator={info.url}", f"--state={emulator_directory() / 'infra.json'}"]
     return _result(invocation, arguments, {"RUNNER_EMULATOR_TOKEN": info.token} if info.token else {})
@@ -111,7 +111,7 @@ def _run(invocation: Invocation, arguments: list[str], variables: dict[str, str]
 
     stops = HandedOn(told=told)
     with signals(STOPS, stops.stop):
-        with kept_back(STOPS):  # the program unblocks them when it can end in order
+        with kept_back(STOPS):  # the program unblocks them when it can end properly
             process = subprocess.Popen(
                 arguments,
                 env=variables,

@@ -49,7 +49,7 @@ def _refusal(session: Session, base_model: str, wanted: Deploy) -> str:
     except (ConfigurationError, NotFoundError) as error:
         return error.message
     if machine is None:
-        return ""  # the service recommends one, once there are weights
+        return ""  # the service recommends one after the training
     price = hourly_price(machine)
     if price is None:
         return f"no price is published for {machine.machine_type}"
@@ -88,12 +88,12 @@ def _deploy(invocation: Invocation, session: Session, ledger: StateLedger, entry
     from runner.serving import deploying
     from runner.serving.spending import hourly_limit
 
-    limit = hourly_limit()  # first: a mistake on this machine is no refusal of the job, which would stand for ever
+    limit = hourly_limit()  # first, because an error on this machine must not count as a permanent refusal of the job
     record, run = entry.record, entry.record.run
     claim = Deployment(phase="claimed", owner=uuid.uuid4().hex)
     claimed = ledger.write(record.changed(deployment=claim), entry.generation)
     if claimed is None:
-        return {}  # another runner is at it
+        return {}  # another runner is working on it
     found = _served(session, record.name, run)
     existing, message = found[0].id if found else "", ""
     if not existing:

@@ -121,7 +121,7 @@ def planned(invocation: Invocation, session: Session, *, paths: tuple[Path, ...]
         raise ConfigurationError("no manifests were given", hint="give -f FILE or -f FOLDER")
     plan = make_plan(session, list(paths), progress=invocation.output.note, **choices)
     _add_serving(session, plan)
-    with contextlib.suppress(RunnerError):  # whoever deploys finds out
+    with contextlib.suppress(RunnerError):  # a deployment reports it
         foretell(session, plan)
     return plan
 

@@ -1,1 +1,1 @@
-"""What each address shows or does; a module for each part of the console."""
+"""The views of all addresses; one module for each part of the console."""

@@ -1,4 +1,4 @@
-"""The bill of the month, what Google has billed, and what could be removed from the next one."""
+"""The bill of the month, the amounts that Google has billed, and resources that you can remove."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _billed(console: Console, source: str) -> Billed | None:
 
 
 def upload(console: Console, request: Request, form: FormData) -> Response:
-    """Keep a file with what Google has billed, and lead to the bill beside it."""
+    """Store a file with Google's billed amounts, and show the bill with it."""
     sent = console.uploads.sent(form, "billed_file")
     if not sent:
         raise ConfigurationError("no file was chosen")
@@ -93,7 +93,7 @@ def _chosen(console: Console, resource: str) -> Leak:
 
 
 def ask_clean(console: Console, request: Request) -> Response:
-    """Ask whether something that is no longer used is to be removed."""
+    """Ask for confirmation before unused resources are removed."""
     leak = _chosen(console, request.query_params.get("resource", ""))
     usd = leak.usd_per_day
     facts = [("Kind", leak.kind), ("Resource", leak.resource), ("Why", leak.reason)]
@@ -112,7 +112,7 @@ def ask_clean(console: Console, request: Request) -> Response:
 
 
 def clean(console: Console, request: Request, form: FormData) -> Response:
-    """Remove it."""
+    """Remove them."""
     resource = text(form, "resource")
 
     def work(change: Change) -> str:

@@ -1,4 +1,4 @@
-"""A change that takes longer, with its stages, and what became of it."""
+"""The progress and the result of a change that takes longer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runner.console.state import Console
 
 
 def page(console: Console, request: Request) -> Response:
-    """Show the stages; when it is done, lead to the outcome."""
+    """Show the progress; when it is complete, redirect to the result."""
     change = console.changes.get(request.path_params["id"])
     if change is None:
         raise HTTPException(404)

@@ -41,7 +41,7 @@ def _step(
     try:
         texts = [write(draft, console, usd) if there else "" for write in (command_line, python, manifest)]
     except RunnerError:
-        texts = ["", "", ""]  # an upload that is gone, an unknown model: the page says so itself
+        texts = ["", "", ""]  # a deleted upload or an unknown model: the page reports it
     return console.pages.answer(
         request,
         template,
@@ -56,7 +56,7 @@ def _step(
 
 
 def model(console: Console, request: Request, given: Mapping[str, str], error: dict[str, Any]) -> Response:
-    """Choose the base model and the method."""
+    """Select the base model and the method."""
     draft = Draft.of(given)
     chosen = None
     try:
@@ -81,7 +81,7 @@ def model(console: Console, request: Request, given: Mapping[str, str], error: d
 
 
 def data(console: Console, request: Request, given: Mapping[str, str], refused: dict[str, Any]) -> Response:
-    """Choose the data, and show what a check says of it."""
+    """Select the data, and show the result of its check."""
     draft = Draft.of(given)
     if not draft.base_model:
         return RedirectResponse("/tuning/create", 303)
@@ -124,7 +124,7 @@ def data(console: Console, request: Request, given: Mapping[str, str], refused: 
 
 
 def upload(console: Console, request: Request, form: FormData) -> Response:
-    """Keep the files of the form, and go back to the step with them."""
+    """Store the files of the form, and return to the step."""
     draft = Draft.of(form)
     found: dict[str, str] = {}
     problems: list[str] = []
@@ -150,7 +150,7 @@ def _address(given: str, role: str) -> str:
 
 
 def parameters(console: Console, request: Request, given: Mapping[str, str], _: dict[str, Any]) -> Response:
-    """Choose the hyperparameters, whose defaults stand beside them."""
+    """Select the hyperparameters, with their defaults."""
     draft = Draft.of(given)
     if not (draft.base_model and draft.training):
         return RedirectResponse(draft.at("/tuning/create"), 303)
@@ -171,7 +171,7 @@ def parameters(console: Console, request: Request, given: Mapping[str, str], _: 
 
 
 def review(console: Console, request: Request) -> Response:
-    """Show price and obstacles of the job, and the button that starts it."""
+    """Show the price and obstacles of the job, and the button that starts it."""
     draft = Draft.of(request.query_params)
     if not (draft.base_model and draft.training):
         return RedirectResponse(draft.at("/tuning/create"), 303)
@@ -218,7 +218,7 @@ def review(console: Console, request: Request) -> Response:
 
 
 def start(console: Console, request: Request, form: FormData) -> Response:
-    """Submit the job at the price that the review has shown."""
+    """Submit the job at the price on the review page."""
     draft = Draft.of(form)
     terms = agreed_terms(form)
     wanted = draft.wanted(console)
@@ -238,7 +238,7 @@ def start(console: Console, request: Request, form: FormData) -> Response:
 
 
 class _Teller(Listener):
-    """Tells a change what happens in its submission."""
+    """Reports the progress of a submission to a change."""
 
     def __init__(self, change: Change) -> None:
         self._change = change
@@ -257,7 +257,7 @@ class _Teller(Listener):
 
 
 def clone(console: Console, request: Request) -> Response:
-    """Lead to the form, filled in as a job was."""
+    """Redirect to the form with the values of a job."""
     job = tuning_jobs.get(console.session, request.path_params["id"])
     draft = Draft.of_specification(specification_of(console.session, job))
     return RedirectResponse(draft.at("/tuning/create"), 303)

@@ -1,4 +1,4 @@
-"""Datasets: check a file or an object against a model, and see which ones jobs were trained on."""
+"""Datasets: check a file or an object for a model, and show which datasets jobs used."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def page(console: Console, request: Request, given: Mapping[str, str], error: di
 
 
 def upload(console: Console, request: Request, form: FormData) -> Response:
-    """Keep a file, and lead to its check."""
+    """Store a file, and redirect to its check."""
     source = console.uploads.sent(form, "training_file") or text(form, "training_address")
     if not source:
         raise ConfigurationError("neither a file nor an object was chosen")
@@ -47,7 +47,7 @@ def upload(console: Console, request: Request, form: FormData) -> Response:
 
 
 def check(console: Console, request: Request) -> Response:
-    """Show what a check says of a dataset."""
+    """Show the result of a dataset check."""
     query = request.query_params
     source, name = query.get("training", ""), query.get("base_model", "")
     if not source:

@@ -1,4 +1,4 @@
-"""Deploy a model with custom weights: from a job, a checkpoint or a folder, to an own or an existing endpoint."""
+"""Deploy custom weights from a job, a checkpoint or a folder to a new or an existing endpoint."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _length(given: dict[str, str], name: str, default: float) -> float | None:
 
 
 def review(console: Console, request: Request) -> Response:
-    """Show what the deployment is and costs, and the button that starts it."""
+    """Show the deployment and its price, and the button that starts it."""
     given = state.given(request.query_params, FIELDS)
     if not given.get("source"):
         return RedirectResponse("/models/deploy", 303)
@@ -131,7 +131,7 @@ def _ending(console: Console, lease: float | None, idle: float | None) -> str:
 
 
 def start(console: Console, request: Request, form: FormData) -> Response:
-    """Deploy at the price that the review has shown."""
+    """Deploy at the price on the review page."""
     given = state.given(form, FIELDS)
     if not given.get("source"):
         raise ConfigurationError("no job and no folder of weights is chosen")

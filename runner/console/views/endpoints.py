@@ -1,4 +1,4 @@
-"""Endpoints: what they serve, how they do, what they cost; traffic, leases, and the end of them."""
+"""Endpoints: their models, metrics and costs; traffic, leases, and undeployment."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Served:
     lease: Lease
     usd_per_hour: float | None
     spent: float | None
-    """What all models of the endpoint have cost this month."""
+    """The cost of all models of the endpoint this month."""
     asked: float | None
-    """When it was last asked, in seconds since 1970; None if it was not, or nothing tells."""
+    """The last request, in seconds since 1970; None if there was none, or it is unknown."""
     figures: ServingFigures
     ending: str
     """What ends it."""
@@ -142,13 +142,13 @@ def _served(
         ending=leases.ending(console.session.environment, lease, endpoint.id, now=now),
         usd_per_hour=hourly_total([model]),
         spent=spent.get(endpoint.id),
-        asked=None if last is None else min(last, now),  # it is told by the end of a minute
+        asked=None if last is None else min(last, now),  # identified by the end of a minute
         figures=figures.get(model.id, ServingFigures()),
     )
 
 
 def ask_traffic(console: Console, request: Request, given: Mapping[str, str], error: dict[str, Any]) -> Response:
-    """Ask who gets how much of the traffic."""
+    """Ask for the traffic split."""
     endpoint = following.endpoint_named(console, request.path_params["id"])
     return console.pages.answer(
         request,
@@ -164,7 +164,7 @@ def ask_traffic(console: Console, request: Request, given: Mapping[str, str], er
 
 
 def traffic(console: Console, request: Request, form: FormData) -> Response:
-    """Set the shares."""
+    """Set the traffic split."""
     identifier = request.path_params["id"]
     given = {name: str(value) for name, value in form.multi_items() if name.startswith("share:")}
     if chosen := text(form, "all"):
@@ -183,7 +183,7 @@ def traffic(console: Console, request: Request, form: FormData) -> Response:
 
 
 def ask_extend(console: Console, request: Request, given: Mapping[str, str], error: dict[str, Any]) -> Response:
-    """Ask for how long the lease is to be."""
+    """Ask for the new lease."""
     endpoint = following.endpoint_named(console, request.path_params["id"])
     return console.pages.answer(
         request,
@@ -215,7 +215,7 @@ def extend(console: Console, request: Request, form: FormData) -> Response:
 
 
 def ask_undeploy(console: Console, request: Request) -> Response:
-    """Ask whether models are to be taken down."""
+    """Ask for confirmation before models are undeployed."""
     endpoint = following.endpoint_named(console, request.path_params["id"])
     only = request.query_params.get("model", "")
     chosen = [model for model in endpoint.deployed_models if only in ("", model.id)]
@@ -240,7 +240,7 @@ def ask_undeploy(console: Console, request: Request) -> Response:
 
 
 def undeploy(console: Console, request: Request, form: FormData) -> Response:
-    """Take models down."""
+    """Undeploy models."""
     identifier = request.path_params["id"]
     delete = text(form, "delete") == "1"
 

@@ -1,4 +1,4 @@
-"""Evaluations: is a tuned model better than its base, on questions that neither has seen?"""
+"""Evaluations: comparisons of a tuned model with its base on held-out questions."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from runner.serving.scores import METRICS
 
 FIELDS = ("endpoint", "base", "questions", "metric", "limit")
 _LOOKED_INTO = 8
-"""Endpoints whose base models are offered where none is chosen."""
+"""Endpoints whose base models are proposed if none is selected."""
 _DECIDERS = (*METRICS, "loss")
 
 
 def page(console: Console, request: Request) -> Response:
-    """Show the evaluations that were made on this machine."""
+    """Show the evaluations on this machine."""
     found = past_evaluations.past(console.session.environment)
     return console.pages.answer(request, "evaluations/list.html", past=found, kinds=KINDS)
 
@@ -53,7 +53,7 @@ def export(console: Console, request: Request) -> Response:
 
 
 def new(console: Console, request: Request, sent: Mapping[str, str], error: dict[str, Any]) -> Response:
-    """Ask which models, and on what."""
+    """Ask for the models and the questions."""
     serving = [item.endpoint for item in following.endpoints(console).value if item.billed]
     given = state.given(sent, FIELDS)
     chosen = [item for item in serving if item.id == given.get("endpoint")] or serving[:_LOOKED_INTO]
@@ -71,7 +71,7 @@ def new(console: Console, request: Request, sent: Mapping[str, str], error: dict
 
 
 def upload(console: Console, request: Request, form: FormData) -> Response:
-    """Keep the questions, and lead to the review."""
+    """Store the questions, and redirect to the review."""
     given = state.given(form, FIELDS)
     problems: list[str] = []
     with gathered(problems):
@@ -89,7 +89,7 @@ def upload(console: Console, request: Request, form: FormData) -> Response:
 
 
 def review(console: Console, request: Request) -> Response:
-    """Show how much is asked, and what it costs."""
+    """Show the number of questions and the price."""
     given = state.given(request.query_params, FIELDS)
     if any(name not in given for name in ("endpoint", "base", "questions")):
         return RedirectResponse(address("/evaluations/new", **given), 303)
@@ -117,7 +117,7 @@ def review(console: Console, request: Request) -> Response:
 
 
 def start(console: Console, request: Request, form: FormData) -> Response:
-    """Ask both models, and lead to the outcome."""
+    """Send the questions to both models, and redirect to the result."""
     given = dict.fromkeys(FIELDS, "") | state.given(form, FIELDS)
     path = console.uploads.path(given["questions"])
     which: dict[str, Any] = {"base_model": given["base"]}

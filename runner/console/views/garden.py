@@ -1,4 +1,4 @@
-"""Model Garden: the base models, and the two ways from each card."""
+"""Model Garden: the base models, and the two actions of each card."""
 
 from __future__ import annotations
 

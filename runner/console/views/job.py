@@ -1,4 +1,4 @@
-"""A tuning job: what it measures, its data, its details, what happened."""
+"""A tuning job: its measurements, data, details and events."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from runner.wording import state_words
 PICTURE = (720.0, 260.0)
 TABLE_ROWS = 200
 _OTHERS = 50
-"""Jobs that are offered for a comparison; the list of jobs has all."""
+"""Number of jobs that are proposed for a comparison; the list of jobs contains all."""
 AXES = {"step": "Step", "epoch": "Epoch", "tokens": "Tokens", "seconds": "Seconds"}
 
 
@@ -63,7 +63,7 @@ def _shown(console: Console, request: Request, tab: str) -> tuple[Reading[Follow
 
 
 def monitor(console: Console, request: Request) -> Response:
-    """Show the losses, live."""
+    """Show the losses, updated live."""
     reading, context = _shown(console, request, "monitor")
     measured = reading.value.measurements
     training = curve(measured)
@@ -87,7 +87,7 @@ def monitor(console: Console, request: Request) -> Response:
 
 
 def _table(measured: tuple[Measurement, ...]) -> list[Measurement]:
-    """Return rows for the table beside the picture: at most so many steps, evenly, and every evaluation."""
+    """Return rows for the table beside the chart: some evenly distributed steps, and every evaluation."""
     stride = max(1, math.ceil(sum(item.kind == "step" for item in measured) / TABLE_ROWS))
     steps = 0
     found = []
@@ -115,7 +115,7 @@ def _options(request: Request) -> dict[str, Any]:
 
 
 def metrics(console: Console, request: Request) -> Response:
-    """Return what was measured: `json` for the picture, `csv` and `jsonl` to keep."""
+    """Return the measurements: `json` for the chart, `csv` and `jsonl` for download."""
     form = request.path_params["form"]
     followed = following.follow(console, request.path_params["id"]).value
     job = followed.job
@@ -165,7 +165,7 @@ def _finite(value: float | None) -> float | None:
 
 
 def dataset(console: Console, request: Request) -> Response:
-    """Show what the service counted in the data, and the examples that it left out."""
+    """Show the service's statistics of the data, and the dropped examples."""
     _, context = _shown(console, request, "dataset")
     job = context["job"]
     told = following.why(console, job)
@@ -190,7 +190,7 @@ def dataset(console: Console, request: Request) -> Response:
 
 
 def details(console: Console, request: Request) -> Response:
-    """Show the tuned model, its checkpoints, and everything that the job was given."""
+    """Show the tuned model, its checkpoints, and the job's specification."""
     _, context = _shown(console, request, "details")
     job = context["job"]
     checkpoints, unread = following.checkpoints(console, job)
@@ -210,7 +210,7 @@ def details(console: Console, request: Request) -> Response:
 
 
 def _run_manifest(console: Console, job: TuningJob) -> str:
-    """Return what a job was run with and on, as its run manifest says; "" if it has none that can be read."""
+    """Return the contents of a job's run manifest; "" if it has none that can be read."""
     if not (job.ended and job.output_uri):
         return ""
     try:
@@ -221,7 +221,7 @@ def _run_manifest(console: Console, job: TuningJob) -> str:
 
 
 def events(console: Console, request: Request) -> Response:
-    """Show what happened, and the end of the log."""
+    """Show the events, and the end of the log."""
     reading, context = _shown(console, request, "events")
     job = context["job"]
     log = console.observer.read(("log", job.name, job.ended), lambda: job_log(console.session, job.name), keep=2.0)
@@ -236,7 +236,7 @@ def events(console: Console, request: Request) -> Response:
 
 
 def _sentence(kind: str, data: dict[str, Any]) -> str:
-    """Return an event in words."""
+    """Describe an event."""
     if kind == "state":
         state = str(data.get("state") or data.get("detail") or "")
         return state_words(state)
@@ -256,7 +256,7 @@ def _figure(value: Any) -> str:
 
 
 def ask_cancel(console: Console, request: Request) -> Response:
-    """Ask whether a job is to be cancelled."""
+    """Ask for confirmation before a job is cancelled."""
     _, context = _shown(console, request, "")
     job, used = context["job"], context["billed"]
     if job.ended:

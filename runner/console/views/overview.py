@@ -1,4 +1,4 @@
-"""What runs, what needs a hand, what it costs."""
+"""Running resources, problems and costs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHOWN = 8
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something that somebody should look at."""
+    """Something that needs attention."""
 
     kind: str
     """`bad`, `waiting` or `money`."""
@@ -68,7 +68,7 @@ def page(console: Console, request: Request) -> Response:
 
 
 def _first(found: list[Trouble], noun: str, link: str) -> list[Trouble]:
-    """Return as many as are shown, the worst first, and where the others are."""
+    """Return the most serious ones, and where the others are."""
     found.sort(key=lambda item: item.kind != "bad")
     left = len(found) - _SHOWN
     more = [Trouble(found[_SHOWN].kind, counted(left, f"more {noun}"), "", link, "All")] if left > 0 else []

@@ -1,4 +1,4 @@
-"""Talk with a deployed model, and with another beside it."""
+"""Chat with a deployed model, and with another one beside it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PARAMETERS = {
     "top_k": (int, None, 1.0, 1000.0),
     "seed": (int, None, 0.0, 2.0**31),
 }
-"""Type, default of the specification, least and greatest."""
+"""Type, default of the specification, minimum and maximum."""
 _PICTURES = ("image/jpeg", "image/png", "image/webp")
 _PICTURE_BYTES = 20 * 2**20
 
@@ -67,7 +67,7 @@ def _page(
 
 
 def ask(console: Console, request: Request, form: FormData) -> Response:
-    """Answer a question: piece by piece to the page's script, whole to a page without one."""
+    """Answer a question: streamed to the page's script, complete for a page without a script."""
     endpoint = following.endpoint_named(console, request.path_params["id"])
     other = text(form, "base")
     streamed = request.headers.get("accept", "").startswith("text/event-stream")
@@ -149,7 +149,7 @@ def _picture(sent: UploadFile) -> dict[str, Any]:
 def _chunks(
     console: Console, endpoint: Endpoint, whom: str, messages: list[dict[str, Any]], sampling: dict[str, Any]
 ) -> Iterator[prediction.ChatChunk]:
-    """Ask the endpoint, or `whom`: another endpoint's name, or a model that Google manages."""
+    """Send a request to the endpoint, or to `whom`: another endpoint's name, or a model that Google manages."""
     if whom.startswith("projects/"):
         other = prediction.resolve_endpoint(console.session, whom)
         return prediction.chat(console.session, endpoint=other, messages=messages, stream=True, **sampling)
@@ -174,7 +174,7 @@ def _event(body: dict[str, Any]) -> str:
 
 
 def _address(console: Console, endpoint: Endpoint) -> dict[str, str]:
-    """Return the request to copy, as curl, Python and a command line; the question stands for itself."""
+    """Return the request for copying, as curl, Python and a command line, with the placeholder QUESTION."""
     environment = console.session.environment
     base = own_base(environment, endpoint) or environment.vertex_base
     url = f"{base}/v1beta1/{endpoint.name}/chat/completions"

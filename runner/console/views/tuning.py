@@ -1,4 +1,4 @@
-"""Managed tuning: the list of jobs, and several beside one another."""
+"""Managed tuning: the list of jobs, and comparisons."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from runner.jobs.following.results import curve
 
 PAGE_ROWS = 25
 MOST_COMPARED = 24
-"""As many as a sweep of two parameters has; beyond the eighth, colours come again."""
+"""The number of jobs in a sweep of two parameters; after the eighth, colors are repeated."""
 COLOURS = 8
 KINDS = {"running": "Running", "waiting": "Waiting", "good": "Succeeded", "bad": "Failed", "over": "Cancelled"}
 PICTURE = (720.0, 260.0)
@@ -38,7 +38,7 @@ class Row:
 
 
 def page(console: Console, request: Request) -> Response:
-    """Show the jobs that the filters of the address choose."""
+    """Show the jobs that match the filters in the address."""
     reading = following.jobs(console)
     query = request.query_params
     chosen = {name: query.get(name, "").strip() for name in ("state", "model", "mode", "q")}
@@ -95,7 +95,7 @@ class Compared:
 
 
 def compare(console: Console, request: Request) -> Response:
-    """Show the losses of several jobs in one picture, and their parameters, the best first."""
+    """Show the losses of several jobs in one chart, and their parameters, the best first."""
     wanted = list(dict.fromkeys(request.query_params.getlist("job")))
     sweep = request.query_params.get("sweep", "").strip()
     every_job = following.jobs(console).value

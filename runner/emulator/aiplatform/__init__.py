@@ -1,1 +1,1 @@
-"""Vertex AI: tuning jobs, models, endpoints and what they answer."""
+"""Vertex AI: tuning jobs, models, endpoints and predictions."""

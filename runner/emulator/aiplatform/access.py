@@ -1,4 +1,4 @@
-"""Whether the accounts that do the work may touch the buckets they need."""
+"""Check the access of service accounts to the buckets that a job needs."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from runner.emulator.storage import buckets
 
 READ = ("storage.objects.get", "storage.objects.list")
 WRITE = ("storage.objects.create", "storage.objects.get", "storage.objects.list", "storage.objects.delete")
-"""Publishing looks at what is there and replaces it, hence more than `create`."""
+"""Publishing reads and replaces existing objects, so it needs more than `create`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Permissions needed on the objects of one bucket."""
+    """Permissions that are needed on the objects of one bucket."""
 
     bucket: str
     object: str
-    """Object or prefix within, for conditions in the policy and for the message."""
+    """Object or prefix in the bucket, for conditions in the policy and for the message."""
     permissions: tuple[str, ...]
 
 
 def require(connection: sqlite3.Connection, principals: Iterable[str], needs: Iterable[Need]) -> None:
-    """Check every need for every account (its address).
+    """Check all needs for every account (by address).
 
     Raises:
-        ApiError: NOT_FOUND for a bucket that does not exist; PERMISSION_DENIED naming account, permission and bucket,
-            in Cloud Storage's words, with the same three in its details.
+        ApiError: NOT_FOUND for a bucket that does not exist; PERMISSION_DENIED with the account, permission and bucket
+            in Cloud Storage's wording, and in its details.
     """
     accounts = tuple(principals)
     for need in needs:

@@ -1,4 +1,4 @@
-"""Which deployed model answers a question, and what was asked."""
+"""Select the deployed model for a request, and read the request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from runner.emulator.routing import ApiRequest
 
 
 def pick(request: ApiRequest) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the endpoint of the path and the deployed model that answers. Raises ApiError."""
+    """Return the endpoint in the path and the deployed model that answers. Raises ApiError."""
 
     def work(connection: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         endpoint = endpoints.get(connection, endpoints.name_of(connection, request.fields))
@@ -43,7 +43,7 @@ async def serving_of(request: ApiRequest, endpoint: dict[str, Any], deployed: di
 async def measured(
     request: ApiRequest, endpoint: dict[str, Any], deployed: dict[str, Any], answer: Awaitable[Response]
 ) -> Response:
-    """Await an answer and count it, its error and how long it took, for the deployed model that gave it."""
+    """Await an answer, and count it, its error and its duration for the deployed model."""
     start = time.perf_counter()
     status = 500
     try:
@@ -60,7 +60,7 @@ async def measured(
 
 
 def headers_of(deployed: dict[str, Any]) -> dict[str, str]:
-    """Return the headers that say which deployed model answers."""
+    """Return the headers that name the deployed model."""
     return {
         "x-vertex-ai-deployed-model-id": deployed["id"],
         "x-vertex-ai-model": deployed["model"],
@@ -69,7 +69,7 @@ def headers_of(deployed: dict[str, Any]) -> dict[str, str]:
 
 
 async def question(request: ApiRequest) -> bytes:
-    """Return the body of a question: what is in the google.api.HttpBody that generated clients wrap it in, or itself.
+    """Return the body of a request: the contents of the google.api.HttpBody of generated clients, or the body itself.
 
     Raises:
         ApiError: INVALID_ARGUMENT for a wrapped body that is not base64.
@@ -87,7 +87,7 @@ async def question(request: ApiRequest) -> bytes:
     if not isinstance(wrapped, dict):
         return content
     try:
-        # Generated clients write the alphabet of addresses, others the usual one.
+        # Generated clients use the URL-safe alphabet, others the standard one.
         return base64.b64decode(str(wrapped.get("data", "")).replace("-", "+").replace("_", "/"), validate=True)
     except binascii.Error as error:
         raise invalid(f"Invalid value at 'http_body.data' (TYPE_BYTES), Base64 decoding failed: {error}") from error
@@ -97,7 +97,7 @@ _HTTP_BODY = frozenset({"contentType", "content_type", "data", "extensions"})
 
 
 def parse(content: bytes) -> dict[str, Any]:
-    """Return the JSON object of a body that is passed on. Raises ApiError INVALID_ARGUMENT."""
+    """Return the JSON object of a body that is forwarded. Raises ApiError INVALID_ARGUMENT."""
     try:
         body = json.loads(content)
     except (ValueError, RecursionError) as error:

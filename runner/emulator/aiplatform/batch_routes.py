@@ -19,7 +19,7 @@ def _name(connection: sqlite3.Connection, request: ApiRequest) -> str:
 
 
 async def create(request: ApiRequest) -> Response:
-    """Store a job and begin it."""
+    """Store a job and start it."""
     body = await request.read_json()
     now = request.emulator.clock.timestamp()
     made = await request.emulator.store.write(
@@ -43,7 +43,7 @@ def list_jobs(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[
 
 
 async def cancel(request: ApiRequest) -> Response:
-    """End a job before its time; what it has not written yet is not written."""
+    """Cancel a job; its remaining answers are not written."""
     name = request.emulator.store.read(lambda connection: str(jobs.get(connection, _name(connection, request))["name"]))
     await lifecycle.runtime(request.emulator).batch.cancel(name)
     return json_response({})
@@ -51,7 +51,7 @@ async def cancel(request: ApiRequest) -> Response:
 
 @writing
 def delete(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Delete a job that has ended; the operation is done at once."""
+    """Delete a job that has ended; the operation is complete immediately."""
     jobs.remove(connection, _name(connection, request))
     return long_running.done(connection, request, scope.resolve(connection, request.fields).name, "Delete")
 

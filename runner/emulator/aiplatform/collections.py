@@ -1,4 +1,4 @@
-"""What collections of resources do alike: change what a field mask names."""
+"""Shared functions of collections: applying a field mask."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def patched(
     """Return a resource with the fields of the request's mask taken from `body`.
 
     Raises:
-        ApiError: ABORTED for another etag, INVALID_ARGUMENT for labels that are wrong, without a mask, or for a field
-            that cannot be changed.
+        ApiError: ABORTED for another etag, INVALID_ARGUMENT for invalid labels, without a mask, or for a field that
+            cannot be changed.
     """
     check_labels(body.get("labels", {}))
     if body.get("etag") and body["etag"] != current["etag"]:

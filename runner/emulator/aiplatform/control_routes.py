@@ -1,4 +1,4 @@
-"""What Google has no method for: a job's progress as it happens, and what this emulator is doing."""
+"""Methods that Google does not have: the live progress of a job, and the status of this emulator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from runner.emulator.resources import reading
 from runner.emulator.routing import ApiRequest, Method, json_response
 
 MAX_LOG_BYTES = 1024 * 1024
-"""The end of a log that is sent."""
+"""Maximum size of the end of a log that is sent."""
 
 
 @reading
@@ -32,7 +32,7 @@ def events(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any
 
 
 async def log(request: ApiRequest) -> Response:
-    """Return the end of what a job's training processes have written, "" before there is anything."""
+    """Return the end of the log of a job's training processes; "" if there is none yet."""
     job = request.emulator.store.read(lambda connection: tuning_jobs.get(connection, name_of(connection, request)))
     path = executor.folder_of(request.emulator, job["name"]) / "worker.log"
     return json_response({"log": await asyncio.to_thread(_end_of, path)})
@@ -48,7 +48,7 @@ def _end_of(path: Path) -> str:
 
 
 async def status(request: ApiRequest) -> Response:
-    """Return version, revisions of Google's definitions, jobs at work, jobs that wait, deployments with a process."""
+    """Return the version, the revisions of Google's definitions, running and waiting jobs, and deployments."""
     parts = lifecycle.runtime(request.emulator)
     running = parts.executor.running
     waiting = [name for name, _ in request.emulator.store.read(tuning_jobs.unfinished) if name not in running]

@@ -1,7 +1,7 @@
-"""Dedicated endpoints: a host name of their own, reached by TLS on a port of its own, which answers nothing else.
+"""Dedicated endpoints: each has a host name on a separate TLS port, which accepts only predictions.
 
-There are some only if the server has a certificate; the names must lead to this machine, which is the caller's matter
-(`localhost` does everywhere).
+They exist only if the server has a certificate. The caller must ensure that the names resolve to this machine, as
+`localhost` does everywhere.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from runner.emulator.settings import EmulatorSettings
 
 
 def dns(settings: EmulatorSettings, name: str) -> str:
-    """Return host and port of an endpoint, by its full name; "" if the server has no certificate."""
+    """Return the host and port for an endpoint's full name; "" if the server has no certificate."""
     if not settings.dedicated_certificate:
         return ""
     _, number, _, location, _, identity = name.split("/")
@@ -25,13 +25,13 @@ def dns(settings: EmulatorSettings, name: str) -> str:
 
 
 def shown(settings: EmulatorSettings, endpoint: dict[str, Any]) -> dict[str, Any]:
-    """Return an endpoint as it is shown: a dedicated one with its name."""
+    """Return an endpoint for a response: a dedicated one with its host name."""
     name = dns(settings, endpoint["name"]) if endpoint.get("dedicatedEndpointEnabled") else ""
     return {**endpoint, "dedicatedEndpointDns": name} if name else endpoint
 
 
 def refuse_shared(request: ApiRequest, endpoint: dict[str, Any]) -> None:
-    """Refuse a prediction that comes to the wrong host. Raises ApiError FAILED_PRECONDITION."""
+    """Refuse a prediction at the wrong host. Raises ApiError FAILED_PRECONDITION."""
     name = shown(request.emulator.settings, endpoint).get("dedicatedEndpointDns", "")
     own = request.scope.get("extensions", {}).get("dedicated") is not None
     if own and request.headers.get("host", "") != name:

@@ -1,4 +1,4 @@
-"""The server of dedicated endpoints, on a port of its own with TLS."""
+"""The server of dedicated endpoints, on a separate port with TLS."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class DedicatedApp(EmulatorApp):
         super().__init__(emulator, DEDICATED_METHODS)
 
     def _guard(self, request: ApiRequest) -> None:
-        # Which host it is, `refuse_shared` compares with the endpoint's own.
+        # `refuse_shared` compares the host with the endpoint's own.
         request.scope.setdefault("extensions", {})["dedicated"] = {}
         self._guard_origin_and_token(request)
 
 
 class DedicatedServer:
-    """The TLS listener, inside the event loop of the server."""
+    """The TLS listener in the server's event loop."""
 
     def __init__(self, emulator: Emulator, listener: socket.socket) -> None:
         settings = emulator.settings
@@ -46,7 +46,7 @@ class DedicatedServer:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Return once it answers."""
+        """Return when it is ready."""
         self._task = asyncio.create_task(self._server.serve([self._listener]))
         while not self._server.started:
             if self._task.done():
@@ -54,7 +54,7 @@ class DedicatedServer:
             await asyncio.sleep(0.01)
 
     async def stop(self) -> None:
-        """Stop answering."""
+        """Stop listening."""
         self._server.should_exit = True
         if self._task is not None:
             await self._task
@@ -65,5 +65,5 @@ class _Quiet(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
+        """Capture no signals."""
         yield

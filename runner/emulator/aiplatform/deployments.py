@@ -1,7 +1,7 @@
-"""The serving processes of an emulator: one a deployed model.
+"""The serving processes of an emulator: one for each deployed model.
 
-Managed open models, which need no deployment, are served in the same way: started at the first request, the least
-recently asked one stopped when there are too many.
+Managed open models, which need no deployment, are served in the same way: their processes start with the first request,
+and the least recently used process is stopped if there are too many.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ logger = logging.getLogger(__name__)
 
 _MAX_MANAGED = 2
 _MAX_SOCKET_PATH = 100
-"""Bytes of a Unix socket's path; the system's limit is 104 to 108."""
+"""Maximum bytes of a Unix socket's path; the system's limit is 104 to 108."""
 
 
 class Deployments:
-    """All serving processes of one emulator. Its methods are called on the emulator's event loop."""
+    """All serving processes of one emulator. Call its methods on the emulator's event loop."""
 
     def __init__(self, emulator: Emulator) -> None:
         self.emulator = emulator
@@ -44,7 +44,7 @@ class Deployments:
         self._sockets: Path | None = None
 
     async def start(self) -> None:
-        """Kill what an earlier emulator left running, then start every deployment again."""
+        """Kill the processes of an earlier emulator, then start every deployment again."""
         documents = self.emulator.store.read(lambda connection: list(store.scan(connection, endpoints.DEPLOYMENT)))
         wanted = {document["directory"] for _, document in documents}
         for directory in self.emulator.deployments.iterdir():
@@ -68,13 +68,13 @@ class Deployments:
         return sorted(self._servings)
 
     def launch_stored(self, name: str) -> None:
-        """Start the process of a deployment that has just been stored."""
+        """Start the process of a new deployment."""
         document = self.emulator.store.read(lambda connection: store.find(connection, endpoints.DEPLOYMENT, name))
         if document is not None and name not in self._servings:
             self.launch(name, document)
 
     def launch(self, name: str, document: dict[str, Any]) -> None:
-        """Start the process of a stored deployment; its operation ends when it answers or cannot."""
+        """Start the process of a stored deployment; its operation ends when the process is ready or has failed."""
         directory = self.emulator.deployments / document["directory"]
         serving = Serving(
             self.emulator,
@@ -107,7 +107,7 @@ class Deployments:
             await asyncio.to_thread(shutil.rmtree, serving.directory, True)
 
     async def deployed(self, name: str) -> Serving:
-        """Return the answering process of a deployment. Raises ApiError UNAVAILABLE."""
+        """Return the ready process of a deployment. Raises ApiError UNAVAILABLE."""
         serving = self._servings.get(name)
         if serving is None:
             raise ApiError("UNAVAILABLE", "The model is not being served. Please retry.")
@@ -115,14 +115,14 @@ class Deployments:
         return serving
 
     async def managed(self, model: Model) -> Serving:
-        """Return an answering process for a managed open model, started if need be. Raises ApiError."""
+        """Return a ready process for a managed open model, and start it if necessary. Raises ApiError."""
         async with self._choosing:
             serving = await self._choose(model)
         await serving.wait_ready(START_SECONDS)
         return serving
 
     async def temporary(self, folder: str, display: str, source: dict[str, str]) -> Serving:
-        """Return an answering process for a model's weights, which the caller hands to `end`. Raises ApiError."""
+        """Return a ready process for a model's weights; the caller passes it to `end`. Raises ApiError."""
         directory = self.emulator.deployments / folder
         serving = Serving(
             self.emulator,
@@ -163,7 +163,7 @@ class Deployments:
                 lambda: choose_source(model, settings, None),
             )
             serving.start(give_up=True, ready=_nothing, failed=_nothing)
-        self._managed[model.id] = serving  # the last one is the most recently asked
+        self._managed[model.id] = serving  # the last one is the most recently used
         return serving
 
     def _socket(self, directory: Path) -> Path:
@@ -179,11 +179,11 @@ class Deployments:
 
 
 async def _nothing(error: ApiError | None = None) -> None:
-    """Stand for a managed model's notices, which nobody waits for."""
+    """Ignore the notifications for a managed model."""
 
 
 def _deployed_source(emulator: Emulator, source: dict[str, str], directory: Path) -> ModelSource:
-    """Return the weights of a deployment, its checkpoint copied beside it once. Blocks."""
+    """Return the weights of a deployment, whose checkpoint is copied beside it once. Blocks."""
     if "publisherModel" in source:
         return choose_source(find_model(source["publisherModel"]), emulator.settings, None)
     weights = directory / "weights"
@@ -193,14 +193,14 @@ def _deployed_source(emulator: Emulator, source: dict[str, str], directory: Path
 
 
 def base_model_of(config: Path, source: dict[str, str]) -> Model:
-    """Return the base model of a checkpoint: as recorded, else one of the family that its config.json names."""
+    """Return the base model of a checkpoint: the recorded one, or one of the family in its config.json."""
     with contextlib.suppress(UnknownModelError):
         return find_model(source.get("baseModel", ""))
     return model_of_config(config.read_bytes())
 
 
 def model_of_config(config: bytes) -> Model:
-    """Return a catalog model of the architecture in a config.json. Raises ApiError INVALID_ARGUMENT."""
+    """Return a catalog model with the architecture in a config.json. Raises ApiError INVALID_ARGUMENT."""
     try:
         kind = str(json.loads(config).get("model_type", ""))
     except (ValueError, AttributeError) as error:

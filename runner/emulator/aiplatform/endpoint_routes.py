@@ -41,7 +41,7 @@ _PATCHABLE = frozenset(
 
 @writing
 def create(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Make an endpoint; the operation is done at once."""
+    """Create an endpoint; the operation is complete immediately."""
     body = request.document
     check_labels(body.get("labels", {}))
     endpoint_id = request.query_params.get("endpointId") or request.query_params.get("endpoint_id") or ""
@@ -71,7 +71,7 @@ def list_endpoints(connection: sqlite3.Connection, request: ApiRequest) -> list[
 
 @writing
 def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Change the fields that the mask names."""
+    """Change the fields in the mask."""
     endpoint = endpoints.get(connection, endpoints.name_of(connection, request.fields))
     changed = collections.patched(request, endpoint, request.document, _PATCHABLE, "Endpoint")
     endpoints.check_split(changed.get("trafficSplit", {}), {item["id"] for item in endpoint.get("deployedModels", [])})
@@ -81,14 +81,14 @@ def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]
 
 @writing
 def delete(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Delete an endpoint without models; the operation is done at once."""
+    """Delete an endpoint without models; the operation is complete immediately."""
     name = endpoints.name_of(connection, request.fields)
     endpoints.remove(connection, name)
     return long_running.done(connection, request, name, "Delete")
 
 
 async def deploy_model(request: ApiRequest) -> Response:
-    """Start serving a model on an endpoint; the operation ends when the process answers."""
+    """Deploy a model to an endpoint; the operation ends when the process is ready."""
     body = await request.read_json()
     version = request.fields["version"]
     emulator = request.emulator
@@ -122,7 +122,7 @@ async def deploy_model(request: ApiRequest) -> Response:
 def _deployed_model(
     connection: sqlite3.Connection, given: dict[str, Any], endpoint: str
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the complete DeployedModel and where its weights come from. Raises ApiError."""
+    """Return the complete DeployedModel and the source of its weights. Raises ApiError."""
     if not given.get("model"):
         raise found_errors("deployed_model.model", "Required field is not set.")
     plain, _, version = given["model"].partition("@")
@@ -147,7 +147,7 @@ def _deployed_model(
 
 
 async def undeploy_model(request: ApiRequest) -> Response:
-    """Take a model off an endpoint, end its process; the operation is done at once."""
+    """Undeploy a model from an endpoint and end its process; the operation is complete immediately."""
     body = await request.read_json()
     emulator = request.emulator
     now = emulator.clock.timestamp()
@@ -167,7 +167,7 @@ async def undeploy_model(request: ApiRequest) -> Response:
 
 @writing
 def mutate_deployed_model(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Change the replicas or the logging of a deployed model; the operation is done at once."""
+    """Change the replicas or the logging of a deployed model; the operation is complete immediately."""
     body = request.document
     now = request.emulator.clock.timestamp()
     paths = wire_json.mask_paths(body.get("updateMask"))
@@ -181,7 +181,7 @@ def mutate_deployed_model(connection: sqlite3.Connection, request: ApiRequest) -
 
 @writing
 def update(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Change how clients may connect, which is all that this method does at Google; the operation is done at once."""
+    """Change how clients can connect, as at Google; the operation is complete immediately."""
     given = request.document.get("endpoint", {})
     name = endpoints.name_of(connection, request.fields)
     endpoint = endpoints.get(connection, name)

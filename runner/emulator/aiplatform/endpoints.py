@@ -1,7 +1,7 @@
-"""Endpoints as stored, and the models deployed on them.
+"""Stored endpoints, and the models that are deployed to them.
 
-An endpoint's resource lists a deployed model only once its process answers. What must run is in `deployment` documents,
-one a deployed model, which exist from the request on.
+An endpoint's resource lists a deployed model only when its process is ready. The required processes are in `deployment`
+documents, one for each deployed model, which exist from the request on.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MUTABLE = (
     ["disableContainerLogging"],
     ["enableContainerLogging"],
 )
-"""What `mutateDeployedModel` may change."""
+"""Fields that `mutateDeployedModel` can change."""
 _ID = re.compile(r"(?:[1-9][0-9]{0,9}|[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?)\Z")
 
 
@@ -56,7 +56,7 @@ def create(
 
 
 def name_of(connection: sqlite3.Connection, fields: Mapping[str, str]) -> str:
-    """Return the full name of the endpoint that a path names. Raises ApiError."""
+    """Return the full name of the endpoint in a path. Raises ApiError."""
     return f"{scope.resolve(connection, fields).name}/endpoints/{fields['endpoint']}"
 
 
@@ -112,14 +112,14 @@ def add_deployment(
     response: dict[str, Any],
     made: tuple[str, ...] = (),
 ) -> str:
-    """Store that a model is to be served; return the deployment's name.
+    """Store a new deployment; return its name.
 
     Args:
-        deployed: the DeployedModel resource, complete.
-        source: `artifactUri` of a checkpoint or `publisherModel` of the catalog; `baseModel` where known.
-        split: traffic split to set once it runs; "0" stands for this model.
+        deployed: the complete DeployedModel resource.
+        source: `artifactUri` of a checkpoint or `publisherModel` of the catalog; `baseModel` if known.
+        split: traffic split to set when it runs; "0" stands for this model.
         response: the operation's response.
-        made: endpoint and model that exist only for this deployment, and go if it fails.
+        made: endpoint and model that were created only for this deployment, and are deleted if it fails.
     """
     name = f"{endpoint['name']}/deployedModels/{deployed['id']}"
     if store.find(connection, DEPLOYMENT, name) is not None:
@@ -139,7 +139,7 @@ def add_deployment(
 
 
 def deployed_ok(connection: sqlite3.Connection, name: str, now: str) -> None:
-    """Put an answering deployment on its endpoint and finish its operation; doing so again changes nothing."""
+    """Add a ready deployment to its endpoint and finish its operation; repeating this changes nothing."""
     deployment = store.find(connection, DEPLOYMENT, name)
     if deployment is None or not deployment["operation"]:
         return
@@ -159,7 +159,7 @@ def deployed_ok(connection: sqlite3.Connection, name: str, now: str) -> None:
 
 
 def deployed_badly(connection: sqlite3.Connection, name: str, now: str, error: ApiError) -> None:
-    """Give a deployment up that never answered: its operation ends with the error, and what was made for it goes."""
+    """Give up a deployment that never became ready: end its operation with the error, and delete its resources."""
     deployment = store.find(connection, DEPLOYMENT, name)
     if deployment is None or not deployment["operation"]:
         return
@@ -174,7 +174,7 @@ def deployed_badly(connection: sqlite3.Connection, name: str, now: str, error: A
 def mutate(
     connection: sqlite3.Connection, endpoint: dict[str, Any], given: dict[str, Any], paths: list[list[str]], now: str
 ) -> dict[str, Any]:
-    """Change the fields of a deployed model that paths name; return it. Raises ApiError NOT_FOUND, INVALID_ARGUMENT."""
+    """Change the fields of a deployed model in the paths; return it. Raises ApiError NOT_FOUND, INVALID_ARGUMENT."""
     found = next((item for item in endpoint.get("deployedModels", []) if item["id"] == given.get("id")), None)
     if found is None:
         raise ApiError(
@@ -198,9 +198,9 @@ def mutate(
 def undeploy(
     connection: sqlite3.Connection, endpoint: dict[str, Any], deployed_id: str, split: dict[str, int], now: str
 ) -> str:
-    """Take a model off its endpoint; return the deployment's name.
+    """Undeploy a model from its endpoint; return the deployment's name.
 
-    Raises ApiError NOT_FOUND, INVALID_ARGUMENT when traffic would go to nothing.
+    Raises ApiError NOT_FOUND, and INVALID_ARGUMENT if traffic would have no target.
     """
     models_there = endpoint.get("deployedModels", [])
     rest = [item for item in models_there if item["id"] != deployed_id]

@@ -1,11 +1,12 @@
-"""Runs tuning jobs: a durable state machine whose every step can be killed and is then taken up again.
+"""Runs tuning jobs: a durable state machine in which every step can be killed, and then continues.
 
     queued     waits for the project's quota; jobs of a project start in the order they were created
-    preparing  permissions, copies of the inputs; begun again after a kill
+    preparing  permissions, copies of the inputs; started again after a kill
     training   one process, resumed from its last saved state after a kill
-    publishing uploads; what is there already is not written again
+    publishing uploads; existing objects are not written again
 
-The job's end is one transaction, so that a job killed at any moment has exactly one model and one set of metrics.
+The end of a job is one transaction, so that a job that is killed at any time has exactly one model and one set of
+metrics.
 """
 
 from __future__ import annotations
@@ -31,31 +32,31 @@ from runner.emulator.projects import Project
 logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.2
-"""How often a training process's events file is read."""
+"""Interval at which a training process's events file is read."""
 _IDLE_SECONDS = 2.0
-"""How often the queue is looked at without being woken: a quota may have been raised."""
+"""Interval at which the queue is checked without a notification, because a quota may have been raised."""
 _MAX_DEATHS = 3
-"""How often a training process may die without saying why and without getting further."""
+"""How often a training process can die without an explanation and without progress."""
 _STOP_SECONDS = 5.0
-"""How long a process may take to save its state when the emulator stops, or to end after a kill."""
+"""Seconds for a process to save its state when the emulator stops, or to end after a kill."""
 
 _KEPT = (".log", "events.jsonl", "job.json")
 
 
 class JobExecutor:
-    """All unfinished jobs of one emulator. Its methods are called on the emulator's event loop."""
+    """All unfinished jobs of one emulator. Call its methods on the emulator's event loop."""
 
     def __init__(self, emulator: Emulator) -> None:
         self.emulator = emulator
         self._woken = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._loop: asyncio.Task[None] | None = None
-        # Training beyond the processors only makes every job slower: what the quota allows beyond them waits for
+        # More training processes than processors make every job slower: further jobs within the quota wait for
         # capacity, as on the service.
         self._capacity = asyncio.Semaphore(max(2, os.cpu_count() or 2))
 
     async def start(self) -> None:
-        """Kill what an earlier emulator left running, then take up every unfinished job."""
+        """Kill the processes of an earlier emulator, then continue every unfinished job."""
         unfinished = {folder_of(self.emulator, name) for name, _ in self.emulator.store.read(tuning_jobs.unfinished)}
         for directory in self.emulator.jobs.iterdir():
             if directory.is_dir():
@@ -65,7 +66,7 @@ class JobExecutor:
         self._loop = asyncio.create_task(self._schedule_forever())
 
     async def stop(self) -> None:
-        """Leave all jobs where they are; the next start takes them up."""
+        """Stop all jobs without changing their state; the next start continues them."""
         tasks = [task for task in (self._loop, *self._tasks.values()) if task is not None]
         self._loop = None
         for task in tasks:
@@ -73,7 +74,7 @@ class JobExecutor:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def wake(self) -> None:
-        """Look at the queue now."""
+        """Check the queue now."""
         self._woken.set()
 
     def cancel(self, name: str) -> None:
@@ -85,7 +86,7 @@ class JobExecutor:
 
     @property
     def running(self) -> list[str]:
-        """Return the names of the jobs being worked on."""
+        """Return the names of the running jobs."""
         return sorted(self._tasks)
 
     async def _schedule_forever(self) -> None:
@@ -126,7 +127,7 @@ class JobExecutor:
             await self.emulator.store.write(lambda connection: tuning_jobs.set_waiting(connection, name, now))
 
     def _fault_wait(self, name: str) -> float:
-        """Return for how many seconds more a fault makes a job wait for quota."""
+        """Return for how many more seconds a fault makes a job wait for quota."""
         if not self.emulator.faults.all():
             return 0.0
         job = self.emulator.store.read(lambda connection: tuning_jobs.get(connection, name))
@@ -144,7 +145,7 @@ class JobExecutor:
             await _JobRun(self.emulator, name, self._capacity, lambda: self._loop is None).run()
         except asyncio.CancelledError:
             if self._loop is None:
-                raise  # the emulator stops; the job goes on at its next start
+                raise  # the emulator stops; the job continues at its next start
             await self._end_cancelled(name)
         except ApiError as error:
             await self._fail(name, error)
@@ -171,7 +172,10 @@ class JobExecutor:
         await forget(self.emulator, name)
 
     async def _write_end(self, work: Callable[[sqlite3.Connection], Any]) -> None:
-        """Write how a job ended; on a full disk, once there is room: otherwise the job would run again at once."""
+        """Write the end of a job.
+
+        On a full disk, wait for free space, because the job would otherwise run again immediately.
+        """
         while True:
             try:
                 await self.emulator.store.write(work)
@@ -186,7 +190,7 @@ class JobExecutor:
 
 
 class _JobRun:
-    """One job from wherever it is to its end."""
+    """One job, from its current state to its end."""
 
     def __init__(
         self, emulator: Emulator, name: str, capacity: asyncio.Semaphore, stopping: Callable[[], bool]
@@ -232,7 +236,7 @@ class _JobRun:
         return await self._enter("training", "WAITING_FOR_CAPACITY")
 
     async def _meet_faults(self, work: dict[str, Any]) -> None:
-        """Wait and fail as the faults want it, before any processor is taken."""
+        """Wait and fail as the faults require, before a processor is used."""
         faults, scale = self.emulator.faults, self.emulator.clock.scale
         job = self.emulator.store.read(lambda connection: tuning_jobs.get(connection, self.name))
         await faults.hold("capacity-wait", job, scale)
@@ -255,7 +259,7 @@ class _JobRun:
                     raise ApiError("INTERNAL", "The training process ended repeatedly without saying why.")
                 code = await self._run_process()
                 work = await self._ingest()
-                # Every death that made no progress since the one before counts.
+                # Every death without progress since the previous one counts.
                 deaths = deaths + 1 if work["lastStep"] <= reached else 1
                 reached = work["lastStep"]
                 if code != 0:
@@ -274,7 +278,7 @@ class _JobRun:
             raise
 
     async def _ingest(self) -> dict[str, Any]:
-        """Store what the process has reported. Nothing is written when it reported nothing."""
+        """Store the reported events of the process. Writes nothing if there are none."""
         path = self.directory / "events.jsonl"
         work = self.emulator.store.read(lambda connection: tuning_jobs.find_work(connection, self.name))
         if work is None:
@@ -310,12 +314,12 @@ class _JobRun:
 
 
 def folder_of(emulator: Emulator, name: str) -> Path:
-    """Return the folder of a job; its id alone is unique."""
+    """Return the folder of a job; its ID alone is unique."""
     return emulator.jobs / name.rpartition("/")[2]
 
 
 async def forget(emulator: Emulator, name: str) -> None:
-    """Give up what was there for a job that has ended: its files but for the logs, and the faults that were for it."""
+    """Delete what an ended job no longer needs: its files except the logs, and its faults."""
     emulator.faults.forget(name)
     await asyncio.to_thread(_clean, folder_of(emulator, name))
 
@@ -326,7 +330,7 @@ def _failure(event: dict[str, Any]) -> ApiError:
 
 
 async def _end_process(worker: WorkerProcess, *, gently: bool) -> None:
-    """End a process; `gently` lets it save its state first, from which it continues at the next start."""
+    """End a process; with `gently`, it saves its state first and continues from it at the next start."""
     if gently:
         worker.terminate()
         with contextlib.suppress(TimeoutError):
@@ -338,7 +342,7 @@ async def _end_process(worker: WorkerProcess, *, gently: bool) -> None:
 
 
 def _clean(directory: Path) -> None:
-    """Delete everything of a finished job but its logs."""
+    """Delete everything of a finished job except its logs."""
     if not directory.is_dir():
         return
     for path in directory.iterdir():

@@ -1,13 +1,13 @@
 """Google's list filters (AIP-160): `labels.a="b" AND state="JOB_STATE_RUNNING"`.
 
     expression  sequence ("AND" sequence)*
-    sequence    factor factor …             both must hold
+    sequence    factor factor …             both must match
     factor      term ("OR" term)*           OR binds tighter than AND
     term        ("NOT" | "-") simple
     simple      "(" expression ")" | field comparator value
-    comparator  = != < <= > >= :            `field:*` asks whether the field is set
+    comparator  = != < <= > >= :            `field:*` matches if the field is set
 
-Field names may be snake_case or camelCase, values bare or quoted; `*` in a value of `=` matches any text.
+Field names can be snake_case or camelCase, and values plain or quoted; `*` in a value of `=` matches any text.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ def compile_filter(text: str, fields: Collection[str]) -> Predicate:
     """Return a test of resources.
 
     Args:
-        text: the filter; empty holds for everything.
-        fields: camelCase names of the top-level fields that may be named.
+        text: the filter; an empty one matches everything.
+        fields: camelCase names of the allowed top-level fields.
 
     Raises:
-        ApiError: INVALID_ARGUMENT; the filter has an error or names an unknown field.
+        ApiError: INVALID_ARGUMENT; the filter has an error or an unknown field.
     """
     if not text.strip():
         return lambda resource: True
@@ -53,7 +53,7 @@ def compile_filter(text: str, fields: Collection[str]) -> Predicate:
 
 
 class _Parser:
-    """Recursive descent over the tokens of one filter."""
+    """Recursive-descent parser for the tokens of one filter."""
 
     def __init__(self, text: str, fields: Collection[str]) -> None:
         self.text = text
@@ -193,7 +193,7 @@ def _equal(found: Any, value: str) -> bool:
 
 
 def _fits(text: str, parts: list[str]) -> bool:
-    """Return whether a text is these parts, with anything between them."""
+    """Return whether a text consists of these parts, with any text between them."""
     first, *inner, last = parts
     at, end = len(first), len(text) - len(last)
     if at > end or not text.startswith(first) or not text.endswith(last):
@@ -242,8 +242,7 @@ def _instant(text: str) -> datetime | None:
 def ordered(items: list[dict[str, Any]], order: str, default: str) -> list[dict[str, Any]]:
     """Return items sorted by an `orderBy` such as `display_name, create_time desc`.
 
-    An empty one means `default`, a field, after `-` if it descends.
-    Raises ApiError INVALID_ARGUMENT.
+    An empty one uses `default`, a field name, with a `-` for descending order. Raises ApiError INVALID_ARGUMENT.
     """
     keys: list[tuple[str, bool]] = []
     for part in order.split(","):

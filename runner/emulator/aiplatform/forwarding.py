@@ -1,4 +1,4 @@
-"""The way to the process of a deployed model, and back."""
+"""Forwarding of requests to the process of a deployed model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 async def ask(serving: Serving, route: str, content: bytes) -> httpx.Response:
-    """Return the process's whole answer. Raises ApiError for its errors and for its absence."""
+    """Return the process's complete answer. Raises ApiError for its errors, and if it is not available."""
     response = await send(serving, route, content)
     try:
         await response.aread()
@@ -32,13 +32,13 @@ async def ask(serving: Serving, route: str, content: bytes) -> httpx.Response:
 
 
 async def send(serving: Serving, route: str, content: bytes, *, name: str = "") -> httpx.Response:
-    """Return the process's answer as soon as it begins; the caller closes it. Raises ApiError.
+    """Return the process's answer when it begins; the caller closes it. Raises ApiError.
 
     Args:
         serving: the process.
-        route: of its own.
+        route: the route of the process.
         content: the body.
-        name: of the model, as the answer shall say it; the process has one of its own.
+        name: name of the model for the answer; the process has its own name.
     """
     headers = {"content-type": "application/json"} | ({"x-served-name": quote(name)} if name else {})
     request = serving.client.build_request("POST", route, content=content, headers=headers)
@@ -51,7 +51,7 @@ async def send(serving: Serving, route: str, content: bytes, *, name: str = "") 
 
 
 def refusal_of(response: httpx.Response) -> ApiError:
-    """Return the error that a process answers, once it has been read."""
+    """Return the error in a process's answer, after reading it."""
     try:
         error = response.json()["error"]
         status, message = str(error["status"]), str(error["message"])
@@ -61,7 +61,7 @@ def refusal_of(response: httpx.Response) -> ApiError:
 
 
 async def begin(serving: Serving, route: str, content: bytes, *, name: str = "") -> httpx.Response:
-    """Pass a request on; return the answer before its first piece. Raises ApiError if it is a refusal."""
+    """Forward a request; return the answer before its first part. Raises ApiError for a refusal."""
     response = await send(serving, route, content, name=name)
     if response.status_code >= 400:
         try:
@@ -73,12 +73,12 @@ async def begin(serving: Serving, route: str, content: bytes, *, name: str = "")
 
 
 async def forward(serving: Serving, route: str, content: bytes, headers: dict[str, str], *, name: str = "") -> Response:
-    """Pass a request on, and the answer back piece by piece. Raises ApiError for errors before the first piece."""
+    """Forward a request and its answer part by part. Raises ApiError for errors before the first part."""
     response = await begin(serving, route, content, name=name)
     kind = response.headers.get("content-type", "application/json")
 
     async def pieces() -> AsyncGenerator[bytes, None]:
-        # Closing the upstream answer when the client goes away is what stops the generation.
+        # Closing the process's answer when the client disconnects stops the generation.
         try:
             async for piece in response.aiter_raw():
                 yield piece

@@ -1,4 +1,4 @@
-"""generateContent, streamGenerateContent, countTokens: Gemini's conversations, answered by chat completions."""
+"""generateContent, streamGenerateContent, countTokens: Gemini's format, converted to chat completions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PARAMETERS = {
     "frequencyPenalty": "frequency_penalty",
     "seed": "seed",
 }
-"""Fields of GenerationConfig to those of chat completions."""
+"""Maps fields of GenerationConfig to those of chat completions."""
 _IGNORED = frozenset({"responseModalities", "mediaResolution", "audioTimestamp", "routingConfig", "modelConfig"})
 _FINISHED = {"stop": "STOP", "length": "MAX_TOKENS"}
 
@@ -54,7 +54,7 @@ def chat_request(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _content(content: dict[str, Any]) -> Any:
-    """Return what a message says: text, or a list of texts and images."""
+    """Return the content of a message: text, or a list of texts and images."""
     parts: list[dict[str, Any]] = []
     for part in content.get("parts", []):
         if "text" in part:
@@ -110,7 +110,7 @@ async def generate(request: ApiRequest) -> Response:
 
 
 async def stream(request: ApiRequest) -> Response:
-    """Answer a conversation piece by piece: as server-sent events (`alt=sse`), else as a JSON array."""
+    """Answer a conversation part by part: as server-sent events (`alt=sse`), or as a JSON array."""
     endpoint, deployed = pick(request)
     chat = chat_request(await request.read_json())
     content = json.dumps({**chat, "stream": True, "stream_options": {"include_usage": True}}).encode()
@@ -147,7 +147,7 @@ async def _pieces(response: httpx.Response, about: dict[str, Any]) -> AsyncGener
             if candidates or usage:
                 yield {**({"candidates": candidates} if candidates else {}), **usage, **about}
     finally:
-        # Closing it when the client goes away is what stops the generation.
+        # Closing it when the client disconnects stops the generation.
         await response.aclose()
 
 
@@ -201,7 +201,7 @@ def _about(request: ApiRequest, deployed: dict[str, Any]) -> dict[str, Any]:
 
 
 async def count_tokens(request: ApiRequest) -> Response:
-    """Tell how many tokens a conversation is, in the model's chat template."""
+    """Return the number of tokens of a conversation in the model's chat template."""
     endpoint, deployed = pick(request)
     body = await request.read_json()
     if "instances" in body or body.get("tools"):
@@ -210,7 +210,7 @@ async def count_tokens(request: ApiRequest) -> Response:
 
     async def answer() -> Response:
         serving = await serving_of(request, endpoint, deployed)
-        # The process has no route that only counts; one token costs next to nothing.
+        # The process has no route that only counts; one token costs almost nothing.
         response = await ask(serving, _ROUTE, json.dumps(chat).encode())
         texts = [part.get("text", "") for content in body["contents"] for part in content.get("parts", [])]
         characters = sum(not letter.isspace() for text in texts for letter in text)

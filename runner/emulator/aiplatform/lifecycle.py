@@ -1,4 +1,4 @@
-"""What runs beside the requests: the job executor and the deployed models."""
+"""The background parts of the emulator: the job executor and the deployed models."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _runtimes: dict[int, Runtime] = {}
 
 
 def runtime(emulator: Emulator) -> Runtime:
-    """Return the running parts of an emulator that has been started."""
+    """Return the running parts of a started emulator."""
     return _runtimes[id(emulator)]
 
 
 async def start(emulator: Emulator) -> None:
-    """Take up unfinished jobs and start the processes of deployed models; returns without waiting for either."""
+    """Continue unfinished jobs and start the processes of deployed models; returns without waiting for them."""
     deployments = Deployments(emulator)
     batch = BatchExecutor(emulator, deployments)
     parts = Runtime(JobExecutor(emulator), deployments, Usage(emulator), batch)
@@ -41,7 +41,7 @@ async def start(emulator: Emulator) -> None:
 
 
 async def stop(emulator: Emulator) -> None:
-    """Stop working; everything unfinished continues at the next start."""
+    """Stop all work; unfinished jobs continue at the next start."""
     parts = _runtimes.pop(id(emulator), None)
     if parts is not None:
         await parts.executor.stop()

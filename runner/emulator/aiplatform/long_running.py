@@ -15,12 +15,12 @@ _PREFIX = "type.googleapis.com/google.cloud.aiplatform."
 
 
 def type_url(version: str, message: str) -> str:
-    """Return the `@type` of a message in the API version that the client speaks."""
+    """Return the `@type` of a message in the API version of the client."""
     return f"{_PREFIX}{version}.{message}"
 
 
 def shown(operation: dict[str, Any], version: str) -> dict[str, Any]:
-    """Return an operation as a version of the API shows it, whichever one it was started by."""
+    """Return an operation in a version of the API, regardless of the version that started it."""
     made = dict(operation)
     for key in ("metadata", "response"):
         part = made.get(key)
@@ -32,7 +32,7 @@ def shown(operation: dict[str, Any], version: str) -> dict[str, Any]:
 def begin(
     connection: sqlite3.Connection, parent: str, version: str, verb: str, now: str, **metadata: Any
 ) -> dict[str, Any]:
-    """Store an unfinished operation under a location or a resource; `verb` as in `DeployModel`. Return it."""
+    """Store an unfinished operation under a location or a resource; `verb` is for example `DeployModel`. Return it."""
     body = {
         "@type": type_url(version, f"{verb}OperationMetadata"),
         "genericMetadata": {"createTime": now, "updateTime": now},
@@ -42,7 +42,7 @@ def begin(
 
 
 def stage(connection: sqlite3.Connection, name: str, now: str, value: str) -> None:
-    """Set the stage of a deployment's operation, as far as its metadata has one and it has not ended."""
+    """Set the stage of a deployment's operation, if its metadata has one and it has not ended."""
     operation = operations.get(connection, name)
     metadata = operation["metadata"]
     if "deploymentStage" in metadata and not operation.get("done"):
@@ -59,7 +59,7 @@ def end(
     response: dict[str, Any] | None = None,
     error: ApiError | None = None,
 ) -> dict[str, Any]:
-    """Finish an operation; finishing one that is done changes nothing. Return it."""
+    """Finish an operation; a finished one stays unchanged. Return it."""
     operation = operations.get(connection, name)
     if operation.get("done"):
         return operation
@@ -79,16 +79,16 @@ def done(
     fields: Mapping[str, Any] | None = None,
     **metadata: Any,
 ) -> dict[str, Any]:
-    """Store the operation of a request that is done already, and return it.
+    """Store the operation of a completed request, and return it.
 
     Args:
-        connection: to the store.
-        request: in whose version of the API it is told.
-        parent: location or resource that it is of.
-        verb: as in `UploadModel`.
+        connection: connection to the store.
+        request: determines the version of the API.
+        parent: its location or resource.
+        verb: for example `UploadModel`.
         message: type of the response; "" is google.protobuf.Empty.
-        fields: of the response.
-        metadata: beside what all operations have.
+        fields: fields of the response.
+        metadata: metadata in addition to that of all operations.
     """
     version, now = request.fields["version"], request.emulator.clock.timestamp()
     operation = begin(connection, parent, version, verb, now, **metadata)

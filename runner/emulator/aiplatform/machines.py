@@ -1,4 +1,4 @@
-"""Machine specifications: which machine goes with which accelerators."""
+"""Machine specifications: the allowed combinations of machines and accelerators."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from runner.catalog import Model, machines
 from runner.emulator.errors import invalid
 
 DEFAULT_MACHINE = {"machineType": "g2-standard-12", "acceleratorType": "NVIDIA_L4", "acceleratorCount": 1}
-"""What a model without a recommendation of its own is deployed on (the specification's sample)."""
+"""The machine for a model without a recommendation (the specification's sample)."""
 
 _RESERVED = ("ANY_RESERVATION", "SPECIFIC_RESERVATION")
 _CPU_FAMILIES = ("n1-", "n2-", "n2d-", "c2-", "c2d-", "c3-", "e2-", "m1-", "t2d-")
@@ -45,7 +45,7 @@ def complete(resources: dict[str, Any] | None, model: Model | None) -> dict[str,
 
 
 def _replicas(given: dict[str, Any]) -> dict[str, int]:
-    """Return the counts of replicas, complete. Raises ApiError INVALID_ARGUMENT."""
+    """Return the complete replica counts. Raises ApiError INVALID_ARGUMENT."""
     to_zero = "scaleToZeroSpec" in given
     least = int(given.get("minReplicaCount", 0 if to_zero else 1))
     most = int(given.get("maxReplicaCount", max(1, least)))
@@ -61,7 +61,7 @@ def _replicas(given: dict[str, Any]) -> dict[str, int]:
         seconds = str(period or "300s").removesuffix("s")
         if not seconds.replace(".", "", 1).isdecimal() or not 300 <= float(seconds) <= 28800:
             raise invalid(f"Invalid scale_to_zero_spec: {period} is not between 300s and 28800s.")
-    # Zero is left out, as every default of a field is.
+    # Zero is omitted, like every default value.
     return {**({"minReplicaCount": least} if least else {}), "maxReplicaCount": most}
 
 

@@ -20,11 +20,11 @@ from runner.emulator.routing import ApiRequest, Method, json_response
 from runner.emulator.storage import objects
 
 FORMAT = "custom-trained"
-"""The format of what was brought or trained: its artifacts as they are."""
+"""The format of uploaded or trained models: unchanged artifacts."""
 
 
 async def export(request: ApiRequest) -> Response:
-    """Copy the artifacts of a model into a new folder; the operation is done when they are there."""
+    """Copy the artifacts of a model to a new folder; the operation ends when they are complete."""
     body = await request.read_json()
     emulator = request.emulator
     config = body.get("outputConfig", {})

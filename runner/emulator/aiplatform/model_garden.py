@@ -1,4 +1,4 @@
-"""Model Garden: deploy custom weights or a publisher's model to an endpoint of its own, and recommend machines."""
+"""Model Garden: deploy custom weights or a publisher's model to a new endpoint, and recommend machines."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from runner.emulator.routing import ApiRequest, Method, json_response
 from runner.emulator.storage import objects
 
 SERVING_IMAGE = "us-docker.pkg.dev/vertex-ai/vertex-vision-model-garden-dockers/pytorch-vllm-serve:20251205_0916_RC01"
-"""Container that the service names for these models (Google's Gemma 3 notebook, 2026-08).
+"""The container that the service returns for these models (Google's Gemma 3 notebook, 2026-08).
 
-Here a process of our own answers in its place.
+In the emulator, a process answers instead.
 """
 
 
@@ -44,15 +44,15 @@ _MODEL_TERM = re.compile(
     r"|(?:model_user_id|name|display_name)\s*=\s*\"?(?P<value>[^\"()]+)\"?"
 )
 AGREEMENT = "model-garden-eula"
-"""Kind of what is stored where a project has agreed to a model's license."""
+"""Kind of the document for a project's agreement to a model's license."""
 _LICENSED = ("meta/", "google/")
-"""Publishers whose open models come with a license of their own; the others' have Apache or MIT."""
+"""Publishers whose open models have their own license; the others have Apache or MIT."""
 _KEPT = ("labels", "dedicatedEndpointEnabled", "privateServiceConnectConfig")
-"""Fields of an EndpointConfig that are the endpoint's own."""
+"""Fields of an EndpointConfig that belong to the endpoint."""
 
 
 async def deploy(request: ApiRequest) -> Response:
-    """Make a model and an endpoint, and start serving; the operation ends when the process answers."""
+    """Create a model and an endpoint, and start serving; the operation ends when the process is ready."""
     body = await request.read_json()
     emulator = request.emulator
     where = emulator.store.read(lambda connection: scope.resolve(connection, request.fields))
@@ -68,7 +68,7 @@ async def deploy(request: ApiRequest) -> Response:
 
 
 def _source(emulator: Emulator, where: Scope, body: dict[str, Any]) -> tuple[dict[str, str], Model]:
-    """Return where the weights come from and their base model, after looking at them. Blocks. Raises ApiError."""
+    """Check the weights, and return their source and base model. Blocks. Raises ApiError."""
     given = [key for key in ("publisherModelName", "huggingFaceModelId", "customModel") if body.get(key)]
     if len(given) != 1:
         raise invalid("Exactly one of publisher_model_name, hugging_face_model_id and custom_model must be set.")
@@ -85,10 +85,10 @@ def _source(emulator: Emulator, where: Scope, body: dict[str, Any]) -> tuple[dic
 
 
 def inspect_weights(emulator: Emulator, where: Scope, uri: str) -> Model:
-    """Check that a folder holds weights that Vertex AI may read; return a model of their architecture. Blocks.
+    """Check that a folder contains weights that Vertex AI may read; return a model of their architecture. Blocks.
 
     Raises:
-        ApiError: NOT_FOUND, PERMISSION_DENIED or INVALID_ARGUMENT, naming the folder.
+        ApiError: NOT_FOUND, PERMISSION_DENIED or INVALID_ARGUMENT with the folder.
     """
     bucket, prefix = split_uri(uri, "gcs_uri")
     agent = agents.aiplatform_agent(where.project.number)
@@ -104,7 +104,7 @@ def inspect_weights(emulator: Emulator, where: Scope, uri: str) -> Model:
 
 
 def _tuned_from(connection: sqlite3.Connection, where: Scope, uri: str) -> Model | None:
-    """Return the base model of weights that a tuning job of this project left, if they are such."""
+    """Return the base model of weights from a tuning job of this project; None for other weights."""
     parent = f"projects/{where.project.number}/"
     for _, document in store.scan(connection, models.KIND, parent):
         model = document["versions"][document["default"]]
@@ -115,7 +115,7 @@ def _tuned_from(connection: sqlite3.Connection, where: Scope, uri: str) -> Model
 
 
 def _require_agreement(connection: sqlite3.Connection, where: Scope, base: Model, config: dict[str, Any]) -> None:
-    """Do nothing where a model has no license to agree to, or its license is agreed to. Raises ApiError."""
+    """Return normally if a model has no license that requires agreement, or the project has agreed. Raises ApiError."""
     if not base.id.startswith(_LICENSED) or config.get("acceptEula"):
         return
     if store.find(connection, AGREEMENT, f"{where.project.id}/{public_name(base)}") is None:
@@ -209,7 +209,7 @@ def public_name(model: Model) -> str:
 
 
 async def recommend_spec(request: ApiRequest) -> Response:
-    """Say which machine suits the weights in a folder."""
+    """Return the recommended machines for the weights in a folder."""
     body = await request.read_json()
     emulator = request.emulator
     where = emulator.store.read(lambda connection: scope.resolve(connection, request.fields))
@@ -226,7 +226,7 @@ async def recommend_spec(request: ApiRequest) -> Response:
 
 
 async def get_publisher_model(request: ApiRequest) -> Response:
-    """Return what Model Garden knows of a base model, with the machine it is deployed on."""
+    """Return Model Garden's data about a base model, with its machine."""
     publisher, name = request.fields["publisher"], request.fields["model"]
     try:
         model = find_model(f"publishers/{publisher}/models/{name}")
@@ -266,7 +266,10 @@ async def list_publisher_models(request: ApiRequest) -> Response:
 
 
 def _model_filter(text: str) -> Callable[[Model], bool]:
-    """Return a test of models. Raises ApiError INVALID_ARGUMENT for a filter with other terms than the SDKs' own."""
+    """Return a test of models.
+
+    Raises ApiError INVALID_ARGUMENT for a filter with other terms than those of the SDKs.
+    """
     terms = [term.strip() for term in re.split(r"\s+AND\s+", text.strip()) if term.strip()]
     tests: list[Callable[[Model], bool]] = []
     for term in terms:
@@ -274,7 +277,7 @@ def _model_filter(text: str) -> Callable[[Model], bool]:
         if match is None:
             raise invalid(f"Invalid filter {text!r}: unexpected {term!r}.")
         if match["function"]:
-            # Every model here is one of Model Garden's own that can be deployed, and none is Hugging Face's.
+            # Every model here is a deployable model of Model Garden, and none is from Hugging Face.
             holds = (match["function"] == "is_deployable") == (match["argument"] == "true")
             tests.append(lambda model, holds=holds: holds)  # type: ignore[misc]
         else:

@@ -17,13 +17,13 @@ _PATCHABLE = frozenset({"displayName", "description", "versionDescription", "lab
 
 
 def name_of(connection: sqlite3.Connection, request: ApiRequest) -> str:
-    """Return the full name of the model of a path, with the version after `@` if it has one."""
+    """Return the full name of the model in a path, with the version after `@` if there is one."""
     return f"{scope.resolve(connection, request.fields).name}/models/{request.fields['model']}"
 
 
 @writing
 def upload(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Register weights as a model or as a further version of one; the operation is done at once."""
+    """Register weights as a model or as a new version of one; the operation is complete immediately."""
     body = request.document
     model = body.get("model", {})
     if not model.get("displayName"):
@@ -37,7 +37,7 @@ def upload(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any
 
 
 def register(connection: sqlite3.Connection, request: ApiRequest, model: dict[str, Any], verb: str) -> dict[str, Any]:
-    """Store a model, or a version of the request's `parentModel`, and return the operation, which is done."""
+    """Store a model, or a version of the request's `parentModel`, and return the completed operation."""
     body, where = request.document, scope.resolve(connection, request.fields)
     projects.ensure(connection, where.project.id)
     parent = body.get("parentModel")
@@ -79,7 +79,7 @@ def list_versions(connection: sqlite3.Connection, request: ApiRequest) -> list[d
 
 @writing
 def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Change the fields that the mask names."""
+    """Change the fields in the mask."""
     body = request.document
     now = request.emulator.clock.timestamp()
     name = name_of(connection, request)
@@ -89,7 +89,7 @@ def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]
 
 @writing
 def delete(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Delete a model that is deployed nowhere; the operation is done at once."""
+    """Delete a model that is not deployed; the operation is complete immediately."""
     name = name_of(connection, request)
     if "@" in name:
         raise invalid("Deleting one version takes :deleteVersion; delete takes a model's name without version.")

@@ -18,7 +18,7 @@ _NOT_COPIED = ("name", "versionId", "versionAliases", "createTime", "updateTime"
 
 @writing
 def merge_aliases(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Give a version aliases, which other versions lose, and take away those with a `-` before them."""
+    """Add aliases to a version, which other versions lose, and remove those with a `-` prefix."""
     aliases = request.document.get("versionAliases", [])
     if not aliases:
         raise invalid("The version_aliases field is required.")
@@ -28,7 +28,7 @@ def merge_aliases(connection: sqlite3.Connection, request: ApiRequest) -> dict[s
 
 @writing
 def delete_version(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Delete one version of several; the operation is done at once."""
+    """Delete one version of several; the operation is complete immediately."""
     name = name_of(connection, request)
     models.remove_version(connection, name)
     return long_running.done(connection, request, name.partition("@")[0], "Delete")
@@ -36,7 +36,7 @@ def delete_version(connection: sqlite3.Connection, request: ApiRequest) -> dict[
 
 @listing("checkpoints", filtered=True)
 def list_checkpoints(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
-    """Return one page of the checkpoints of a tuned model, in order of their steps."""
+    """Return one page of the checkpoints of a tuned model, ordered by step."""
     name = name_of(connection, request)
     model = models.get(connection, name)
     wanted = f"{name.partition('@')[0]}@{model['versionId']}"
@@ -50,7 +50,7 @@ def list_checkpoints(connection: sqlite3.Connection, request: ApiRequest) -> lis
 
 @writing
 def copy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Register a version of another model, here or of another location; its files stay where they are."""
+    """Register a version of another model, from this or another location; its files are not copied."""
     body = request.document
     if not body.get("sourceModel"):
         raise invalid("The source_model field is required.")

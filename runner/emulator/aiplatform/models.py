@@ -1,4 +1,4 @@
-"""Models of the registry: one document each, holding all its versions."""
+"""Models of the registry: one document each, with all its versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runner.emulator.errors import ApiError, already_exists, invalid, not_found,
 
 KIND = "model"
 ENDPOINT_KIND = "endpoint"
-"""Kind of the documents that say where models are deployed."""
+"""Kind of the documents that record where models are deployed."""
 _SERVING_IMAGES = ("vllm", "sglang", "text-generation", "tgi", "hex-llm", "tensorrt")
 
 _ID = re.compile(r"[a-z_][a-z0-9_-]{0,62}\Z")
@@ -31,9 +31,9 @@ def etag() -> str:
 def insert(
     connection: sqlite3.Connection, name: str, body: dict[str, Any], now: str, *, new_version: bool = False
 ) -> dict[str, Any]:
-    """Register a model, or a further version of one; return the version's resource.
+    """Register a model, or a new version of one; return the version's resource.
 
-    Raises ApiError ALREADY_EXISTS when the name is taken and `new_version` is false, NOT_FOUND when it is free and
+    Raises ApiError ALREADY_EXISTS if the name exists and `new_version` is false, NOT_FOUND if it does not exist and
     `new_version` is true.
     """
     document = store.find(connection, KIND, name)
@@ -79,7 +79,7 @@ def _take_aliases(document: dict[str, Any], version: str, aliases: list[str]) ->
 
 
 def merge_aliases(connection: sqlite3.Connection, name: str, aliases: list[str], now: str) -> dict[str, Any]:
-    """Give a version aliases, and take those away that begin with `-`; return the version.
+    """Add aliases to a version, and remove those with a `-` prefix; return the version.
 
     Raises ApiError NOT_FOUND, INVALID_ARGUMENT.
     """
@@ -127,7 +127,7 @@ def remove_version(connection: sqlite3.Connection, name: str) -> None:
 
 
 def check_id(model_id: str) -> None:
-    """Check an id that the user chose. Raises ApiError INVALID_ARGUMENT."""
+    """Check an ID that the user chose. Raises ApiError INVALID_ARGUMENT."""
     if not _ID.match(model_id):
         raise invalid(
             f"Invalid model id '{model_id}': 1 to 63 lowercase letters, digits, '_' and '-', beginning with a letter "
@@ -201,10 +201,10 @@ def remove(connection: sqlite3.Connection, name: str) -> None:
 
 
 def weights(model: dict[str, Any]) -> tuple[dict[str, str], Model | None]:
-    """Return where the weights of a registered model come from, and its base model if that is recorded.
+    """Return the source of a registered model's weights, and its base model if it is recorded.
 
-    The first is `artifactUri` of a checkpoint or `publisherModel` of the catalog, and `baseModel` where known.
-    Raises ApiError UNIMPLEMENTED for a container that is not here, FAILED_PRECONDITION for a model without weights.
+    The source is `artifactUri` of a checkpoint or `publisherModel` of the catalog, with `baseModel` if known. Raises
+    ApiError UNIMPLEMENTED for an unknown container, FAILED_PRECONDITION for a model without weights.
     """
     image = model.get("containerSpec", {}).get("imageUri", "")
     if image and not any(name in image for name in _SERVING_IMAGES):
@@ -220,7 +220,7 @@ def weights(model: dict[str, Any]) -> tuple[dict[str, str], Model | None]:
 
 
 def base_model(model: dict[str, Any]) -> Model | None:
-    """Return the catalog's model that a registered model was made from; None when that is not recorded."""
+    """Return the catalog's model that a registered model was created from; None if it is not recorded."""
     name = model.get("baseModelSource", {}).get("modelGardenSource", {}).get("publicModelName", "")
     try:
         return find_model(name)

@@ -1,6 +1,6 @@
-"""Operations of a location, and of the endpoints and models in it: get, list, wait, cancel.
+"""Operations of a location, and of its endpoints and models: get, list, wait, cancel.
 
-SDKs poll under `/ui/`, which is v1beta1 by another name.
+SDKs poll under `/ui/`, which is another name for v1beta1.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from runner.emulator.routing import ApiRequest, Method, json_response
 _PARENT = "/{version=v1|v1beta1|ui}/projects/{project}/locations/{location}"
 _OPERATION = "/operations/{operation}"
 _MAX_WAIT_SECONDS = 8.0
-"""An answer must come within 10 seconds, the SDKs' limit."""
+"""The SDKs' limit for a response is 10 seconds."""
 _WAIT_POLL_SECONDS = 0.1
 
 
 def _parent(connection: sqlite3.Connection, request: ApiRequest) -> str:
-    """Return the full name of the location, or of the resource in it, whose operations a path names."""
+    """Return the full name of the location or resource whose operations a path names."""
     where = scope.resolve(connection, request.fields)
     if "collection" in request.fields:
         return f"{where.name}/{request.fields['collection']}/{request.fields['resource']}"
@@ -36,7 +36,7 @@ def _get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
     name = f"{_parent(connection, request)}/operations/{request.fields['operation']}"
     operation = store.find(connection, operations.KIND, name)
     if operation is None:
-        # The service finds an operation by its id under the location too, whatever resource it belongs to.
+        # The service also finds an operation by its ID under the location, regardless of its resource.
         operation = _anywhere(connection, request)
     if operation is None:
         raise ApiError("NOT_FOUND", f"Operation {name} is not found.")
@@ -44,7 +44,7 @@ def _get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
 
 
 def _shown(request: ApiRequest, operation: dict[str, Any]) -> dict[str, Any]:
-    # SDKs of either version poll below `/ui/`, and decode the type of the version that they have started it with.
+    # SDKs of both versions poll below `/ui/`, and decode the type of the version with which they started the operation.
     version = request.fields["version"]
     return operation if version == "ui" else long_running.shown(operation, version)
 
@@ -60,12 +60,12 @@ def _anywhere(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, 
 
 @reading
 def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Return an operation as it stands."""
+    """Return the current state of an operation."""
     return _shown(request, _get(connection, request))
 
 
 async def wait(request: ApiRequest) -> Response:
-    """Return an operation when it is done, or after a while as it stands."""
+    """Return an operation when it is complete, or its current state after a while."""
     given = request.query_params.get("timeout")
     seconds = min(float(given.removesuffix("s")), _MAX_WAIT_SECONDS) if given else _MAX_WAIT_SECONDS
     deadline = asyncio.get_running_loop().time() + seconds
@@ -85,7 +85,7 @@ def list_operations(connection: sqlite3.Connection, request: ApiRequest) -> list
 
 @reading
 def cancel(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Accept the wish; like the service's, no operation here is obliged to follow it."""
+    """Accept the request; as on the service, cancellation is not guaranteed."""
     _get(connection, request)
     return {}
 

@@ -1,4 +1,4 @@
-"""Images of a question that are named by their address in Cloud Storage: the model's process gets their bytes."""
+"""Images in requests that are Cloud Storage addresses: the model's process gets their bytes."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _MOST_BYTES = 20 * 2**20
 
 
 def embedded(emulator: Emulator, content: bytes) -> bytes:
-    """Return the body of a question with its images in it.
+    """Return the body of a request with the contents of its images.
 
     Raises:
-        ApiError: INVALID_ARGUMENT for an image that is not there, or too large.
+        ApiError: INVALID_ARGUMENT for an image that does not exist, or is too large.
     """
     if _SCHEME.encode() not in content:
         return content
     try:
         body = json.loads(content)
     except (ValueError, RecursionError):
-        return content  # whoever reads it next says what is wrong
+        return content  # its reader reports the error
     return json.dumps(_read(emulator, body)).encode()
 
 
@@ -53,5 +53,5 @@ def _data_url(emulator: Emulator, uri: str) -> str:
         raise invalid(f"Cannot fetch content from the provided URL {uri}: {error.message}") from error
     if len(data) > _MOST_BYTES:
         raise invalid(f"Cannot fetch content from the provided URL {uri}: it is larger than {_MOST_BYTES >> 20} MiB.")
-    # What it is, its reader finds out from its first bytes.
+    # The reader determines the image type from the first bytes.
     return f"data:application/octet-stream;base64,{base64.b64encode(data).decode()}"

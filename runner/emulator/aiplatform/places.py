@@ -1,4 +1,4 @@
-"""Locations of Vertex AI, and the agreements to models' licenses, which a project gives once."""
+"""Locations of Vertex AI, and a project's agreements to models' licenses."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def check(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]
 
 
 def _model(body: dict[str, Any]) -> str:
-    """Return the full name of the model that a request is about. Raises ApiError INVALID_ARGUMENT, NOT_FOUND."""
+    """Return the full name of the model in a request. Raises ApiError INVALID_ARGUMENT, NOT_FOUND."""
     name = body.get("publisherModel")
     if not name:
         raise invalid("The publisher_model field is required.")

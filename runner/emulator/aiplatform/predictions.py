@@ -1,6 +1,6 @@
-"""Asking deployed models: predict, rawPredict, streamRawPredict, chat completions; and managed open models by name.
+"""Requests to deployed models: predict, rawPredict, streamRawPredict, chat completions; and to managed open models.
 
-The serving process answers; what it says is passed on, streams piece by piece as they come.
+The serving process answers; the answer is forwarded, and streams are forwarded part by part.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ async def predict(request: ApiRequest) -> Response:
     async def answer() -> Response:
         serving = await serving_of(request, endpoint, deployed)
         response = await ask(serving, "/predict", pictures.embedded(request.emulator, json.dumps(payload).encode()))
-        # What the container says beside the predictions, PredictResponse has no field for; rawPredict passes it on.
+        # PredictResponse has no field for the container's additional data; rawPredict forwards it.
         predictions = response.json()["predictions"]
         return json_response({"predictions": predictions, **_about(request, deployed)})
 
@@ -45,7 +45,7 @@ async def predict(request: ApiRequest) -> Response:
 
 
 def _about(request: ApiRequest, deployed: dict[str, Any]) -> dict[str, str]:
-    """Return the fields of a prediction that say which model answered."""
+    """Return the fields of a prediction that name the model."""
     about = {
         "deployedModelId": deployed["id"],
         "model": deployed["model"],
@@ -63,9 +63,9 @@ def _about(request: ApiRequest, deployed: dict[str, Any]) -> dict[str, str]:
 
 
 async def raw_predict(request: ApiRequest) -> Response:
-    """Pass a body on: chat messages to chat completions, anything else to the prediction route.
+    """Forward a body: chat messages to chat completions, anything else to the prediction route.
 
-    A bare prompt with its parameters is one instance, as the container takes it.
+    A plain prompt with its parameters is one instance, as in the container.
     """
     endpoint, deployed = pick(request)
     content = await question(request)
@@ -77,7 +77,7 @@ async def raw_predict(request: ApiRequest) -> Response:
 
 
 def _completions(route: str) -> Handler:
-    """Return the handler of one of OpenAI's routes, answered by a deployed model."""
+    """Return the handler of one of OpenAI's routes for a deployed model."""
 
     async def handler(request: ApiRequest) -> Response:
         endpoint, deployed = pick(request)
@@ -127,7 +127,7 @@ async def _managed(request: ApiRequest, route: str) -> Response:
 
 
 def managed_model(name: str) -> Model | None:
-    """Return the base model behind a managed model's name such as `meta/llama-3.3-70b-instruct-maas`; None if none."""
+    """Return the base model for a managed model's name such as `meta/llama-3.3-70b-instruct-maas`; None if none."""
     wanted = name.removeprefix("publishers/").replace("/models/", "/").removesuffix(_MANAGED_SUFFIX)
     for model in catalogue_models():
         publisher, _, rest = model.id.partition("/")
@@ -171,4 +171,4 @@ DEDICATED_METHODS = [
     for method in [*METHODS, *generate_content.METHODS]
     if method.handler not in (managed_chat_completions, managed_completions)
 ]
-"""What the host of a dedicated endpoint answers."""
+"""The methods that the host of a dedicated endpoint accepts."""

@@ -1,4 +1,4 @@
-"""IAM policies of endpoints and models: kept, evaluated for `testIamPermissions`, and not enforced on requests."""
+"""IAM policies of endpoints and models: stored, evaluated for `testIamPermissions`, but not enforced for requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FIND: dict[str, Callable[[sqlite3.Connection, str], Any]] = {"endpoints": endpo
 
 
 def _name(connection: sqlite3.Connection, request: ApiRequest) -> str:
-    """Return the full name of the endpoint or model of a path. Raises ApiError NOT_FOUND."""
+    """Return the full name of the endpoint or model in a path. Raises ApiError NOT_FOUND."""
     collection = request.fields["collection"]
     name = f"{scope.resolve(connection, request.fields).name}/{collection}/{request.fields['resource']}"
     _FIND[collection](connection, name)

@@ -1,4 +1,4 @@
-"""All methods of Vertex AI that are supported here."""
+"""All supported methods of Vertex AI."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from runner.emulator.routing import ApiRequest, Handler, Method
 
 
 def _guarded(method: Method) -> Method:
-    """Return the method with the check that comes before any look at the request: that Vertex AI is on there."""
+    """Return the method with a check, before any other, that Vertex AI is enabled."""
     inner: Handler = method.handler
 
     async def handler(request: ApiRequest) -> Response:

@@ -1,4 +1,4 @@
-"""Which project and location a path names, and whether Vertex AI is on there."""
+"""The project and location in a path, and whether Vertex AI is enabled there."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from runner.emulator.regions import REGIONS
 SERVICE = "aiplatform.googleapis.com"
 
 PARENT = "/{version=v1|v1beta1}/projects/{project}/locations/{location}"
-"""Path template of everything that lives in a location."""
+"""Path template of all resources in a location."""
 
 LOCATIONS = frozenset({*REGIONS, *(location.id for location in load_catalog().locations), "global", "us", "eu"})
-"""Where there is Vertex AI."""
+"""The locations of Vertex AI."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +32,15 @@ class Scope:
 
     @property
     def name(self) -> str:
-        """Return `projects/NUMBER/locations/LOCATION`: the service answers with numbers, whatever it was asked with."""
+        """Return `projects/NUMBER/locations/LOCATION`: the service always returns project numbers."""
         return f"projects/{self.project.number}/locations/{self.location}"
 
 
 def resolve(connection: sqlite3.Connection, fields: Mapping[str, str]) -> Scope:
-    """Return the scope that a path's `project` and `location` name.
+    """Return the scope of a path's `project` and `location`.
 
     Raises:
-        ApiError: PERMISSION_DENIED (SERVICE_DISABLED) while Vertex AI is off in the project; INVALID_ARGUMENT for a
+        ApiError: PERMISSION_DENIED (SERVICE_DISABLED) if Vertex AI is disabled in the project; INVALID_ARGUMENT for a
             location that does not exist.
     """
     project = projects.resolve(connection, fields["project"])
@@ -52,10 +52,10 @@ def resolve(connection: sqlite3.Connection, fields: Mapping[str, str]) -> Scope:
 
 
 def split_name(connection: sqlite3.Connection, name: str, collection: str) -> tuple[Scope, str]:
-    """Return scope and id of `projects/P/locations/L/<collection>/ID`, whose project may be an id or a number.
+    """Return the scope and ID of `projects/P/locations/L/<collection>/ID`; the project can be an ID or a number.
 
     Raises:
-        ApiError: INVALID_ARGUMENT for another form; as `resolve` does.
+        ApiError: INVALID_ARGUMENT for another form; and the errors of `resolve`.
     """
     match = re.fullmatch(rf"projects/([^/]+)/locations/([^/]+)/{collection}/([^/]+)", name)
     if match is None:
@@ -64,11 +64,11 @@ def split_name(connection: sqlite3.Connection, name: str, collection: str) -> tu
 
 
 def new_id() -> str:
-    """Return a 19-digit id that is not guessed, as the service's are."""
+    """Return a random 19-digit ID like those of the service."""
     return str(10**18 + secrets.randbelow(9 * 10**18))
 
 
 def missing(name: str) -> str:
-    """Return what the service says of a resource that is not there."""
+    """Return the service's message for a resource that does not exist."""
     kind = {"tuningJobs": "TuningJob", "endpoints": "Endpoint", "models": "Model"}.get(name.split("/")[-2], "Resource")
     return f"The {kind} {name} is not found."

@@ -1,4 +1,4 @@
-"""A serving process of one set of weights, started again whenever it dies, reached over a Unix socket."""
+"""A serving process for one set of weights, which is restarted when it dies and reached over a Unix socket."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from runner.emulator.errors import ApiError, engine_error
 logger = logging.getLogger(__name__)
 
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""It trusts nobody: no certificates are loaded for a socket in a folder, which takes 30 ms of processor time."""
+"""Trusts no certificates, because a local socket needs none and loading them takes 30 ms of CPU time."""
 _HEALTH_SECONDS = 0.1
 START_SECONDS = 300.0
-"""How long a process may take to load its weights."""
+"""Maximum time for a process to load its weights."""
 _READY_SECONDS = 120.0
-"""How long a request waits for a process that is being started again."""
+"""Maximum time that a request waits for a process that is restarting."""
 _ANSWER_SECONDS = 600.0
-"""How long a process may take to answer; Vertex AI's own limit on dedicated endpoints is 3600."""
+"""Maximum time for an answer; the limit of Vertex AI for dedicated endpoints is 3600."""
 _MAX_STARTS = 3
-"""How often a new deployment's process may die before the deployment fails."""
+"""How often the process of a new deployment can die before the deployment fails."""
 _FAILED = "failed.json"
-"""What a process that cannot load its model leaves in its folder: `status`, `message` and `reason`."""
+"""File in its folder with the reason why a process could not load its model: `status`, `message` and `reason`."""
 _MAX_BACKOFF = 30.0
 
 
@@ -52,7 +52,7 @@ class Serving:
         self.emulator = emulator
         self._operation = operation
         self.machine = machine or {}
-        """MachineSpec that it is deployed on; {} for a managed model."""
+        """MachineSpec of its deployment; {} for a managed model."""
         self.directory = directory
         self.socket = socket
         self.name = name
@@ -71,11 +71,11 @@ class Serving:
     def start(
         self, *, give_up: bool, ready: Callable[[], Awaitable[None]], failed: Callable[[ApiError], Awaitable[None]]
     ) -> None:
-        """Start in the background. `ready` is awaited at an answer; `failed` when none comes, if `give_up`."""
+        """Start in the background. `ready` is awaited when it is ready; `failed` when it fails, if `give_up`."""
         self._task = asyncio.create_task(self._run(give_up, ready, failed))
 
     async def stop(self) -> None:
-        """End the process and forget its socket; the folder stays."""
+        """End the process and remove its socket; the folder stays."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -83,7 +83,7 @@ class Serving:
         self.socket.unlink(missing_ok=True)
 
     async def wait_ready(self, seconds: float = _READY_SECONDS) -> None:
-        """Return once the process answers. Raises ApiError UNAVAILABLE, or why it cannot."""
+        """Return when the process is ready. Raises ApiError UNAVAILABLE, or with the reason of the failure."""
         if not self._ready.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ready.wait(), seconds)
@@ -116,21 +116,21 @@ class Serving:
             await asyncio.sleep(min(_MAX_BACKOFF, 0.5 * 2 ** min(starts, 6)) if starts else 0)
 
     async def _befall(self) -> None:
-        """Let an armed fault strike a deployment before it serves. Raises ApiError."""
+        """Apply an injected fault to a deployment before it serves. Raises ApiError."""
         faults = self.emulator.faults
         await faults.hold_deployment(self.name, self.emulator.settings.time_scale)
         if (failing := faults.of_deployment("fail", self.name)) is not None:
             raise failing.deployment_failure(self.machine)
 
     async def _stage(self, value: str) -> None:
-        """Say in the operation of a deployment how far it is."""
+        """Record the stage in the operation of a deployment."""
         name, now = self._operation, self.emulator.clock.timestamp()
         with contextlib.suppress(ApiError):  # the operation was deleted
             if name:
                 await self.emulator.store.write(lambda connection: long_running.stage(connection, name, now, value))
 
     async def _serve(self, ready: Callable[[], Awaitable[None]]) -> None:
-        """Run the process once: return when it dies after having answered. Raises ApiError when it never answers."""
+        """Run the process once: return when it dies after it was ready. Raises ApiError if it never becomes ready."""
         reason = self.emulator.launcher.available()
         if reason is not None:
             raise ApiError("FAILED_PRECONDITION", reason)
@@ -177,9 +177,9 @@ class Serving:
                         return
 
     def _exited(self, code: int) -> ApiError:
-        """Return why the process ended: what it wrote down itself, which another start would not change; else a guess.
+        """Return why the process ended: its own error, which a restart would not change, or a guess.
 
-        UNAVAILABLE is worth another start.
+        For UNAVAILABLE, the process is started again.
         """
         said = f"Model server exited unexpectedly with code {code}"
         try:

@@ -1,7 +1,7 @@
-"""What a training process reports, read from its events file into the store: every line once, whatever is killed when.
+"""Copies the events of a training process from its file into the store, each line once, even after kills.
 
-The place in the file and the stored events change in one transaction. A process that resumes repeats steps since its
-last saved state; those are recognised by their numbers and not stored again.
+The position in the file and the stored events change in one transaction. A resumed process repeats the steps since its
+last saved state; these are recognized by their numbers and not stored again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def read_new(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
 
 
 def ingest(connection: sqlite3.Connection, name: str, path: Path, clock: Clock) -> dict[str, Any]:
-    """Store what is new in the events file of a job; return its work document."""
+    """Store the new events of a job; return its work document."""
     work = store.get(connection, tuning_jobs.WORK, name)
     events, offset = read_new(path, work["offset"])
     if offset == work["offset"]:
@@ -62,7 +62,8 @@ def _apply(
     clock: Clock,
 ) -> None:
     kind = event["event"]
-    # step, evaluation and checkpoint of one step come in this order; only what is beyond the last of its kind is new.
+    # The step, evaluation and checkpoint of one step have this order; only later ones than the last of their kind are
+    # new.
     reached = work.setdefault("reached", {})
     if "step" in event and kind not in ("done", "resumed"):
         if event["step"] <= reached.get(kind, -1):
@@ -90,12 +91,12 @@ def _apply(
 
 
 _OF_WEIGHTS = ("standIn", "weights", "learningRateScale", "peakLearningRate", "ownTokenizer")
-"""What a job shows of the weights that it trains."""
+"""The data about the trained weights that a job shows."""
 
 
 def _apply_dataset(event: dict[str, Any], job: dict[str, Any]) -> None:
     extra = {"event", "time", "baseModel", *_OF_WEIGHTS}
-    # A process may nest the statistics or lay them flat beside its own fields.
+    # A process can nest the statistics, or put them beside its own fields.
     statistics = event.get("statistics") or {key: value for key, value in event.items() if key not in extra}
     job["tuningDataStats"] = {"supervisedTuningDataStats": statistics.get("supervisedTuningDataStats", statistics)}
     emulator = job.setdefault("emulator", {})
@@ -103,7 +104,7 @@ def _apply_dataset(event: dict[str, Any], job: dict[str, Any]) -> None:
 
 
 def after(connection: sqlite3.Connection, name: str, number: int, limit: int = 10_000) -> list[dict[str, Any]]:
-    """Return the stored events of a job with numbers beyond `number`, oldest first."""
+    """Return the stored events of a job with numbers greater than `number`, oldest first."""
     rows = connection.execute(
         "SELECT body FROM documents WHERE kind = ? AND name > ? AND name < ? ORDER BY name LIMIT ?",
         (tuning_jobs.EVENT, f"{name}/{number:012d}", f"{name}/~", limit),

@@ -1,8 +1,8 @@
-"""What a tuning job leaves in ML Metadata and in TensorBoard, as the service does and Google's SDK looks it up.
+"""A tuning job's resources in ML Metadata and TensorBoard, as on the service and as Google's SDK expects them.
 
-    metadataStores/default/contexts/E          the experiment (`system.Experiment`), which the job names
+    metadataStores/default/contexts/E          the experiment (`system.Experiment`) in the job's `experiment` field
     metadataStores/default/contexts/E-R        its run (`system.ExperimentRun`), a child of it
-    metadataStores/default/artifacts/E-R-tb-run  where the run's curves are
+    metadataStores/default/artifacts/E-R-tb-run  the location of the run's curves
     tensorboards/T/experiments/E/runs/R        the curves, in the default TensorBoard of the region
 
 E is `tuning-experiment-TIME`, R is `tuning-experiment-run-TIME`.
@@ -24,7 +24,7 @@ TENSORBOARD = "tensorboard"
 EXPERIMENT = "tensorboard-experiment"
 RUN = "tensorboard-run"
 _JOB = "tensorboard-run-job"
-"""The job of a run: its events are the run's curves."""
+"""The job of a run, whose events are the run's curves."""
 
 _STATES = {"JOB_STATE_SUCCEEDED": "COMPLETE", "JOB_STATE_FAILED": "FAILED", "JOB_STATE_CANCELLED": "CANCELLED"}
 _PREFIX = "tuning-experiment-"
@@ -35,7 +35,7 @@ Document = dict[str, Any]
 
 
 def create(connection: sqlite3.Connection, job: Document, region: str, now: str) -> str:
-    """Make the experiment of a job that starts; return its name, the one that it has if it has started before."""
+    """Create the experiment of a job that starts; return its name, or that of its existing experiment."""
     if "experiment" in job:
         return str(job["experiment"])
     where = f"projects/{job['name'].split('/')[1]}/locations/{region}"
@@ -101,7 +101,7 @@ def _parameters(job: Document) -> Document:
 
 
 def end(connection: sqlite3.Connection, job: Document, now: str) -> None:
-    """Say in the run of a job, as far as there is one, how the job has ended."""
+    """Record the result of a job in its run, if there is one."""
     name = str(job.get("experiment", ""))
     run = f"{name}-{_PREFIX}run-{name.rpartition('-')[2]}"
     found = store.find(connection, CONTEXT, run)
@@ -111,17 +111,17 @@ def end(connection: sqlite3.Connection, job: Document, now: str) -> None:
 
 
 def job_of(connection: sqlite3.Connection, run: str) -> str:
-    """Return the name of the job whose curves a run shows. Raises ApiError NOT_FOUND."""
+    """Return the name of the job for a run's curves. Raises ApiError NOT_FOUND."""
     return str(store.get(connection, _JOB, run, missing=f"The TensorboardRun {run} does not exist.")["job"])
 
 
 def context_of(artifact: str) -> str:
-    """Return the name of the context that an artifact belongs to."""
+    """Return the name of the context of an artifact."""
     return artifact.replace("/artifacts/", "/contexts/").removesuffix(_END)
 
 
 def remove(connection: sqlite3.Connection, kind: str, name: str, *, missing: str) -> None:
-    """Delete a document and all that is named below it. Raises ApiError NOT_FOUND."""
+    """Delete a document and all documents below it. Raises ApiError NOT_FOUND."""
     store.get(connection, kind, name, missing=missing)
     store.remove(connection, kind, name)
     for below in (EXPERIMENT, RUN, _JOB):

@@ -1,4 +1,4 @@
-"""Before training: check that the accounts may read and write, then copy what is needed into the job's folder."""
+"""Prepare a training: check the accounts' permissions, then copy the inputs to the job's folder."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from runner.emulator.storage import objects
 
 MAX_VALIDATION_ROWS = 5000
 MAX_VALIDATION_SHARE = 0.25
-"""Bytes of the validation file over bytes of the training file (Google's managed tuning guide, 2026-08)."""
+"""Maximum size of the validation file relative to the training file (Google's managed tuning guide, 2026-08)."""
 
 _IMAGE_KEYS = frozenset({"url", "file_uri", "fileUri"})
 WEIGHTS = (".safetensors", ".bin")
 
 
 def principals(job: dict[str, Any], number: str) -> tuple[str, ...]:
-    """Return the accounts that work on a job: its own service account, else the two service agents of the project."""
+    """Return the accounts of a job: its own service account, or the two service agents of the project."""
     if job.get("serviceAccount"):
         return (str(job["serviceAccount"]),)
     return (agents.tuning_agent(number), agents.aiplatform_agent(number))
 
 
 def prepare(emulator: Emulator, job: dict[str, Any], work: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """Fill the folder of a job so that a training process can run in it. Blocks; doing so again starts over.
+    """Fill the folder of a job with the inputs of a training process. Blocks; repeating it starts again.
 
     Returns:
-        What the weights are, for the job's `emulator` field.
+        A description of the weights for the job's `emulator` field.
 
     Raises:
         ApiError: a missing object, a denied permission, a dataset beyond the service's limits, unusable custom weights.
@@ -98,7 +98,7 @@ def _check_validation(training: Path, validation: Path) -> None:
 
 
 def _images(emulator: Emulator, accounts: tuple[str, ...], files: list[Path | None], inputs: Path) -> dict[str, str]:
-    """Copy every image a dataset names; one that does not exist is left out, and its examples will be dropped."""
+    """Copy every image in a dataset; missing images are skipped, and their examples are dropped later."""
     uris = sorted({uri for file in files if file is not None for uri in _image_uris(file)})
     found: dict[str, str] = {}
     named: dict[str, list[str]] = {}
@@ -146,7 +146,7 @@ def _uris_in(value: Any) -> Iterator[str]:
 
 
 def checkpoint_names(connection: sqlite3.Connection, uri: str, field: str) -> tuple[str, str, list[str]]:
-    """Return bucket, prefix (with slash) and the objects directly in a checkpoint's folder.
+    """Return the bucket, the prefix (with slash) and the objects directly in a checkpoint's folder.
 
     Raises:
         ApiError: INVALID_ARGUMENT if it lacks config.json or weights.
@@ -167,7 +167,7 @@ def checkpoint_names(connection: sqlite3.Connection, uri: str, field: str) -> tu
 
 
 def copy_checkpoint(emulator: Emulator, uri: str, field: str, target: Path) -> None:
-    """Copy a checkpoint's folder, complete or not at all. Blocks. Raises ApiError as `checkpoint_names` does."""
+    """Copy a checkpoint's folder atomically. Blocks. Raises ApiError like `checkpoint_names`."""
     bucket, prefix, names = emulator.store.read(lambda connection: checkpoint_names(connection, uri, field))
     aside = target.with_name(target.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)

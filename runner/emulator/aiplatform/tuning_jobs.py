@@ -1,7 +1,8 @@
-"""Tuning jobs as stored: creation, state changes, lists.
+"""Stored tuning jobs: creation, state changes, lists.
 
-A job is two documents of one name. `tuning-job` is the resource that clients see, with what is the emulator's own under
-`emulator`; `tuning-work` is what the executor has to do, and exists exactly as long as the job is unfinished.
+A job consists of two documents with one name. `tuning-job` is the resource for clients, with the emulator's own fields
+under `emulator`. `tuning-work` contains the remaining work of the executor, and exists as long as the job is
+unfinished.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ TERMINAL = frozenset({"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANC
 
 
 def create(connection: sqlite3.Connection, where: Scope, job: dict[str, Any], now: str) -> dict[str, Any]:
-    """Store a new job, pending, and return it. `job` is in canonical form.
+    """Store a new pending job, and return it. `job` is in canonical form.
 
-    The first tuning job of a project makes its service agents, as on the service; they may use no bucket yet.
-    Raises ApiError as `tuning_validation.check_job` does.
+    The first tuning job of a project creates its service agents, as on the service, without access to buckets. Raises
+    ApiError like `tuning_validation.check_job`.
     """
     model, mode = tuning_validation.check_job(connection, where, job)
     projects.ensure(connection, where.project.id)
@@ -86,7 +87,7 @@ def list_jobs(connection: sqlite3.Connection, where: Scope, text: str) -> list[d
 
 
 def request_cancel(connection: sqlite3.Connection, name: str, now: str) -> bool:
-    """Mark a job for cancellation; return whether there is anything to do. A finished job stays as it is.
+    """Mark a job for cancellation; return whether it was unfinished. A finished job stays unchanged.
 
     Raises ApiError NOT_FOUND.
     """
@@ -100,19 +101,19 @@ def request_cancel(connection: sqlite3.Connection, name: str, now: str) -> bool:
 
 
 def unfinished(connection: sqlite3.Connection) -> list[tuple[str, dict[str, Any]]]:
-    """Return name and work of every unfinished job, in order of creation."""
+    """Return the name and work of every unfinished job, ordered by creation."""
     return sorted(store.scan(connection, WORK), key=lambda item: item[1]["sequence"])
 
 
 def find_work(connection: sqlite3.Connection, name: str) -> dict[str, Any] | None:
-    """Return what is left to do for a job; None when it is finished."""
+    """Return the remaining work of a job; None if it is finished."""
     return store.find(connection, WORK, name)
 
 
 def add_event(
     connection: sqlite3.Connection, name: str, work: dict[str, Any], kind: str, time: str, **data: Any
 ) -> None:
-    """Store something that happened in a job, numbered from 1; `work` counts them and is stored by the caller."""
+    """Store an event of a job, numbered from 1; `work` counts the events, and the caller stores it."""
     work["events"] += 1
     event = {"number": work["events"], "time": time, "kind": kind, **data}
     store.put(connection, EVENT, f"{name}/{work['events']:012d}", event)
@@ -138,7 +139,7 @@ def set_phase(connection: sqlite3.Connection, name: str, phase: str, now: str, *
 
 
 def set_waiting(connection: sqlite3.Connection, name: str, now: str) -> None:
-    """Say that a pending job waits for quota."""
+    """Set the state of a pending job to waiting for quota."""
     job = get(connection, name)
     if job["state"] == "JOB_STATE_PENDING" and "tuningJobState" not in job:
         waiting = {**job, "updateTime": now, "tuningJobState": "TUNING_JOB_STATE_WAITING_FOR_QUOTA"}
@@ -156,7 +157,7 @@ def update(connection: sqlite3.Connection, name: str, **fields: Any) -> None:
 def finish(
     connection: sqlite3.Connection, name: str, state: str, now: str, error: ApiError | None = None, **fields: Any
 ) -> None:
-    """End a job; its work is done. Doing so twice changes nothing."""
+    """End a job and its work. Repeating this changes nothing."""
     job = get(connection, name)
     work = store.find(connection, WORK, name)
     if work is None:

@@ -1,4 +1,4 @@
-"""After training: publish the weights, and make the model that the job leaves behind."""
+"""After the training: publish the weights, and create the tuned model."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from runner.emulator.storage import buckets, objects
 
 NODE = "postprocess/node-0"
 DEFAULT_REGION = "us-central1"
-"""Where a job of `global` runs when its output bucket's location does not say."""
+"""Location of a `global` job whose output bucket does not determine one."""
 
 
 def folder(job: dict[str, Any]) -> tuple[str, str]:
-    """Return bucket and prefix (with slash) under which a job's results go."""
+    """Return the bucket and prefix (with slash) of a job's results."""
     bucket, prefix = split_uri(job["outputUri"], "output_uri")
     stem = prefix.rstrip("/")
     return bucket, f"{stem}/{NODE}/" if stem else f"{NODE}/"
@@ -36,15 +36,15 @@ def final_uri(job: dict[str, Any]) -> str:
 
 
 def metrics_uri(job: dict[str, Any]) -> str:
-    """Return the object with a job's metrics, one JSON object a line."""
+    """Return the object with a job's metrics, one JSON object per line."""
     bucket, prefix = folder(job)
     return f"gs://{bucket}/{prefix}metrics/metrics.jsonl"
 
 
 async def publish(emulator: Emulator, job: dict[str, Any], name: str, output: Path) -> None:
-    """Upload every file of the output folder, then the metrics. What is there with the same bytes is not written again.
+    """Upload every file of the output folder, then the metrics. Objects with the same bytes are not written again.
 
-    `final/config.json` goes last: a folder that has it is complete.
+    `final/config.json` is last, so that a folder with this file is complete.
     """
     bucket, prefix = folder(job)
     files = sorted(path for path in output.rglob("*") if path.is_file())
@@ -76,7 +76,7 @@ def _line(event: dict[str, Any]) -> str:
 
 
 def region(connection: sqlite3.Connection, job: dict[str, Any]) -> str:
-    """Return the region in which a job's model is made: the job's own, or a real one for a job of `global`."""
+    """Return the region of a job's model: the job's own, or a real one for a job of `global`."""
     location = job["name"].split("/")[3]
     if location != "global":
         return str(location)
@@ -89,7 +89,7 @@ def region(connection: sqlite3.Connection, job: dict[str, Any]) -> str:
 
 
 def make_model(connection: sqlite3.Connection, job: dict[str, Any], work: dict[str, Any], now: str) -> dict[str, Any]:
-    """Register the tuned model, once; return the job's `tunedModel`."""
+    """Register the tuned model once; return the job's `tunedModel`."""
     name = f"projects/{work['number']}/locations/{region(connection, job)}/models/{work['modelId']}"
     if store.find(connection, models.KIND, name) is None:
         body: dict[str, Any] = {

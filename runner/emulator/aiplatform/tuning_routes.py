@@ -14,7 +14,7 @@ from runner.emulator.routing import ApiRequest, Method, json_response
 
 
 async def create(request: ApiRequest) -> Response:
-    """Store a job and wake the executor."""
+    """Store a job and notify the executor."""
     job = await request.read_json()
     emulator = request.emulator
     created = await emulator.store.write(
@@ -27,7 +27,7 @@ async def create(request: ApiRequest) -> Response:
 
 
 def name_of(connection: sqlite3.Connection, request: ApiRequest) -> str:
-    """Return the full name of the job that a path names. Raises ApiError."""
+    """Return the full name of the job in a path. Raises ApiError."""
     return f"{scope.resolve(connection, request.fields).name}/tuningJobs/{request.fields['job']}"
 
 
@@ -45,7 +45,7 @@ def list_jobs(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[
 
 
 async def cancel(request: ApiRequest) -> Response:
-    """Ask for the end of a job; it goes through CANCELLING. A finished job stays as it is."""
+    """Cancel a job, which has the state CANCELLING first. A finished job stays unchanged."""
     emulator = request.emulator
     name = emulator.store.read(lambda connection: name_of(connection, request))
     now = emulator.clock.timestamp()

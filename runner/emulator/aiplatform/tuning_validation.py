@@ -1,4 +1,4 @@
-"""What a tuning job must satisfy before it exists, with the service's wording where it is known."""
+"""Validation of new tuning jobs, with the service's messages as far as they are known."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ RANKS = {
 """LoRA rank of each adapter size."""
 MAX_DISPLAY_NAME = 128
 MAX_EPOCHS = 100
-"""Bound of this server; the service publishes none."""
+"""Limit of this server; the service publishes none."""
 SDK_RANKS = (1, 4, 8, 16, 32)
-"""Ranks that Google's SDKs let through; the API's enumeration also has 2."""
+"""Ranks that Google's SDKs accept; the API's enumeration also has 2."""
 DEFAULT_LEARNING_RATES: dict[str, float] = {"FULL": 2e-5, "PEFT_ADAPTER": 1e-4}
 """Google's published defaults of the managed service (tuning parameters guide, 2026-03)."""
 
@@ -37,7 +37,7 @@ _MULTI_REGIONS = {"US": "us-", "EU": "europe-", "ASIA": "asia-"}
 
 
 def split_uri(uri: str, field: str) -> tuple[str, str]:
-    """Return bucket and object name (maybe empty) of a gs:// URI. Raises ApiError INVALID_ARGUMENT."""
+    """Return the bucket and object name (possibly empty) of a gs:// URI. Raises ApiError INVALID_ARGUMENT."""
     match = _GS_URI.match(uri)
     if match is None:
         raise invalid(f"Invalid Cloud Storage URI in {field}: '{uri}'. It must look like gs://BUCKET/OBJECT.")
@@ -45,10 +45,10 @@ def split_uri(uri: str, field: str) -> tuple[str, str]:
 
 
 def check_job(connection: sqlite3.Connection, scope: Scope, job: dict[str, Any]) -> tuple[Model, TuningMode]:
-    """Check a create request; return the base model and the mode that trains.
+    """Check a create request; return the base model and the mode of the training.
 
     Raises:
-        ApiError: INVALID_ARGUMENT or FAILED_PRECONDITION with the first thing that is wrong.
+        ApiError: INVALID_ARGUMENT or FAILED_PRECONDITION for the first error.
     """
     _check_kind(job)
     model = _check_model(scope, job)
@@ -100,7 +100,7 @@ def _long_name(name: str) -> str:
 
 def _check_mode(model: Model, spec: dict[str, Any]) -> TuningMode:
     modes = get_args(TuningMode)
-    # The service's default is PEFT_ADAPTER (tuning parameters guide, 2026-03), also for models that do not offer it.
+    # The service's default is PEFT_ADAPTER (tuning parameters guide, 2026-03), also for models that do not support it.
     mode: TuningMode = next(
         (mode for mode in modes if spec.get("tuningMode") == f"TUNING_MODE_{mode}"),
         "PEFT_ADAPTER",

@@ -1,7 +1,7 @@
-"""What each deployed model was asked, by the minute: what Cloud Monitoring shows of an endpoint.
+"""Requests to each deployed model by the minute, which Cloud Monitoring shows for an endpoint.
 
-Counted in memory. The first request of a minute is written through, so that a crash loses at most the rest of that
-minute, and never that a model was asked at all.
+They are counted in memory. The first request of a minute is written to disk, so that a crash loses at most the rest of
+this minute, and never the fact that there were requests.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _KEPT_MINUTES = 7 * 24 * 60
 
 @dataclass(slots=True)
 class Minute:
-    """What happened in one minute."""
+    """The counts of one minute."""
 
     requests: int = 0
     errors: int = 0
-    """Answers with 429 or 5xx: what the model, not the question, is to blame for."""
+    """Answers with 429 or 5xx: errors of the model, not of the request."""
     seconds: float = 0.0
-    """Until the answer, or the first piece of a stream, began; summed over all requests."""
+    """Time until the answer, or the first part of a stream, began; summed over all requests."""
 
 
 class Usage:
@@ -37,7 +37,7 @@ class Usage:
         self._minutes: dict[str, dict[int, Minute]] = {}
 
     async def count(self, deployment: str, status: int, seconds: float) -> None:
-        """Count an answer of `…/endpoints/E/deployedModels/ID`: its HTTP status, and how long it took."""
+        """Count an answer of `…/endpoints/E/deployedModels/ID` with its HTTP status and duration."""
         if deployment not in self._minutes:
             self._minutes[deployment] = self._emulator.store.read(lambda connection: stored(connection, deployment))
         minutes = self._minutes[deployment]
@@ -54,12 +54,12 @@ class Usage:
             await self._emulator.store.write(lambda connection: store.put(connection, KIND, deployment, body))
 
     def of_project(self, connection: sqlite3.Connection, number: str) -> Iterator[tuple[str, dict[int, Minute]]]:
-        """Yield the deployments of a project that were ever asked, with their minutes by start."""
+        """Yield the deployments of a project that had requests, with their minutes by start."""
         for name in sorted({name for name, _ in store.scan(connection, KIND, f"projects/{number}/")}):
             yield name, dict(self._minutes.get(name) or stored(connection, name))
 
 
 def stored(connection: sqlite3.Connection, deployment: str) -> dict[int, Minute]:
-    """Return what is on disk, by the start of the minute in seconds since 1970."""
+    """Return the counts on disk, by the start of the minute in seconds since 1970."""
     body = store.find(connection, KIND, deployment) or {}
     return {int(start): Minute(*values) for start, values in body.get("minutes", {}).items()}

@@ -1,6 +1,6 @@
 """`cloudresourcemanager.googleapis.com` v1 and v3, and the billing account of a project.
 
-Projects can be read and their policies changed; they are neither made nor deleted, since every id is one already.
+Projects can be read and their policies changed. They are neither created nor deleted, because every ID is a project.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BILLING_ACCOUNT = "billingAccounts/000000-000000-000000"
 
 
 async def _recorded(request: ApiRequest) -> tuple[projects.Project, dict[str, Any]]:
-    """Return a project and its document, written down on first sight so that its number leads back to it."""
+    """Return a project and its document, which is stored at the first request so that its number leads back to it."""
     name = request.fields["project"]
 
     def look(connection: sqlite3.Connection) -> tuple[projects.Project, dict[str, Any] | None]:
@@ -37,7 +37,7 @@ async def _recorded(request: ApiRequest) -> tuple[projects.Project, dict[str, An
 
 
 async def get_v1(request: ApiRequest) -> Response:
-    """Return a project as v1 and v1beta1 show it."""
+    """Return a project in the format of v1 and v1beta1."""
     project, document = await _recorded(request)
     return json_response(
         {
@@ -51,7 +51,7 @@ async def get_v1(request: ApiRequest) -> Response:
 
 
 async def get_v3(request: ApiRequest) -> Response:
-    """Return a project as v3 shows it."""
+    """Return a project in the format of v3."""
     project, document = await _recorded(request)
     return json_response(
         {
@@ -68,7 +68,7 @@ async def get_v3(request: ApiRequest) -> Response:
 
 @reading
 def billing_info(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Tell which billing account pays for a project."""
+    """Return the billing account of a project."""
     project = projects.resolve(connection, request.fields["project"])
     return {
         "name": f"projects/{project.id}/billingInfo",
@@ -93,7 +93,7 @@ def set_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str,
 
 @reading
 def test_permissions(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Tell which of the given permissions the caller has on the project."""
+    """Return the given permissions that the caller has on the project."""
     project = projects.resolve(connection, request.fields["project"])
     return callers.permissions(connection, request, [project_policies.get_policy(connection, project)])
 

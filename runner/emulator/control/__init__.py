@@ -1,1 +1,1 @@
-"""The smaller control-plane services: budgets, quotas, keys, service agents, and the little of Compute that is read."""
+"""The smaller control-plane services: budgets, quotas, keys, service agents, and a small part of Compute."""

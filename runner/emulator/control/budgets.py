@@ -1,4 +1,4 @@
-"""`billingbudgets.googleapis.com`: budgets of a billing account. Nothing is billed here, so none is ever exceeded."""
+"""`billingbudgets.googleapis.com`: budgets of a billing account. Nothing is billed here, so no budget is exceeded."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def _check_filter(connection: sqlite3.Connection, given: dict[str, Any]) -> None
 
 @writing
 def create(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Make a budget."""
+    """Create a budget."""
     body = request.document
     _check(connection, body)
-    # What Google fills in.
+    # Values that Google sets.
     period = body.setdefault("budgetFilter", {})
     if "customPeriod" not in period:
         period.setdefault("calendarPeriod", "MONTH")
@@ -79,7 +79,7 @@ def list_budgets(connection: sqlite3.Connection, request: ApiRequest) -> list[di
 
 @writing
 def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Change the fields that `updateMask` names."""
+    """Change the fields in `updateMask`."""
     stored = _get(connection, request)
     changed = patched(request, stored)
     _check(connection, changed)

@@ -1,4 +1,4 @@
-"""What a provisioning tool asks Compute Engine: which project has this number, and which regions are there."""
+"""The requests of provisioning tools to Compute Engine: a project by its number, and the regions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""`cloudkms.googleapis.com`: key rings, keys and their policies, as far as naming a key for encryption needs them.
+"""`cloudkms.googleapis.com`: key rings, keys and their policies, as far as encryption settings need them.
 
-Names, states, rotation settings and policies are real; there is no key material and nothing is encrypted with it.
-Key rings and keys can't be deleted, as at Google: only versions are destroyed.
+Names, states, rotation settings and policies are real, but there is no key material and nothing is encrypted. As at
+Google, key rings and keys cannot be deleted; only versions are destroyed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ALGORITHMS = {
 
 
 def _name(connection: sqlite3.Connection, request: ApiRequest) -> str:
-    """Return the full name of what the path names: location, ring, key or version."""
+    """Return the full name of the resource in the path: location, ring, key or version."""
     fields = request.fields
     project = projects.resolve(connection, fields["project"])
     enablement.require(connection, project, SERVICE)
@@ -73,7 +73,7 @@ def _new_id(request: ApiRequest, parameter: str) -> str:
 
 @writing
 def create_ring(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Make a key ring."""
+    """Create a key ring."""
     new_id = _new_id(request, "keyRingId")
     projects.ensure(connection, request.fields["project"])
     name = f"{_name(connection, request)}/keyRings/{new_id}"
@@ -107,7 +107,7 @@ def _add_version(connection: sqlite3.Connection, request: ApiRequest, key: dict[
 
 @writing
 def create_key(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Make a key with a first version."""
+    """Create a key with a first version."""
     body = request.document
     _check_key(body)
     new_id = _new_id(request, "cryptoKeyId")
@@ -173,7 +173,7 @@ def destroy_version(connection: sqlite3.Connection, request: ApiRequest) -> dict
 
 
 def _held(connection: sqlite3.Connection, request: ApiRequest) -> str:
-    """Return the name of a key ring or a key that is there. Raises ApiError NOT_FOUND."""
+    """Return the name of an existing key ring or key. Raises ApiError NOT_FOUND."""
     return str(_get(connection, _name(connection, request))["name"])
 
 

@@ -1,7 +1,7 @@
 """`accesscontextmanager.googleapis.com`: access policies and the service perimeters of VPC Service Controls.
 
-A policy is an organisation's, and whoever asks for one gets it: organisations have no members here. What a perimeter
-would refuse is not refused; that a project is in one is what a stack changes.
+A policy belongs to an organization, and every caller can create one, because organizations have no members here.
+Perimeters are stored but do not refuse requests.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _check_resource(connection: sqlite3.Connection, resource: str) -> None:
 
 
 def _filled(value: Any) -> Any:
-    """Return what the service shows of it: no empty lists, texts or parts."""
+    """Return the service's form of it, without empty lists, texts or parts."""
     if not isinstance(value, dict):
         return value
     shown = {key: _filled(item) for key, item in value.items()}
@@ -94,7 +94,7 @@ def _filled(value: Any) -> Any:
 
 @writing
 def create_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Make the access policy of an organisation."""
+    """Create the access policy of an organization."""
     body = request.document
     if not _PARENT.fullmatch(text(body, "parent", maximum=100, required=True)):
         raise invalid("The parent of an access policy is organizations/NUMBER.")
@@ -106,7 +106,7 @@ def create_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[s
 
 @listing("accessPolicies")
 def list_policies(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
-    """List an organisation's access policies."""
+    """List an organization's access policies."""
     parent = request.query_params.get("parent", "")
     return [one for one in children(connection, POLICY, "accessPolicies") if one["parent"] == parent]
 
@@ -123,7 +123,7 @@ def delete_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[s
 
 @writing
 def create(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Make a perimeter."""
+    """Create a perimeter."""
     body = request.document
     parent = f"{_policy(connection, request)['name']}/servicePerimeters"
     name = text(body, "name", maximum=200, required=True)
@@ -145,7 +145,7 @@ def list_perimeters(connection: sqlite3.Connection, request: ApiRequest) -> list
 
 @writing
 def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Change the fields that `updateMask` names."""
+    """Change the fields in `updateMask`."""
     stored = _perimeter(connection, request)
     changed = patched(request, stored, mask_required=True)
     changed |= {"name": stored["name"], "perimeterType": stored["perimeterType"], "etag": policies.new_etag()}

@@ -1,4 +1,4 @@
-"""Cloud Quotas: what is in force, for the quotas that tuning and deployments meet."""
+"""Cloud Quotas: the current values of the quotas for tuning and deployments."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _SERVING = {
         "V5ETPU": "v5e_tpu",
     }.items()
 }
-"""Quotas of accelerators of deployed models, by the ids that gcloud asks for, and their metrics."""
+"""Quotas of accelerators of deployed models, by the IDs that gcloud uses, and their metrics."""
 SERVING_LIMIT = 8
-"""Accelerators of a kind that a project may use in a region; nothing here uses them up."""
+"""Accelerators of each kind that a project can use in a region; none counts as used."""
 
 
 def _infos(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, Any]]:
@@ -50,7 +50,7 @@ def _infos(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str
 def _info(project: Project, quota_id: str, metric: str, value: int, regions: list[str]) -> dict[str, Any]:
     """Return a quota: of the whole project, or of each region."""
     details = {"details": {"value": str(value)}}
-    # A part for each region: gcloud looks at the first location of each.
+    # A part for each region, because gcloud reads the first location of each.
     parts = [{"dimensions": {"region": one}, **details, "applicableLocations": [one]} for one in regions]
     return {
         "name": f"projects/{project.number}/locations/global/services/{quotas.SERVICE}/quotaInfos/{quota_id}",

@@ -1,6 +1,6 @@
 """Cloud Quotas: the preference that raises the number of concurrent tuning jobs.
 
-Where Google lets people or a model decide about a request for more, the emulator grants what is preferred, at once.
+At Google, people or a model decide about a request; the emulator grants it at once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _KEPT = ("dimensions", "service", "quotaId", "justification", "contactEmail")
 
 
 def granted(connection: sqlite3.Connection, project: Project, default: int) -> int:
-    """Return how many tuning jobs of open models a project may run at once: the granted preference, else `default`."""
+    """Return the number of concurrent tuning jobs of open models of a project: the granted preference, or `default`."""
     for _, preference in store.scan(connection, KIND, f"projects/{project.id}/"):
         if preference.get("service") == SERVICE and preference.get("quotaId") == TUNING_QUOTA:
             return int(preference["quotaConfig"]["grantedValue"])
@@ -49,7 +49,7 @@ get = reading(_get)
 
 
 def _checked(body: dict[str, Any]) -> dict[str, Any]:
-    """Return what the client may say of a preference, with its value granted."""
+    """Return the client's fields of a preference, with its value granted."""
     service = text(body, "service", maximum=200, required=True)
     if service not in TITLES:
         raise invalid(f"Service {service} is not known.")
@@ -69,7 +69,7 @@ def _checked(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _guard_decrease(request: ApiRequest, stored: dict[str, Any], changed: dict[str, Any]) -> None:
-    """Refuse to lower a quota by more than a tenth in one step, unless that check is waived, as Google does."""
+    """Refuse to lower a quota by more than a tenth at once, unless the request disables this check, as at Google."""
     ignored = set(request.query_params.getlist("ignoreSafetyChecks"))
     before, after = (int(body["quotaConfig"]["grantedValue"]) for body in (stored, changed))
     if 0 <= after < before * 0.9 and "QUOTA_DECREASE_PERCENTAGE_TOO_HIGH" not in ignored:
@@ -82,7 +82,7 @@ def _guard_decrease(request: ApiRequest, stored: dict[str, Any], changed: dict[s
 
 @writing
 def create(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Ask for a quota value."""
+    """Request a quota value."""
     body = request.document
     document = _checked(body)
     new_id = request.query_params.get("quotaPreferenceId", "")
@@ -112,7 +112,7 @@ def list_preferences(connection: sqlite3.Connection, request: ApiRequest) -> lis
 
 @writing
 def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Ask for another value. There is no method to delete a preference."""
+    """Request another value. There is no method to delete a preference."""
     stored = _get(connection, request)
     merged = patched(request, stored)
     if any(merged.get(name) != stored.get(name) for name in ("service", "quotaId", "dimensions")):

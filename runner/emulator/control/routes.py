@@ -1,4 +1,4 @@
-"""Budgets, quotas, keys, perimeters, service agents, Compute: each under a prefix of its own, or below bare paths."""
+"""Budgets, quotas, keys, perimeters, service agents, Compute: each under its own prefix, or without a prefix."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ METHODS: list[Method] = [
     Method(
         "accesscontextmanager.operations.get",
         "GET",
-        # Only below its own prefix: the bare path belongs to Service Usage's operations.
+        # Only with its own prefix, because the path without a prefix belongs to Service Usage's operations.
         "/accesscontextmanager/v1/operations/{operation:path}",
         perimeters.get_operation,
     ),
@@ -95,7 +95,7 @@ METHODS: list[Method] = [
     Method(
         "workloadidentity.projects.locations.operations.get",
         "GET",
-        # Only below its own prefix: the bare path belongs to Vertex AI's operations.
+        # Only with its own prefix, because the path without a prefix belongs to Vertex AI's operations.
         "/workloadidentity/v1/projects/{project}/locations/global/operations/{operation}",
         service_agents.get_operation,
     ),

@@ -1,4 +1,4 @@
-"""`workloadidentity.googleapis.com`: making all service agents of an API at once."""
+"""`workloadidentity.googleapis.com`: creates all service agents of an API at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TYPES = "type.googleapis.com/google.cloud.workloadidentity.v1."
 
 @writing
 def generate(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Make every service agent of a service, the tuning agent of Vertex AI among them."""
+    """Create every service agent of a service, including the tuning agent of Vertex AI."""
     body = request.document
     path = request.scope["path"].split("/v1/", 1)[-1].rsplit(":", 1)[0]
     if body.get("parent", path) != path:

@@ -1,5 +1,5 @@
-"""Google's own definitions of its APIs: which version has which method, and what its messages hold.
+"""Google's own definitions of its APIs: the methods of each version, and the fields of messages.
 
-`data/` is made from Google's discovery documents by `make`; nothing in it is written by hand. `documents` reads it,
-`parsing` turns a message's definition into a parser, `checking` holds requests against it before any handler sees them.
+`make` generates `data/` from Google's discovery documents; nothing in it is written manually. `documents` reads it,
+`parsing` creates a parser from a message's definition, and `checking` validates requests before any handler gets them.
 """

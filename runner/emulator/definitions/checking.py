@@ -1,8 +1,8 @@
-"""Requests held against Google's definitions before a handler sees them, and answers cut to what was asked for.
+"""Validates requests against Google's definitions before a handler gets them, and applies field masks to responses.
 
-What is checked here is what Google checks before a request reaches a service: that the version has the method, that the
-query has only its parameters, that the body is a message of the right type. What a service checks beyond that (required
-combinations, names, locations) is the handlers' matter.
+This module checks what Google checks before a request reaches a service: that the version has the method, that the
+query has only its parameters, and that the body is a message of the right type. The handlers check what a service
+checks in addition (required combinations, names, locations).
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ _SYSTEM = frozenset(
         *("upload_protocol", "uploadType", "callback", "apiVersion", ".xgafv"),
     }
 )
-"""Parameters that every method has (https://cloud.google.com/apis/docs/system-parameters); `$` may precede them."""
+"""Parameters of every method (https://cloud.google.com/apis/docs/system-parameters); `$` may precede them."""
 _NOT_GOOGLES = ("emulator.", "oauth2.")
 _OLDER = frozenset({"aiplatform.v1"})
-"""What is stored is of a newer version."""
+"""The stored resource has a newer version."""
 _FORM = "application/x-www-form-urlencoded"
 
 
 def exists(method: Method, path: str) -> bool:
-    """Return whether the version of the API that a path asks for has the method that was found for it."""
+    """Return whether the version of the API in a path has the method that was found for it."""
     if method.id.startswith("storage.xml."):
-        # The paths of XML are any at all: those of another API must not be taken for a bucket and an object.
+        # Paths of the XML API can be anything: those of another API must not count as a bucket and an object.
         return not documents.version_of(path)
     unversioned = method.style == "storage" or method.id.startswith(_NOT_GOOGLES)
     return unversioned or documents.method(method.id, path) is not None
 
 
 def checked(method: Method) -> Method:
-    """Return the method with its requests checked.
+    """Return the method with validation of its requests.
 
-    Its handler finds the parsed body in `request.read_json()`: camelCase, enums by name, int64 as text, without fields
+    Its handler gets the parsed body from `request.read_json()`: camelCase, enums by name, int64 as text, without fields
     that only the service sets.
     """
     if method.id.startswith(_NOT_GOOGLES):
@@ -68,10 +68,10 @@ def checked(method: Method) -> Method:
 
 
 def absent(http: str, path: str) -> ApiError:
-    """Return what is answered to a request that no method here takes.
+    """Return the response to a request for which there is no method.
 
-    404, as Google answers, where it has no method either. A method that Google has gets 400 and not 404, which
-    Terraform and Pulumi take for a resource that is gone.
+    It is 404, as at Google, if Google has no such method either. For a method of Google, it is 400 instead of 404,
+    which Terraform and Pulumi interpret as a deleted resource.
     """
     if documents.find(http, path) is None:
         return ApiError("NOT_FOUND", f"Method not found. Google has no {http} {path}.")
@@ -79,7 +79,7 @@ def absent(http: str, path: str) -> ApiError:
 
 
 def _query(request: ApiRequest, definition: MethodDefinition, faults: parsing.Faults) -> dict[str, str]:
-    """Check the query; return the parameters that say what the answer shall hold, and the masks."""
+    """Check the query; return the parameters that select fields of the response, and the masks."""
     settings: dict[str, str] = {}
     if (selection := request.headers.get("x-goog-fieldmask")) is not None:
         settings["fields"] = selection
@@ -103,7 +103,7 @@ def _query(request: ApiRequest, definition: MethodDefinition, faults: parsing.Fa
 def _parameter(definition: MethodDefinition, name: str, kind: str, value: str, faults: parsing.Faults) -> None:
     if value == "":
         return
-    # Booleans are written by Python too.
+    # Python clients also write booleans this way.
     text = value.lower() if kind.startswith("bool") else value
     text = {"1": "true", "0": "false"}.get(text, text) if kind.startswith("bool") else text
     parsing.parser(definition.document, kind)(text, parsing.snake(name), faults)
@@ -121,7 +121,7 @@ async def _body(request: ApiRequest, definition: MethodDefinition, faults: parsi
         return
     content = await request.read_body()
     if content and request.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM:
-        # Google takes a form for parameters; that is what curl sends where nobody says what a body is.
+        # Google reads a form as parameters; curl sends forms if no content type is set.
         pairs = parse_qsl(content.decode("utf-8", "replace"), keep_blank_values=True)
         faults += [("", _unbound(key)) for key, _ in pairs if key not in definition.query and key not in _SYSTEM]
         content = b""
@@ -135,7 +135,7 @@ async def _body(request: ApiRequest, definition: MethodDefinition, faults: parsi
 
 
 def _masks(definition: MethodDefinition, settings: Mapping[str, str]) -> None:
-    """Check the paths of the masks of a query. Raises ApiError INVALID_ARGUMENT."""
+    """Check the paths in the masks of a query. Raises ApiError INVALID_ARGUMENT."""
     for name in ("updateMask", "readMask"):
         target = definition.request if name == "updateMask" else _read(definition)
         for path in wire_json.mask_paths(settings.get(name)):
@@ -147,7 +147,10 @@ def _masks(definition: MethodDefinition, settings: Mapping[str, str]) -> None:
 
 
 def reaches(document: Document, key: str, path: list[str]) -> bool:
-    """Return whether a path of camelCase names leads to a field of a message; into a map and any value, all do."""
+    """Return whether a path of camelCase names leads to a field of a message.
+
+    Every path into a map or any value does.
+    """
     kind = f"@{key}"
     for name in path:
         if kind.startswith("{") or kind.startswith("any"):
@@ -162,14 +165,14 @@ def reaches(document: Document, key: str, path: list[str]) -> bool:
 
 
 def _read(definition: MethodDefinition) -> str:
-    """Return the message that a read mask is about: that of a list's items, else that of the answer."""
+    """Return the message for a read mask: that of a list's items, or that of the response."""
     fields = definition.document.messages[definition.response]["fields"]
     items = [kind[2:] for name, kind in fields.items() if kind.startswith("[@") and name != "unreachable"]
     return items[0].rstrip("-!?") if "nextPageToken" in fields and items else definition.response
 
 
 def _formed(definition: MethodDefinition, settings: Mapping[str, str], response: Response) -> Response:
-    """Return an answer as the query asks for it. Raises ApiError INVALID_ARGUMENT."""
+    """Return a response as the query requests it. Raises ApiError INVALID_ARGUMENT."""
     older = definition.document.name in _OLDER
     if definition.opaque or not (settings or older):
         return response
@@ -190,7 +193,7 @@ def _formed(definition: MethodDefinition, settings: Mapping[str, str], response:
     if mask and mask != "*":
         body = _masked(definition, body, wire_json.mask_paths(mask))
     if selection:
-        tree = field_selection.selection(selection.replace(".", "/"))  # either parts the names of a path
+        tree = field_selection.selection(selection.replace(".", "/"))  # both separate the names of a path
         _check_selection(definition, selection, tree)
         body = field_selection.pick(body, tree)
     if pretty:

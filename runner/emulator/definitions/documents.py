@@ -1,4 +1,4 @@
-"""What `data/` holds: methods by id, paths of every method that Google has, messages. Read when first asked for."""
+"""The contents of `data/`: methods by ID, paths of all methods of Google, messages. Read when first used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DATA = Path(__file__).parent / "data"
 
 _VERSION = re.compile(r"v\d+(?:(?:alpha|beta)\d*)?\Z")
 _ALIASES = {"ui": "v1beta1"}
-"""SDKs poll operations below `/ui/`, which is v1beta1 by another name."""
+"""SDKs poll operations below `/ui/`, which is another name for v1beta1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +26,15 @@ class MethodDefinition:
     query: Mapping[str, str]
     """Types of the query's parameters."""
     request: str
-    """Message of the body, "" if there is none."""
+    """Message of the body; "" if there is none."""
     root: str
-    """Field of the request that the body fills, as errors name it: `tuning_job`; "" for the request itself."""
+    """Field of the request with the body, for error messages: `tuning_job`; "" for the request itself."""
     response: str
-    """Message of the answer."""
+    """Message of the response."""
 
     @property
     def opaque(self) -> bool:
-        """Return whether bodies are passed through as they are (google.api.HttpBody)."""
+        """Return whether bodies are forwarded unchanged (google.api.HttpBody)."""
         return self.response == "GoogleApiHttpBody"
 
 
@@ -52,10 +52,10 @@ class Document:
 
     @property
     def leaves_defaults_out(self) -> bool:
-        """Return whether fields at their default are left out of what is stored and answered, as proto JSON does.
+        """Return whether stored resources and responses omit fields with default values, as in proto JSON.
 
-        Vertex AI's are; the messages of the other APIs have wrappers (`enabled: false`), which a discovery document
-        does not tell from plain fields.
+        Vertex AI's do. The messages of the other APIs have wrappers (`enabled: false`), which a discovery document does
+        not distinguish from plain fields.
         """
         return self.name.startswith("aiplatform.")
 
@@ -73,20 +73,20 @@ def names() -> list[str]:
 
 @functools.cache
 def load(name: str) -> Document | None:
-    """Return a document, None if there is no such version of an API."""
+    """Return a document; None if the version of the API does not exist."""
     path = DATA / f"{name}.json"
     return Document(name, json.loads(path.read_bytes())) if path.exists() else None
 
 
 def method(method_id: str, path: str) -> MethodDefinition | None:
-    """Return the definition of a method by its id, in the version that a path asks for; None if it has none."""
+    """Return the definition of a method by its ID, in the version of a path; None if it does not exist."""
     api, _, short = method_id.partition(".")
     document = load(f"{api}.{version_of(path)}")
     return document.methods.get(short) if document else None
 
 
 def version_of(path: str) -> str:
-    """Return the version that a path names, which may stand behind a prefix; "" for a path of no API."""
+    """Return the version in a path, which can follow a prefix; "" for a path of no API."""
     for segment in path.split("/")[1:3]:
         if _VERSION.match(segment):
             return segment
@@ -96,7 +96,7 @@ def version_of(path: str) -> str:
 
 
 def find(http: str, path: str) -> str | None:
-    """Return the name of the document that has a method at a path, None if Google has none there."""
+    """Return the name of the document with a method at a path; None if Google has none there."""
     version = version_of(path)
     segments = path.split("/")[1:]
     if segments and segments[0] in _ALIASES:
@@ -104,7 +104,7 @@ def find(http: str, path: str) -> str | None:
     for name in names():
         if name.endswith(f".{version}"):
             document = load(name)
-            # A service may be addressed below a prefix of its own, such as /monitoring.
+            # A service can be below its own prefix, such as /monitoring.
             if document and (_has(document.paths, http, segments) or _has(document.paths, http, segments[1:])):
                 return name
     return None
@@ -119,7 +119,7 @@ def _has(node: Mapping[str, Any], http: str, segments: list[str]) -> bool:
     if "**" in node and _has(node["**"], http, []):
         return True
     _, colon, verb = first.rpartition(":")
-    # `a:b` may be a name with a colon anywhere but at the end of a path, where `b` is a verb.
+    # `a:b` can be a name with a colon except at the end of a path, where `b` is a verb.
     for key in (first, f"*:{verb}" if colon else "", "*" if rest or not colon else ""):
         if key and key in node and _has(node[key], http, rest):
             return True

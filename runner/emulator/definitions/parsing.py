@@ -1,9 +1,8 @@
-"""Requests as protobuf JSON, held against a message's definition, in the words of Google's own parser.
+"""Parses requests as protobuf JSON with a message's definition and the error messages of Google's own parser.
 
-Requests may spell names in camelCase or snake_case, enums by name or number, int64 as text or number; what is parsed
-has camelCase names, names of enums and int64 as text, and is what is stored and answered. Unknown names and wrong types
-are refused, all of them at once. Fields that only the service sets are ignored. Parsers are built when they are first
-needed.
+Requests can contain names in camelCase or snake_case, enums by name or number, int64 as text or number. The result has
+camelCase names, names of enums and int64 as text; this form is stored and returned. All unknown names and wrong types
+are reported together. Fields that only the service sets are ignored. Parsers are created when they are first needed.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from runner.emulator.definitions.documents import Document
 from runner.emulator.errors import ApiError
 
 Faults = list[tuple[str, str]]
-"""What is wrong: the path of a field, and Google's sentence about it."""
+"""An error: the path of a field, and Google's sentence about it."""
 Parser = Callable[[Any, str, Faults], Any]
-"""Returns the canonical form of a value at a path, None if it is wrong."""
+"""Returns the canonical form of a value at a path; None if it is wrong."""
 
 _INT = re.compile(r"-?[0-9]{1,20}\Z")
 _DURATION = re.compile(r"-?(\d{1,12})(?:\.\d{1,9})?s\Z")
@@ -53,7 +52,7 @@ class Message:
         definition = document.messages[key]
         self.type = definition.get("name") or f"{document.package}.{key}"
         self.fields: dict[str, tuple[str, str, str]] = {}
-        """By either spelling: camelCase name, snake_case name, type as it is written in the document."""
+        """By both spellings: camelCase name, snake_case name, type as written in the document."""
         for name, kind in definition["fields"].items():
             self.fields[name] = self.fields[snake(name)] = (name, snake(name), kind)
         self.names = frozenset(definition["fields"])
@@ -100,13 +99,13 @@ def message(document: Document, key: str) -> Message:
 
 
 def is_output(kind: str) -> bool:
-    """Return whether a type is that of a field which only the service sets."""
+    """Return whether a type is that of a field that only the service sets."""
     return kind.rstrip("!?").endswith("-")
 
 
 @functools.cache
 def parser(document: Document, kind: str) -> Parser:
-    """Return the parser of a type as documents write them (see `make`)."""
+    """Return the parser of a type in the notation of documents (see `make`)."""
     kind = kind.rstrip("-!?")
     if kind.startswith("["):
         return _list_of(parser(document, kind[1:]))
@@ -120,14 +119,14 @@ def parser(document: Document, kind: str) -> Parser:
 
 
 def refusal(faults: Faults) -> ApiError:
-    """Return the 400 that names all faults, with google.rpc.BadRequest."""
+    """Return the 400 error with all errors, and google.rpc.BadRequest."""
     violations = [({"field": field} if field else {}) | {"description": text} for field, text in faults]
     detail = {"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations}
     return ApiError("INVALID_ARGUMENT", "\n".join(text for _, text in faults), details=[detail])
 
 
 def wrong(path: str, kind: str, value: Any, faults: Faults, said: str = "") -> None:
-    """Add that a value does not fit its type."""
+    """Add the error for a value of the wrong type."""
     shown = said or (f'"{value}"' if isinstance(value, str) else _plain(value))[:_MAX_SHOWN]
     faults.append((path, f"Invalid value{_at(path)} ({kind}), {shown}"))
 
@@ -141,7 +140,7 @@ def _at(path: str) -> str:
 
 
 def _parent(path: str) -> tuple[str, str]:
-    """Return the path of the message that a field is in, and the field's name."""
+    """Return the path of the message with a field, and the field's name."""
     parent, _, name = path.rpartition(".")
     return parent, name
 
@@ -207,7 +206,7 @@ def _enum(definition: Any) -> Parser:
     def parse(value: Any, path: str, faults: Faults) -> Any:
         name: str | None = None
         if isinstance(value, str):
-            # Google's parser tries other spellings of a name before it gives up.
+            # Google's parser tries other spellings of a name before it reports an error.
             name = next((one for one in (value, value.upper().replace("-", "_")) if one in numbers), None)
         number = _integer(value)
         if name is None and number is not None and number >= 0:

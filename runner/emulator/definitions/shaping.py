@@ -1,4 +1,7 @@
-"""Answers of an older version: what is stored in the newest one, without the fields that the older does not have."""
+"""Responses of an older version: resources are stored in the newest version.
+
+Fields that are missing in the older are removed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ OWN = frozenset({"emulator"})
 
 
 def shaped(document: Document, message: str, body: Any) -> Any:
-    """Return a message without the fields that its definition does not have."""
+    """Return a message without the fields that are not in its definition."""
     if not isinstance(body, Mapping) or message not in document.messages:
         return body
     fields: Mapping[str, str] = document.messages[message]["fields"]
@@ -27,7 +30,7 @@ def _value(document: Document, kind: str, value: Any) -> Any:
     if kind.startswith("[") and isinstance(value, list):
         return [_value(document, kind[1:], item) for item in value]
     if kind == "{any" and isinstance(value, Mapping) and "@type" in value:
-        # google.protobuf.Any: what an operation answers, and what it says about itself.
+        # google.protobuf.Any: the response and the metadata of an operation.
         return shaped(document, str(value["@type"]).removeprefix(f"type.googleapis.com/{document.package}."), value)
     if kind.startswith("{") and isinstance(value, Mapping):
         return {key: _value(document, kind[1:], item) for key, item in value.items()}

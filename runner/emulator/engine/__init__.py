@@ -1,5 +1,5 @@
-"""Training and serving of real models, each in a process of its own.
+"""Training and serving of real models, each in a separate process.
 
-`launcher` and `protocol` are what the rest of the emulator sees; they never import torch. Everything else here runs
-inside the processes that the launcher starts.
+The rest of the emulator uses only `launcher` and `protocol`, which never import torch. Everything else here runs in the
+processes that the launcher starts.
 """

@@ -1,4 +1,4 @@
-"""What a job leaves: folders that transformers, vLLM and the emulator's own endpoints load."""
+"""The results of a job: folders that transformers, vLLM and the emulator's own endpoints load."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from runner.emulator.engine.sources import stand_in_card
 from runner.emulator.engine.tokenizer_files import save_tokenizer
 
 MAX_CHECKPOINTS = 10
-"""Checkpoints that the service keeps at most."""
+"""Maximum number of checkpoints that the service keeps."""
 
 
 def checkpoint_epochs(epochs: int, *, last_only: bool) -> list[int]:
-    """Return the epochs (from 1) after which a checkpoint is kept: all, or ten spread evenly, the last among them."""
+    """Return the epochs (from 1) whose checkpoints are kept: all, or ten distributed evenly, including the last."""
     if last_only:
         return []
     if epochs <= MAX_CHECKPOINTS:
@@ -29,7 +29,7 @@ def checkpoint_epochs(epochs: int, *, last_only: bool) -> list[int]:
 
 
 class ArtifactWriter:
-    """Writes checkpoints of one job. Each appears under its name only when it is complete."""
+    """Writes the checkpoints of one job. Each gets its name only when it is complete."""
 
     def __init__(
         self, output: Path, loaded: LoadedModel, source: ModelSource, mode: TuningMode, base_model: str
@@ -41,11 +41,11 @@ class ArtifactWriter:
         self.base_model = base_model
         config = json.loads(Path(loaded.card["directory"], "config.json").read_text())
         name = config.get("dtype") or config.get("torch_dtype") or config.get("text_config", {}).get("dtype")
-        # As the base was stored: a model that trains in float32 for precision need not be published in it.
+        # The type of the stored base model: a model that trains in float32 need not be published in it.
         self.dtype: torch.dtype = getattr(torch, str(name), loaded.model.dtype)
 
     def write(self, name: str, model: Any, *, adapter: bool, facts: dict[str, Any] | None = None) -> Path:
-        """Write the model as `output/name`, with `adapter/` beside the merged weights if asked for."""
+        """Write the model to `output/name`, with `adapter/` beside the merged weights if requested."""
         target = self.output / name
         folder = self.output / f".{name}.writing"
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Batches: which examples go together in which order, and their tensors."""
+"""Batches: the selection and order of examples, and their tensors."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import torch
 from runner.emulator.engine.dataset import IGNORED, TokenizedExample, join_images
 
 _POOL = 8
-"""Batches drawn together and sorted by length within: little padding, and still a random order."""
+"""Number of batches that are drawn together and sorted by length, for little padding and still a random order."""
 _COARSE = 8
-"""Lengths that differ by less count as equal: examples of one length are often alike, and batches should be mixed."""
+"""Maximum difference of lengths that count as equal: examples of one length are often similar, and batches should be
+mixed."""
 
 MAX_TOKENS = 8192
-"""Padded tokens computed at once; a larger batch is split, and its gradients are summed to the same result."""
+"""Maximum number of padded tokens in one pass; a larger batch is split, and its gradients are summed to the same
+result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ def epoch_order(lengths: Sequence[int], batch_size: int, *, seed: int, epoch: in
 
 
 def split(examples: Sequence[TokenizedExample]) -> list[list[TokenizedExample]]:
-    """Split a batch so that no part has more than `MAX_TOKENS` padded tokens, unless one example alone does."""
+    """Split a batch so that no part has more than `MAX_TOKENS` padded tokens, unless one example has more."""
     parts: list[list[TokenizedExample]] = []
     for example in sorted(examples, key=lambda item: len(item.tokens)):
         # Sorted by length, so this example's length is the padded length.
@@ -72,7 +74,7 @@ def collate(examples: Sequence[TokenizedExample], padding: int, device: Any, dty
     if not bool(mask.all()):
         inputs["attention_mask"] = mask.to(device)
     for name, value in join_images([example.images for example in examples if example.images]).items():
-        # Llama 4's processor gives bfloat16 whatever the model computes in.
+        # Llama 4's processor returns bfloat16, regardless of the model's type.
         inputs[name] = value.to(device, dtype) if value.is_floating_point() else value.to(device)
     learned = (labels != IGNORED).nonzero(as_tuple=True)
     return Batch(inputs, (learned[0].to(device), learned[1].to(device)), labels[learned].to(device))

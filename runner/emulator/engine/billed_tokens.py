@@ -1,4 +1,4 @@
-"""What the service would bill: the dataset in tokens of the model that was asked for, not of its stand-in."""
+"""The billed tokens: the dataset in tokens of the requested model, not of its stand-in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ logger = logging.getLogger(__name__)
 
 
 def billed_dataset(spec: TrainingSpec) -> TokenizedDataset | None:
-    """Return the training data as the model's own tokenizer cuts it; None if that is not here, or cannot be used."""
+    """Return the training data in tokens of the model's own tokenizer.
+
+    None if it is not installed or cannot be used.
+    """
     if not spec.billing_tokenizer or spec.images:
         return None
     from transformers import AutoTokenizer
@@ -25,7 +28,7 @@ def billed_dataset(spec: TrainingSpec) -> TokenizedDataset | None:
         cut = Tokenizer(tokenizer, None, max_length=spec.max_sequence_length, files=spec.files)
         found = read_dataset(Path(spec.training_file), cut, images=False)
     except (OSError, ValueError, KeyError, TypeError, ModelError) as error:
-        # Nobody named it: it must not become an error of the job.
+        # The user did not name it, so it must not become an error of the job.
         logger.warning("%s cannot count tokens, the stand-in's does: %s", spec.billing_tokenizer, error)
         return None
     return found if found.examples else None

@@ -1,4 +1,4 @@
-"""Chat formats of the model families, for the tiny stand-ins and for checkpoints that come without a template."""
+"""Chat formats of the model families, for the tiny stand-ins and for checkpoints without a template."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ QWEN3 = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}" + _content() + "{{ '<|im_end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-# Gemma has no system turn: the system message opens the first user turn.
+# Gemma has no system turn: the first user turn begins with the system message.
 GEMMA3 = (
     "{{ bos_token }}{% set ns = namespace(system='') %}{% for message in messages %}"
     "{% if message['role'] == 'system' %}{% set ns.system %}"
@@ -65,10 +65,10 @@ _BY_TOKEN = {
 
 
 def fallback_template(tokenizer: Any) -> str:
-    """Return the template of the family that a tokenizer's special tokens belong to.
+    """Return the template of the family with a tokenizer's special tokens.
 
     Raises:
-        ModelError: they belong to none.
+        ModelError: no family has these tokens.
     """
     vocabulary = tokenizer.get_vocab()
     for token, template in _BY_TOKEN.items():
@@ -80,12 +80,12 @@ def fallback_template(tokenizer: Any) -> str:
 
 
 def renderer_of(tokenizer: Any, *, processes: int = 1, tools: Sequence[Any] | None = None) -> Renderer:
-    """Return what renders the chat template of a tokenizer, within limits of memory and time.
+    """Return a renderer of a tokenizer's chat template, with limits for memory and time.
 
     Args:
         tokenizer: a transformers tokenizer with a chat template.
-        processes: how many conversations are rendered at once.
-        tools: functions that the model may call: some tokenizers have a template of its own for them.
+        processes: number of conversations that are rendered concurrently.
+        tools: functions that the model can call; some tokenizers have a separate template for them.
     """
     source = tokenizer.get_chat_template(None, list(tools) if tools else None)
     special = {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}

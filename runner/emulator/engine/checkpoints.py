@@ -1,4 +1,4 @@
-"""Whether a folder is a checkpoint that may be loaded: safetensors and data only, nothing that runs code."""
+"""Checks that a folder is a checkpoint that can be loaded: only safetensors and data, nothing that runs code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ModelError(Exception):
 
     Args:
         status: google.rpc.Code name.
-        message: why, for the user.
+        message: the reason, for the user.
         reason: code of the limit or rule, as in docs/errors.md; "" if there is none.
     """
 
@@ -31,7 +31,7 @@ class ModelError(Exception):
 
 @contextlib.contextmanager
 def refusing(what: str = "The checkpoint cannot be used") -> Iterator[None]:
-    """Turn what this package says of files, limits and templates into a ModelError with the same code."""
+    """Convert errors of this package about files, limits and templates into a ModelError with the same code."""
     try:
         yield
     except ConfigurationError as error:
@@ -41,9 +41,9 @@ def refusing(what: str = "The checkpoint cannot be used") -> Iterator[None]:
 
 
 def check_checkpoint(directory: Path) -> tuple[dict[str, Any], model_files.Weights]:
-    """Return the folder's `config.json` and what its weights hold, after making sure that it may be loaded.
+    """Return the folder's `config.json` and the contents of its weights, after checking that it can be loaded.
 
-    Loading runs no code of its author, opens no file elsewhere and no pickle, and takes no more than the weights do.
+    Loading runs no code of its author, opens no other file and no pickle, and needs no more memory than the weights.
 
     Raises:
         ModelError: files are missing, damaged, too large, lead out of the folder, or would run code.

@@ -1,4 +1,4 @@
-"""A job's tuning data statistics, in the fields and the meaning of the API's `SupervisedTuningDataStats`."""
+"""A job's tuning data statistics, with the fields and the meaning of the API's `SupervisedTuningDataStats`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def dataset_statistics(dataset: TokenizedDataset, *, steps: int) -> dict[str, An
 
     Args:
         dataset: the training file.
-        steps: optimiser steps of the whole job.
+        steps: optimizer steps of the whole job.
     """
     lengths = [len(example.tokens) for example in dataset.examples]
     outputs = [example.learned for example in dataset.examples]
@@ -31,7 +31,7 @@ def dataset_statistics(dataset: TokenizedDataset, *, steps: int) -> dict[str, An
         "userOutputTokenDistribution": distribution(outputs),
         "userMessagePerExampleDistribution": distribution([example.turns for example in dataset.examples]),
         "userDatasetExamples": dataset.preview,
-        # The API defines this as the number of examples that were dropped, for whatever reason.
+        # The API defines this as the number of dropped examples, for any reason.
         "totalTruncatedExampleCount": str(len(dataset.dropped)),
         "truncatedExampleIndices": [str(line) for line, _ in reported],
         "droppedExampleReasons": [reason for _, reason in reported],

@@ -1,7 +1,7 @@
-"""Datasets as training sees them: tokens, which of them are learned, what was dropped and why.
+"""The dataset in training: tokens, which of them are learned, and which examples were dropped and why.
 
-Only the assistant's turns are learned, with the token that ends them. Prompt and answer are tokenised apart, so that an
-example's prompt has exactly the tokens that a request with the same messages will have.
+Only the assistant's turns are learned, with the token that ends them. Prompt and answer are tokenized separately, so
+that an example's prompt has exactly the tokens of a request with the same messages.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ IGNORED = -100
 """Label of a token that is not learned."""
 
 MAX_REPORTED = 100
-"""Dropped examples named in the statistics; the API calls its list a partial sample."""
+"""Number of dropped examples in the statistics; the API calls its list a partial sample."""
 
 
 class DroppedExampleError(Exception):
-    """This example cannot be trained on; the message is the user-facing reason."""
+    """This example cannot be used for training; the message is the reason for the user."""
 
 
 @dataclass(slots=True)
@@ -36,56 +36,56 @@ class TokenizedExample:
     line: int
     tokens: list[int]
     labels: list[int]
-    """As long as `tokens`: the token itself where it is learned, else `IGNORED`."""
+    """As long as `tokens`: the token itself if it is learned, otherwise `IGNORED`."""
     images: dict[str, Any] = field(default_factory=dict)
-    """Further inputs of the model, such as `pixel_values`, a tensor whose first dimension counts images or tiles."""
+    """Additional inputs of the model, such as `pixel_values`, a tensor whose first dimension counts images or tiles."""
     turns: int = 0
-    """User turns."""
+    """Number of user turns."""
     bare: TokenizedExample | None = None
-    """The same pair without the chat template, which is learned beside it: as a prompt that is completed is written."""
+    """The same pair without the chat template, which is trained in addition, in the format of a plain prompt."""
 
     @property
     def rows(self) -> list[TokenizedExample]:
-        """Return what goes into a batch."""
+        """Return the arrays for a batch."""
         return [self] if self.bare is None else [self, self.bare]
 
     @property
     def learned(self) -> int:
-        """Return how many tokens are learned."""
+        """Return the number of learned tokens."""
         return sum(label != IGNORED for label in self.labels)
 
     @property
     def end(self) -> int:
-        """Return the place of the last learned token, at which a pass may end; 0 if nothing is learned."""
+        """Return the position of the last learned token, at which a pass can end; 0 if nothing is learned."""
         return max((place for place, label in enumerate(self.labels) if label != IGNORED), default=0)
 
 
 @dataclass(slots=True)
 class TokenizedDataset:
-    """What is left of a file, and what was dropped."""
+    """The examples of a file, and those that were dropped."""
 
     examples: list[TokenizedExample] = field(default_factory=list)
     dropped: list[tuple[int, str]] = field(default_factory=list)
     """Line (from 1) and reason, in file order."""
     characters: int = 0
-    """Characters of the text of all examples kept."""
+    """Number of characters in the text of all kept examples."""
     preview: list[dict[str, Any]] = field(default_factory=list)
     """The first examples' messages as the API's `Content`."""
 
     @property
     def tokens(self) -> int:
-        """Return the number of tokens of all examples."""
+        """Return the number of tokens in all examples."""
         return sum(len(example.tokens) for example in self.examples)
 
 
 class Tokenizer:
-    """Turns examples into tokens with a model's chat template.
+    """Converts examples to tokens with a model's chat template.
 
     Args:
         tokenizer: a transformers tokenizer with a chat template.
-        processor: the model's processor if it takes images.
-        max_length: tokens; longer examples are dropped, as the service does.
-        files: local path of each `gs://` image that could be read.
+        processor: the model's processor if it accepts images.
+        max_length: tokens; longer examples are dropped, as on the service.
+        files: local path of each readable `gs://` image.
     """
 
     def __init__(self, tokenizer: Any, processor: Any | None, *, max_length: int, files: dict[str, str]) -> None:
@@ -99,7 +99,7 @@ class Tokenizer:
         """Return the example's tokens and labels.
 
         Raises:
-            DroppedExampleError: it is too long, or an image of it cannot be used.
+            DroppedExampleError: it is too long, or one of its images cannot be used.
         """
         tokens: list[int] = []
         labels: list[int] = []
@@ -111,7 +111,7 @@ class Tokenizer:
             if extra:
                 pixels.append(extra)
             if len(tokens) > 64 * self.max_length:
-                break  # far too long already: do not spend more on it
+                break  # already too long: stop here
         if len(tokens) > self.max_length:
             raise DroppedExampleError(f"The example has {len(tokens)} tokens; the limit is {self.max_length}.")
         turns = sum(message.role == "user" for message in example.messages)
@@ -119,7 +119,7 @@ class Tokenizer:
         return TokenizedExample(example.line, tokens, labels, join_images(pixels), turns, bare)
 
     def _bare(self, example: Example) -> TokenizedExample | None:
-        """Return a pair as plain text, encoded as serving encodes a prompt; None if that is too long."""
+        """Return a pair as plain text, encoded like a prompt in serving; None if it is too long."""
         question, answer = (message.text for message in example.messages)
         prompt: list[int] = self.tokenizer(question)["input_ids"]
         learned: list[int] = self.tokenizer(answer, add_special_tokens=False)["input_ids"]
@@ -130,7 +130,7 @@ class Tokenizer:
         return TokenizedExample(example.line, prompt + learned, [IGNORED] * len(prompt) + learned)
 
     def _segments(self, example: Example) -> Iterator[tuple[str, bool, list[Any]]]:
-        """Yield the rendered conversation in pieces: text, whether it is learned, and the images in it."""
+        """Yield the rendered conversation in parts: text, whether it is learned, and its images."""
         messages = [_to_chat(message, with_images=self.processor is not None) for message in example.messages]
         begun = 0
         for index, text, learned in self.renderer.pieces(messages):
@@ -162,7 +162,7 @@ class Tokenizer:
                 data = Path(self.files[part.uri]).read_bytes()
             else:
                 raise DroppedExampleError(f"The image {name} could not be read.")
-            read_header(data)  # refuses what is not a JPEG, PNG or WEBP, and bombs, before anything is decoded
+            read_header(data)  # refuses other formats than JPEG, PNG and WEBP, and bombs, before decoding
             return Image.open(io.BytesIO(data)).convert("RGB")
         except (ImageError, OSError, ValueError) as error:
             raise DroppedExampleError(f"The image {name} is invalid: {error}") from error
@@ -188,19 +188,19 @@ def join_images(parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def read_dataset(path: Path, tokenizer: Tokenizer, *, images: bool) -> TokenizedDataset:
-    """Read and tokenise a JSONL file. What cannot be trained on is dropped and counted, as the service does.
+    """Read and tokenize a JSONL file. Examples that cannot be trained on are dropped and counted, as on the service.
 
     Args:
         path: the file.
-        tokenizer: turns examples into tokens.
-        images: whether the base model takes images.
+        tokenizer: converts examples to tokens.
+        images: whether the base model accepts images.
 
     Raises:
         ModelError: the chat template refuses an example, or takes too long for one.
     """
     dataset = TokenizedDataset()
     lines = list(read_file(path, images=images))
-    # The specification of the image model: one example with an image, and all without one are left out.
+    # The specification of the image model: if one example has an image, all examples without images are omitted.
     with_images = any(line.example is not None and line.example.images for line in lines)
     for index, line in enumerate(lines, start=1):
         try:
@@ -210,7 +210,7 @@ def read_dataset(path: Path, tokenizer: Tokenizer, *, images: bool) -> Tokenized
             with refusing(f"Line {index} cannot be rendered"):
                 dataset.examples.append(tokenizer.tokenize(example))
         except DroppedExampleError as dropped:
-            # The API counts examples: a blank line is none.
+            # The API counts examples; a blank line is not an example.
             dataset.dropped.append((index, str(dropped)))
             continue
         dataset.characters += sum(len(message.text) for message in example.messages)

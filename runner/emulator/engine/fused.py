@@ -1,7 +1,7 @@
-"""A model's layers in training, each one operation for autograd: fewer passes over memory, less kept for gradients.
+"""Single autograd operations for a model's layers in training, which need fewer passes over memory and less memory.
 
-For weights and arithmetic in float32 on a CPU, where such passes are a third of a step. Values and gradients are those
-of the modules that are replaced, rounding apart.
+They apply to weights and arithmetic in float32 on a CPU, where such passes take a third of a step. Values and gradients
+equal those of the replaced modules, except for rounding.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 _NORMS = {"LlamaRMSNorm": 0.0, "Qwen3RMSNorm": 0.0, "Llama4TextRMSNorm": 0.0, "Gemma3RMSNorm": 1.0}
-"""Normalisations by the root of the mean square, and what is added to their weight."""
+"""Normalizations by the root mean square, and what is added to their weight."""
 _SILU = ("SiLU", "SiLUActivation")
 
 
 def fuse(model: Any) -> None:
-    """Replace the arithmetic of a model's layers, in place; its parameters and their names stay as they are."""
+    """Replace the arithmetic of a model's layers in place; its parameters and their names are unchanged."""
     for module in model.modules():
         kind = type(module).__name__
         if kind in _NORMS:
@@ -48,7 +48,7 @@ def _feed_forward(self: Any, states: torch.Tensor) -> torch.Tensor:
 
 
 class _Norm(torch.autograd.Function):
-    """Division by the root of the mean square, then a weight."""
+    """Division by the root mean square, then multiplication by a weight."""
 
     @staticmethod
     def forward(context: Any, states: torch.Tensor, weight: torch.Tensor, shift: float, epsilon: float) -> torch.Tensor:
@@ -97,7 +97,7 @@ class _Adapted(torch.autograd.Function):
 
 
 class _Gated(torch.autograd.Function):
-    """SiLU of one half times the other."""
+    """SiLU of one half times the other half."""
 
     @staticmethod
     def forward(context: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:

@@ -1,15 +1,15 @@
 """Starts training and serving processes, without importing torch.
 
 Importing torch, transformers and peft takes ten seconds and most of a gigabyte, so it happens once: in a fork server
-(`zygote`) that loads them and then forks a child a request in a few milliseconds. The launcher talks to it over a
-socket pair, one JSON object a line:
+(`zygote`) that loads them and then forks a child per request in a few milliseconds. They communicate over a
+socket pair, with one JSON object per line:
 
     to the zygote     {"start": n, "role": "training", "directory": …}   {"signal": n, "number": 15}
     from the zygote   {"started": n, "pid": …}                           {"exited": n, "code": …}
 
-The end of that socket is also how the zygote notices that the emulator is gone, however it went: it exits, and the
-kernel takes the children with it. Signals go through the zygote as well, which reaps its children itself, so none can
-reach a recycled process id.
+When the emulator ends for any reason, the socket is closed: the zygote exits, and the kernel ends its children.
+Signals also go through the zygote, which reaps its children itself, so that no signal can reach another process with a
+reused ID.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _REQUIRED = ("torch", "transformers", "peft", "safetensors", "jinja2", "PIL")
 
 
 class WorkerProcess:
-    """One training or serving process. Returned before the process exists: the zygote may still be loading."""
+    """One training or serving process. Returned before the process exists, because the zygote may still be loading."""
 
     def __init__(self, launcher: Launcher, number: int, directory: Path) -> None:
         self.directory = directory
@@ -54,18 +54,21 @@ class WorkerProcess:
         return self._pid
 
     def is_alive(self) -> bool:
-        """Return whether the process is running or about to."""
+        """Return whether the process is running or will be started."""
         return not self._exit.done()
 
     async def wait(self) -> int:
-        """Return the exit code; minus the signal's number if one killed it. Cancelling leaves the process alone."""
+        """Return the exit code, or the negative number of the signal that killed it.
+
+        Cancelling does not affect the process.
+        """
         return await asyncio.shield(asyncio.wrap_future(self._exit))
 
     def join(self, timeout_seconds: float | None = None) -> int:
         """Return the exit code, blocking the calling thread.
 
         Raises:
-            TimeoutError: the process still runs after `timeout_seconds`.
+            TimeoutError: the process is still running after `timeout_seconds`.
         """
         return self._exit.result(timeout_seconds)
 
@@ -87,7 +90,7 @@ class WorkerProcess:
 
 
 class _Zygote:
-    """The fork server's process and its socket. All attributes are guarded by the launcher's lock."""
+    """The fork server's process and its socket. The launcher's lock protects all attributes."""
 
     def __init__(self, process: subprocess.Popen[bytes], connection: socket.socket) -> None:
         self.process = process
@@ -96,11 +99,11 @@ class _Zygote:
 
 
 class Launcher:
-    """Starts workers through one fork server, which is itself started at first use.
+    """Starts workers with one fork server, which is started when it is first used.
 
     Args:
-        training_threads: upper bound of the threads of one worker; each spec says how many it uses.
-        preload: import torch before the first fork. Without it every worker imports for itself.
+        training_threads: maximum number of threads of one worker; each spec contains its number.
+        preload: import torch before the first fork. Otherwise, every worker imports it.
     """
 
     def __init__(self, training_threads: int = 1, preload: bool = True) -> None:
@@ -112,7 +115,7 @@ class Launcher:
         self._closed = False
 
     def available(self) -> str | None:
-        """Return None if workers can run here, else a sentence that says what is missing."""
+        """Return None if workers can run here, otherwise a sentence that says what is missing."""
         missing = [name for name in _REQUIRED if importlib.util.find_spec(name) is None]
         if not missing:
             return None
@@ -122,27 +125,27 @@ class Launcher:
         )
 
     def warm_up(self) -> None:
-        """Start loading torch in the background, so that the first job does not wait for it. Returns at once."""
+        """Start loading torch in the background, so that the first job need not wait for it. Returns immediately."""
         with self._lock:
             self._running_zygote()
 
     def start_training(self, job_directory: Path) -> WorkerProcess:
-        """Start the training process of a folder that holds `job.json`. Returns at once."""
+        """Start the training process of a folder that contains `job.json`. Returns immediately."""
         return self._start("training", job_directory)
 
     def start_serving(self, directory: Path) -> WorkerProcess:
-        """Start the serving process of a folder that holds `serving.json`. Returns at once."""
+        """Start the serving process of a folder that contains `serving.json`. Returns immediately."""
         return self._start("serving", directory)
 
     def send_signal(self, worker: WorkerProcess, number: int) -> None:
-        """Send a signal to a worker that still runs; nothing happens to one that has ended."""
+        """Send a signal to a running worker; does nothing if it has ended."""
         with self._lock:
             zygote = self._zygote
             if zygote is not None and zygote.workers.get(worker._number) is worker:
                 self._send(zygote, {"signal": worker._number, "number": int(number)})
 
     def close(self) -> None:
-        """End the fork server and every worker; blocks until they are gone (at most about 5 seconds)."""
+        """End the fork server and every worker; blocks until they have ended (at most about 5 seconds)."""
         with self._lock:
             self._closed = True
             zygote, self._zygote = self._zygote, None
@@ -152,7 +155,7 @@ class Launcher:
             zygote.connection.shutdown(socket.SHUT_RDWR)
         try:
             zygote.process.wait(1)
-        except subprocess.TimeoutExpired:  # still importing: it would notice only afterwards
+        except subprocess.TimeoutExpired:  # still importing: it would notice the signal only afterwards
             zygote.process.kill()
             zygote.process.wait(5)
 
@@ -165,7 +168,7 @@ class Launcher:
             return worker
 
     def _send(self, zygote: _Zygote, message: dict[str, Any]) -> None:
-        # A zygote that died is noticed by the reader thread, which fails its workers.
+        # The reader thread notices a dead zygote, and fails its workers.
         with contextlib.suppress(OSError):
             zygote.connection.sendall(json.dumps(message).encode() + b"\n")
 
@@ -181,7 +184,7 @@ class Launcher:
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     env=self._environment(),
-                    start_new_session=True,  # Ctrl-C in the emulator's terminal is the emulator's to handle
+                    start_new_session=True,  # the emulator handles Ctrl-C in its terminal
                 )
             self._zygote = _Zygote(process, ours)
             threading.Thread(target=self._read, args=(self._zygote,), name="zygote-reader", daemon=True).start()
@@ -195,18 +198,18 @@ class Launcher:
             "PYTHONPATH": path,
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
-            # Idle threads spin for about 50 microseconds, what lies between two operations, and then sleep. Spinning on
-            # makes a step many times slower on a shared machine; sleeping at once makes waking them take longer than
-            # many an operation on a quiet one.
+            # Idle threads spin for about 50 microseconds, which is the time between two operations, and then sleep.
+            # More spinning makes a step many times slower on a shared machine. If threads sleep at once, waking them
+            # takes longer than many operations on an idle machine.
             "OMP_WAIT_POLICY": "PASSIVE",
             "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "1000"),
             "TOKENIZERS_PARALLELISM": "false",
             "HF_HUB_OFFLINE": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "TRANSFORMERS_VERBOSITY": "error",
-            # Whether there is a GPU is asked without initialising CUDA, which would not survive the fork.
+            # Check for a GPU without initializing CUDA, which would not survive the fork.
             "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
-            # PyTorch makes this folder at import; its default litters the system's temporary directory.
+            # PyTorch creates this folder at import; the default is in the system's temporary directory.
             "TORCHINDUCTOR_CACHE_DIR": str(platformdirs.user_cache_path("open-model-tuning") / "torchinductor"),
         }
 
@@ -239,10 +242,10 @@ class Launcher:
 
 
 def kill_stale(directory: Path, timeout_seconds: float = 5) -> bool:
-    """Kill the worker that an emulator killed earlier may have left in `directory`; return whether there was one.
+    """Kill the worker that a killed emulator may have left in `directory`; return whether there was one.
 
-    A process is taken for that worker only if its id and its start time are those the worker wrote down itself: ids are
-    recycled. Waits until the process is gone.
+    A process counts as this worker only if its ID and start time are those that the worker recorded, because IDs are
+    reused. Waits until the process has ended.
 
     Raises:
         TimeoutError: the process survives the kill (it hangs in the kernel).

@@ -1,4 +1,4 @@
-"""Which process works in a folder: `worker.json` with its id and start time, which together name a process for good."""
+"""The process that works in a folder: `worker.json` contains its ID and start time, which together are unique."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ WORKER_FILE = "worker.json"
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A process, distinguished from later ones with the same id."""
+    """A process, distinguished from later ones with the same ID."""
 
     pid: int
     started: str
-    """Boot and clock ticks since it on Linux; elsewhere the start time as `ps` prints it."""
+    """Boot ID and clock ticks since boot on Linux; on other systems, the start time from `ps`."""
 
 
 def write_worker(directory: Path) -> None:
-    """Write this process down as the worker of `directory`."""
+    """Record this process as the worker of `directory`."""
     worker = Worker(os.getpid(), start_time(os.getpid()) or "")
     temporary = directory / f".{WORKER_FILE}.{worker.pid}"
     temporary.write_text(json.dumps(asdict(worker)))
@@ -30,7 +30,7 @@ def write_worker(directory: Path) -> None:
 
 
 def read_worker(directory: Path) -> Worker | None:
-    """Return the worker written down in `directory`; None if there is none or the file is damaged."""
+    """Return the recorded worker of `directory`; None if there is none or the file is damaged."""
     try:
         return Worker(**json.loads((directory / WORKER_FILE).read_text()))
     except (OSError, ValueError, TypeError):
@@ -38,12 +38,12 @@ def read_worker(directory: Path) -> Worker | None:
 
 
 def is_running(worker: Worker) -> bool:
-    """Return whether exactly this process still runs; a zombie does not."""
+    """Return whether this process is still running; a zombie is not."""
     return bool(worker.started) and start_time(worker.pid) == worker.started
 
 
 def start_time(pid: int) -> str | None:
-    """Return when a process started, in a form only good for comparison; None if it does not run."""
+    """Return a process's start time in a form that can only be compared; None if it is not running."""
     if sys.platform != "linux":
         listing = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
         return listing.stdout.strip() or None
@@ -52,6 +52,6 @@ def start_time(pid: int) -> str | None:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return None
-    # proc(5): the name in parentheses may hold anything; fields 3 (state) and 22 (start time) follow it.
+    # proc(5): the name in parentheses can contain anything; fields 3 (state) and 22 (start time) follow it.
     fields = stat[stat.rindex(")") + 2 :].split()
     return None if fields[0] in "ZX" else f"{boot}/{fields[19]}"

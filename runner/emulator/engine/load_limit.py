@@ -1,4 +1,4 @@
-"""How long a model may take to load: a process that is stuck in it, in a disk perhaps, ends and says why."""
+"""The maximum time to load a model: a process that hangs, for example because of a disk, ends with an error."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 BASE_SECONDS = 600.0
-"""For what takes its time whatever the size: libraries, tokenizers, building a stand-in."""
+"""Time that does not depend on the size: libraries, tokenizers, building a stand-in."""
 BYTES_A_SECOND = 20e6
-"""A slow network disk; a slower one is stuck."""
+"""The rate of a slow network disk; a slower one counts as hanging."""
 EXIT_CODE = 1
 
 
 def seconds_for(directory: str | None) -> float:
-    """Return how long the weights of a folder may take; of a stand-in, which is small, None."""
+    """Return the maximum time to load the weights in a folder; None for a stand-in, which is small."""
     files = Path(directory).glob("*.safetensors") if directory else ()
     return BASE_SECONDS + sum(file.stat().st_size for file in files) / BYTES_A_SECOND
 
@@ -25,11 +25,11 @@ def seconds_for(directory: str | None) -> float:
 def loading_within(seconds: float, give_up: Callable[[str], None]) -> Iterator[None]:
     """End this process if the body takes longer.
 
-    A thread watches, since what hangs in a system call cannot be interrupted.
+    A thread monitors the time, because a hanging system call cannot be interrupted.
 
     Args:
         seconds: the limit.
-        give_up: told why, before the process ends.
+        give_up: called with the reason before the process ends.
     """
 
     def expire() -> None:

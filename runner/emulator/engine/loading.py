@@ -1,4 +1,4 @@
-"""Loads a model, its tokenizer and, if it takes images, its processor."""
+"""Loads a model, its tokenizer and, if it accepts images, its processor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers: a mistyped path must not become a wait for the network
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers: a wrong path must not cause a wait for the network
 
 import torch
 
@@ -24,35 +24,36 @@ from runner.errors import ModelLimitError
 
 _SHOWN_TENSORS = 5
 _MOST_ADDED = 2
-"""How many times the parameters of its weights a model may have: an output layer that is the embedding is not saved."""
+"""Maximum ratio of the model's parameters to those of its weights: an output layer that is the embedding is not saved.
+Maximum ratio of the model's parameters to those of its weights: an output layer that is the embedding is not saved."""
 _TRAINING_BYTES = 12
-"""Bytes for each trained parameter, besides the parameter itself: gradient and two moments, all float32."""
+"""Bytes for each trained parameter, in addition to the parameter: gradient and two moments, all float32."""
 _SMALL_BYTES = 64 * 1024 * 1024
-"""Weights below run on one thread of the CPU."""
+"""Models with fewer parameters run on one CPU thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model ready to train or to generate, in evaluation mode."""
+    """A model in evaluation mode, for training or generation."""
 
     model: Any
     """A transformers model, on `model.device` in `model.dtype`."""
     tokenizer: Any
-    """Fast tokenizer, with a chat template if it was asked for."""
+    """Fast tokenizer, with a chat template if requested."""
     processor: Any | None
-    """For images; its `tokenizer` is `tokenizer`. None if the model takes text only."""
+    """For images; its `tokenizer` is `tokenizer`. None if the model accepts only text."""
     card: dict[str, Any]
-    """What the weights are: `sources.describe` and `directory`."""
+    """A description of the weights: `sources.describe` and `directory`."""
 
     @property
     def end_tokens(self) -> tuple[int, ...]:
-        """Return the ids that end an answer."""
+        """Return the IDs that end an answer."""
         ends = self.model.generation_config.eos_token_id
         return tuple(ends) if isinstance(ends, list) else (ends,)
 
 
 def prepare(source: ModelSource, cache: Path) -> Path:
-    """Return the folder with a source's weights, building or converting a stand-in on first use."""
+    """Return the folder with a source's weights; a stand-in is built or converted when it is first used."""
     if source.kind == "smollm2":
         return prepare_smollm2(cache)
     if source.kind == "tiny":
@@ -73,16 +74,16 @@ def load(
     """Load a source's weights, on the GPU if there is one, and set this process's number of threads.
 
     Args:
-        source: what to load.
-        cache_directory: where stand-ins are kept.
-        threads: CPU threads; tiny models always get 1, which is up to 20 times faster than 2 on a busy machine.
-        dtype: None takes bfloat16 where the hardware computes with it, else float32.
-        template: give a tokenizer without a chat template its family's; training needs one, serving has none then.
-        trained: whether every parameter will be.
-        memory: bytes that it may take; None takes what is free on the device.
+        source: the source.
+        cache_directory: the folder for stand-ins.
+        threads: CPU threads; tiny models always use 1, which is up to 20 times faster than 2 on a busy machine.
+        dtype: None selects bfloat16 if the hardware computes with it, otherwise float32.
+        template: add the family's template to a tokenizer without one; training needs a template, serving does not.
+        trained: whether every parameter will be trained.
+        memory: maximum number of bytes; None uses the free memory of the device.
 
     Raises:
-        ModelError: the weights cannot be used, or take too much memory; the message says why.
+        ModelError: the weights cannot be used, or need too much memory; the message contains the reason.
     """
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
     from transformers.utils import logging
@@ -95,7 +96,7 @@ def load(
     torch.set_num_threads(1 if tiny else max(1, threads))
     device = "cuda" if torch.cuda.is_available() and not tiny else "cpu"
     dtype = dtype or (torch.float32 if tiny else preferred_dtype(device))
-    # AutoModelForCausalLM would silently drop the image encoder of a Llama 4.
+    # AutoModelForCausalLM would silently drop the image encoder of a Llama 4 model.
     images = "vision_config" in config
     loader = AutoModelForImageTextToText if images else AutoModelForCausalLM
     if images:
@@ -119,7 +120,7 @@ def load(
         tokenizer = processor.tokenizer if processor else AutoTokenizer.from_pretrained(directory, **common)
     except ModelError:
         raise
-    except Exception as error:  # libraries raise what they like at a configuration that makes no sense
+    except Exception as error:  # libraries raise any error for an invalid configuration
         if lacking_memory(error) is not None:
             raise
         raise ModelError("INVALID_ARGUMENT", f"The checkpoint cannot be loaded: {error}") from error
@@ -133,7 +134,7 @@ def load(
 
 
 def _parameters(loader: Any, directory: Path) -> int:
-    """Return how many parameters the model of a `config.json` has, without giving any of them memory."""
+    """Return the number of parameters of the model in a `config.json`, without allocating memory for them."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
@@ -143,7 +144,10 @@ def _parameters(loader: Any, directory: Path) -> int:
 
 
 def _check_parameters(described: int, weights: model_files.Weights) -> None:
-    """Refuse a configuration of more than the weights hold: the rest would be made up, in memory. Raises."""
+    """Refuse a configuration with more parameters than the weights: the others would be initialized randomly.
+
+    Raises.
+    """
     if described > _MOST_ADDED * weights.parameters:
         raise ModelLimitError(
             f"config.json describes {described:,} parameters, the weights hold {weights.parameters:,}",
@@ -152,9 +156,9 @@ def _check_parameters(described: int, weights: model_files.Weights) -> None:
 
 
 def _repair_llama4() -> None:
-    """Let Llama 4 run under transformers 5.24.
+    """Make Llama 4 work with transformers 5.24.
 
-    Its forward pass reads `image_outputs` of the language model's output, which has no such field there.
+    Its forward pass reads `image_outputs` from the language model's output, which has no such field there.
     """
     from transformers.modeling_outputs import MoeCausalLMOutputWithPast
 
@@ -163,10 +167,10 @@ def _repair_llama4() -> None:
 
 
 def _check_tensors(found: Any) -> None:
-    """Check what transformers says about the tensors that it has read: it fills gaps with random numbers, silently.
+    """Check transformers' report about the tensors: it silently fills gaps with random numbers.
 
     Raises:
-        ModelError: tensors are missing, unknown to the architecture, or of another shape.
+        ModelError: tensors are missing, unknown to the architecture, or have another shape.
     """
     problems = []
     for key, said in (
@@ -184,7 +188,7 @@ def _check_tensors(found: Any) -> None:
 
 
 def _complete(model: Any, tokenizer: Any) -> None:
-    """Give every model an end and a padding token: checkpoints from elsewhere often lack one of the two."""
+    """Set an end token and a padding token, because checkpoints of other tools often lack one of them."""
     if model.generation_config.eos_token_id is None:
         model.generation_config.eos_token_id = tokenizer.eos_token_id
     if tokenizer.pad_token_id is None:

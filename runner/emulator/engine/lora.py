@@ -1,4 +1,4 @@
-"""LoRA by PEFT: which layers get adapters, and the merged weights without touching the model."""
+"""LoRA with PEFT: the layers that get adapters, and the merged weights without a change of the model."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 _TARGETS = r"\.(q|k|v|o|gate|up|down)_proj"
 
 ALPHA_PER_RANK = 2
-"""lora_alpha / rank: adapters start with the same effect whatever their rank."""
+"""lora_alpha / rank: adapters start with the same effect for every rank."""
 
 
 def add_adapters(model: Any, rank: int) -> Any:
     """Return the model with adapters on every projection of its language part; its own weights are frozen.
 
-    Images are read by layers that stay as they are, and so does Llama 4's router, whose choice is not differentiable.
+    The layers for images have no adapters, and neither has Llama 4's router, whose choice is not differentiable.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -31,7 +31,7 @@ def add_adapters(model: Any, rank: int) -> Any:
 
 
 def merged_state(adapted: Any) -> dict[str, torch.Tensor]:
-    """Return the base model's state with the adapters added in, computed aside: the model in training stays exact."""
+    """Return the base model's state merged with the adapters, in a copy, so that the trained model is not changed."""
     base = adapted.get_base_model()
     state: dict[str, torch.Tensor] = {}
     for name, tensor in base.state_dict().items():

@@ -1,4 +1,4 @@
-"""How much memory a model may take, what is free on its device; and whether a failure is a want of it."""
+"""The maximum memory of a model, the free memory of its device, and errors because of missing memory."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 
 _SAID = re.compile("can('t|not) allocate memory", re.IGNORECASE)
-"""What PyTorch and the system say; libraries pass it on in errors of other kinds."""
+"""Messages of PyTorch and the system, which libraries forward in other errors."""
 
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 def free_memory(device: str) -> int:
-    """Return the free bytes of a device, `cuda` or `cpu`; of the container where it has a limit."""
+    """Return the free bytes of a device, `cuda` or `cpu`; of the container if it has a limit."""
     if device == "cuda":
         return int(torch.cuda.mem_get_info()[0])
     return min(_of_machine(), _of_container())
@@ -30,7 +30,7 @@ def _of_machine() -> int:
 
 
 def _of_container() -> int:
-    """Return what a limit of this process's control group leaves; files that it holds cached can be given up."""
+    """Return the free bytes under the limit of this process's control group; cached files count as free."""
     try:
         limit = int((_CGROUP / "memory.max").read_text())
         used = int((_CGROUP / "memory.current").read_text())
@@ -45,7 +45,7 @@ def _of_container() -> int:
 
 
 def lacking_memory(error: BaseException) -> str | None:
-    """Return which memory an error says is too small, for a sentence; None if it says something else."""
+    """Return which memory an error reports as too small, for a sentence; None for other errors."""
     if isinstance(error, torch.OutOfMemoryError):
         try:
             free, total = torch.cuda.mem_get_info()

@@ -1,4 +1,4 @@
-"""Folders of weights that are built once and then shared by every process of the user."""
+"""Folders of weights that are built once and then shared by all processes of the user."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 
 
 def build_once(cache: Path, name: str, build: Callable[[Path], None]) -> Path:
-    """Return `cache/name`, calling `build` on an empty folder first if it is not there yet.
+    """Return `cache/name`; if it does not exist, first call `build` with an empty folder.
 
-    Two processes never both build, and none sees a half-built folder: it gets its name only when it is complete.
+    Two processes never build at the same time, and none sees an incomplete folder: it gets its name only when it is
+    complete.
     """
     target = cache / name
     if target.is_dir():

@@ -1,12 +1,12 @@
-"""Passes without padding, in which what the examples of a batch share at their beginning is computed once.
+"""Passes without padding that compute shared prefixes of a batch's examples once.
 
-The hidden states of a token depend on the tokens before it only. So the examples become one list that holds each token
-once: those that follow on equal beginnings are equal. Everything but attention runs on that list. Attention sees the
-examples as rows gathered from it, and what fills a row behind its example is seen by none of its tokens. Losses and
-gradients are those of a padded pass, rounding apart.
+The hidden states of a token depend only on the tokens before it. Therefore, the examples become one list that contains
+each token after equal prefixes once. Everything except attention runs on that list. Attention gets the examples as rows
+that are gathered from the list; tokens never see the filling after the end of a row. Losses and gradients equal those
+of a padded pass, except for rounding.
 
-On several threads of a CPU each takes a share of the examples from beginning to end. Were they to share every operation
-instead, they would wait for each other ten thousand times a step, which on a busy machine takes longer than the rest.
+With several CPU threads, each computes the complete pass for a share of the examples. If they shared every operation
+instead, they would wait for each other ten thousand times per step, which takes longer than the rest on a busy machine.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from runner.emulator.engine.dataset import IGNORED, TokenizedExample
 
 _ATTENTION = "packed_examples"
 _MODEL_TYPES = ("llama", "qwen3", "gemma3_text", "llama4_text")
-"""Whose layers treat every token by itself, attention apart, and take its position as an argument."""
+"""Model types whose layers, except attention, process every token separately and accept its position as an argument."""
 
 _LEAST_SHARE = 64
-"""Tokens of a thread's share: it reads all weights for them."""
+"""Minimum number of tokens in a thread's share, which must read all weights."""
 
 _T = TypeVar("_T")
 
@@ -37,10 +37,10 @@ class TrainingPass:
     """Forward and backward passes of a model.
 
     Args:
-        model: by transformers, with or without adapters.
-        padding: the token that fills rows, where the model needs its examples padded.
+        model: a transformers model, with or without adapters.
+        padding: the token that fills rows, if the model needs padded examples.
         autocast: whether to compute in bfloat16.
-        threads: of the CPU, that share the examples. None leaves that to each operation.
+        threads: number of CPU threads that share the examples. None lets threads share each operation.
     """
 
     def __init__(self, model: Any, padding: int, *, autocast: bool, threads: int | None = None) -> None:
@@ -61,10 +61,10 @@ class TrainingPass:
             and text._attn_implementation == "sdpa"
             and not getattr(text, "use_bidirectional_attention", False)
         )
-        # In longer examples some layers see the nearest tokens only.
+        # In longer examples, some layers only see the nearest tokens.
         windows = (getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size"))
         self._longest = min((one for one in windows if one), default=1 << 62)
-        # From here on Llama 4 scales by a position that it counts for itself.
+        # From here on, Llama 4 scales by a position that it counts itself.
         self._most: int = getattr(text, "floor_scale", None) or 1 << 62
         self._computed = threading.local()
         model.get_output_embeddings().register_forward_pre_hook(self._select)
@@ -79,7 +79,7 @@ class TrainingPass:
         return sum(self._run(examples, run))
 
     def backward(self, examples: Sequence[TokenizedExample], divisor: int) -> float:
-        """Return the sum of the losses, and add its gradients by `divisor` to those of the trained parameters."""
+        """Return the sum of the losses, and add its gradients, divided by `divisor`, to the trained parameters."""
 
         def run(batch: Batch) -> tuple[float, tuple[torch.Tensor | None, ...]]:
             loss = self._summed_loss(batch)
@@ -89,15 +89,15 @@ class TrainingPass:
             return float(loss.detach()), torch.autograd.grad(loss / divisor, self._trained, allow_unused=True)
 
         total = 0.0
-        for loss, gradients in self._run(examples, run):  # in the order of the shares: sums are always the same
+        for loss, gradients in self._run(examples, run):  # in the order of the shares, so that sums are always equal
             total += loss
             for parameter, gradient in zip(self._trained, gradients, strict=False):
-                if gradient is not None:  # optimisers take for granted that it lies in memory as its parameter does
+                if gradient is not None:  # optimizers expect the same memory layout as the parameter's
                     parameter.grad = gradient.contiguous() if parameter.grad is None else parameter.grad.add_(gradient)
         return total
 
     def _run(self, examples: Sequence[TokenizedExample], run: Callable[[Batch], _T]) -> list[_T]:
-        """Call a function with the examples in one batch or, if threads are to share them, in several at once."""
+        """Call a function with the examples in one batch, or concurrently with several batches on threads."""
         packed = [self._pack(share) for share in _shares(examples, self._threads)]
         batches = [one for one in packed if one is not None]
         if len(batches) < len(packed):
@@ -129,11 +129,11 @@ class TrainingPass:
         return torch.nn.functional.cross_entropy(logits.float(), batch.labels, reduction="sum")
 
     def _select(self, _module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Give the output layer the states that need logits: it is a fifth of the work of a small model."""
+        """Give the output layer only the states that need logits, which are a fifth of the work of a small model."""
         return (arguments[0][self._computed.places], *arguments[1:])
 
     def _pack(self, examples: Sequence[TokenizedExample]) -> Batch | None:
-        """Return a batch whose tokens are one list; None if the model needs these examples padded."""
+        """Return a batch whose tokens are one list; None if the model needs padding for these examples."""
         if not self._packs or any(example.images for example in examples):
             return None
         device = self._model.device
@@ -171,7 +171,7 @@ class TrainingPass:
 
 
 def _shares(examples: Sequence[TokenizedExample], threads: int) -> list[list[TokenizedExample]]:
-    """Deal examples to at most so many threads, of about as many tokens each, if that is enough to pay."""
+    """Distribute examples to several threads with similar numbers of tokens, if there are enough tokens."""
     count = min(threads, len(examples), max(1, sum(example.end for example in examples) // _LEAST_SHARE))
     shares: list[list[TokenizedExample]] = [[] for _ in range(count)]
     loads = [0] * count
@@ -184,24 +184,24 @@ def _shares(examples: Sequence[TokenizedExample], threads: int) -> list[list[Tok
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Where the tokens of a list stand in the rows that attention sees, and the other way round."""
+    """The positions of the list's tokens in the rows for attention, and the inverse."""
 
     count: int
     tokens: torch.Tensor
-    """(rows * width): the token of each place; any one behind a row's end."""
+    """(rows * width): the token of each position; any token after a row's end."""
     places: torch.Tensor
-    """(tokens): the first place of each."""
+    """(tokens): the first position of each token."""
     copies: list[tuple[torch.Tensor, torch.Tensor]]
-    """For each row with tokens of earlier rows: these tokens, and their places in this row."""
+    """For each row with tokens of earlier rows: these tokens, and their positions in this row."""
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[int]], tensor: Callable[[Sequence[int]], torch.Tensor]) -> _Rows:
-        """Return it for rows of tokens, which are numbered as they appear."""
+        """Return it for rows of tokens, which are numbered in order of appearance."""
         width = max(map(len, rows))
         places: list[int] = []
         copies = []
         for number, row in enumerate(rows):
-            # A row follows an earlier one up to some token, and no further.
+            # A row shares a prefix with one earlier row.
             shared = next((at for at, token in enumerate(row) if token >= len(places)), len(row))
             start = number * width
             places += range(start + shared, start + len(row))
@@ -223,7 +223,7 @@ class _Gather(torch.autograd.Function):
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         rows = context.rows
         summed = gradient.index_select(0, rows.places)
-        for tokens, places in rows.copies:  # one row at a time: the order of the sums is always the same
+        for tokens, places in rows.copies:  # one row at a time, so that the order of the sums is always the same
             summed.index_add_(0, tokens, gradient.index_select(0, places))
         return summed, None
 
@@ -240,8 +240,8 @@ def _attend(
     dropout: float = 0.0,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attend as transformers has it: queries, keys and values have the shape (1, heads, tokens, head size)."""
-    # Nothing fills a row before its end, so being causal is mask enough.
+    """Compute attention as in transformers: queries, keys and values have the shape (1, heads, tokens, head size)."""
+    # Rows are filled only after their end, so a causal mask suffices.
     queries, keys, values = (
         _Gather.apply(one[0].transpose(0, 1), rows).unflatten(0, (rows.count, -1)).transpose(1, 2)
         for one in (query, key, value)

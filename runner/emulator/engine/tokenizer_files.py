@@ -1,6 +1,6 @@
-"""Tokenizers on disk, in the form that both Transformers 4 and Transformers 5 load.
+"""Tokenizer files in a form that both Transformers 4 and Transformers 5 load.
 
-Transformers 5 names a class that 4 does not have, and writes down how it was itself called.
+Transformers 5 writes the name of a class that version 4 does not have, and its own arguments.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _OF_LOADING = ("backend", "is_local", "local_files_only")
 
 
 def save_tokenizer(saved: Any, folder: Path) -> None:
-    """Write a tokenizer, or a processor with the one that it holds, to a folder."""
+    """Write a tokenizer, or a processor with its tokenizer, to a folder."""
     saved.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
     body = json.loads(path.read_text("utf-8"))
@@ -23,7 +23,7 @@ def save_tokenizer(saved: Any, folder: Path) -> None:
         body["tokenizer_class"] = _CLASS
     for key in _OF_LOADING:
         body.pop(key, None)
-    # A list here is Transformers 5's name for what 4 calls so; 4 takes a map for `extra_special_tokens`.
+    # Transformers 5 uses a list for this; version 4 uses the name for a map (`extra_special_tokens`).
     extra = body.get("extra_special_tokens")
     if isinstance(extra, list):
         del body["extra_special_tokens"]

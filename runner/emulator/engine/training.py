@@ -1,7 +1,8 @@
-"""The training process: reads `job.json`, trains, writes events and artefacts. `protocol` says what they are.
+"""The training process: reads `job.json`, trains, and writes events and artifacts. See `protocol`.
 
-Started again on the same folder, it continues from its saved state and ends with the same weights as an uninterrupted
-run on the same machine: the order of the examples depends on the seed and the epoch only, and nothing else is random.
+If it is started again on the same folder, it continues from its saved state and ends with the same weights as an
+uninterrupted run on the same machine: the order of the examples depends only on the seed and the epoch, and nothing
+else is random.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ from runner.errors import ModelLimitError
 WARM_UP = 0.05
 """Share of the steps in which the learning rate rises, before it falls along a cosine."""
 CLIP = 1.0
-"""Largest norm of a step's gradient."""
+"""Maximum norm of a step's gradient."""
 SECONDS_BETWEEN_SAVES = 20.0
-"""Adapters are small: a kill costs at most this much. Full weights are saved once an epoch."""
+"""Adapters are small, so a kill costs at most this time. Full weights are saved once per epoch."""
 TERMINATED = 143
-"""Exit code after SIGTERM, as a shell reports it."""
+"""Exit code after SIGTERM, as in a shell."""
 
 
 class StoppedError(Exception):
@@ -82,7 +83,7 @@ def classify(error: Exception) -> tuple[str, str]:
 
 
 def rate_at(step: int, total: int, peak: float) -> float:
-    """Return the learning rate of a step (from 0): a linear rise, then a cosine down to nothing."""
+    """Return the learning rate of a step (from 0): a linear rise, then a cosine down to zero."""
     rise = max(1, round(total * WARM_UP))
     if step < rise:
         return peak * (step + 1) / rise
@@ -90,7 +91,7 @@ def rate_at(step: int, total: int, peak: float) -> float:
 
 
 class TrainingJob:
-    """One job from its spec to its artefacts."""
+    """One job from its spec to its artifacts."""
 
     def __init__(self, directory: Path, spec: TrainingSpec, events: EventLog) -> None:
         self.directory = directory
@@ -101,11 +102,11 @@ class TrainingJob:
         self.started = time.monotonic()
 
     def stop(self) -> None:
-        """Ask the job to save its state and end after the step in progress."""
+        """Ask the job to save its state and end after the current step."""
         self.stopping = True
 
     def run(self) -> None:
-        """Do everything.
+        """Run the whole job.
 
         Raises:
             StoppedError: `stop` was called.
@@ -131,7 +132,7 @@ class TrainingJob:
             **description,
         )
         model, optimizer, progress = self._prepare(loaded)
-        # Each share of the examples has gradients of its own until they are added up: of adapters they are small.
+        # Each share of the examples has its own gradients until they are added; those of adapters are small.
         shared = spec.mode == "PEFT_ADAPTER" and self.device.type == "cpu"
         passes = TrainingPass(
             model,
@@ -153,7 +154,7 @@ class TrainingJob:
         self._write_final(model, writer, progress, training, description)
 
     def _already_done(self) -> bool:
-        """Report once more a job whose result nobody collected, because the emulator was killed just then."""
+        """Report a job again whose result was not read because the emulator was killed."""
         try:
             facts = json.loads((self.directory / "output" / "final" / "run.json").read_text())
         except OSError:
@@ -166,9 +167,9 @@ class TrainingJob:
 
     def _load(self) -> LoadedModel:
         spec = self.spec
-        # Small updates vanish in bfloat16, so weights that train are float32; frozen ones need not be.
+        # Small updates vanish in bfloat16, so trained weights are float32; frozen ones need not be.
         full = spec.mode == "FULL"
-        # On a CPU they are bfloat16 only where that is faster.
+        # On a CPU, they are bfloat16 only if this is faster.
         narrow = not full and (torch.cuda.is_available() or multiplies_faster_in_bfloat16())
         limit = seconds_for(spec.source.directory) if spec.load_seconds is None else spec.load_seconds
         with loading_within(limit, self._not_loaded):
@@ -347,7 +348,7 @@ def _nothing_usable(dataset: TokenizedDataset) -> str:
 
 
 def _memory(device: torch.device) -> dict[str, int]:
-    """Return the most memory that this process had, in megabytes, and on the GPU if it has one."""
+    """Return the peak memory of this process in megabytes, and on the GPU if there is one."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
     peak = {"peakMemoryMegabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit}
     if device.type == "cuda":

@@ -1,7 +1,7 @@
-"""The fork server: loads the heavy libraries once, then forks a worker a request. `launcher` has the protocol.
+"""The fork server: loads the heavy libraries once, then forks a worker per request. `launcher` describes the protocol.
 
 Started as `python -m runner.emulator.engine.zygote FD [--preload]`. Nothing here may run a torch operation or start a
-thread before a fork: OpenMP's and CUDA's state does not survive one.
+thread before a fork, because the state of OpenMP and CUDA does not survive a fork.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class Zygote:
         self.wake_read, self.wake_write = os.pipe()
         os.set_blocking(self.wake_read, False)
         os.set_blocking(self.wake_write, False)
-        # Held open by this process alone: its end tells workers on other systems than Linux that the zygote is gone.
+        # Only this process holds it open: on other systems than Linux, its end tells workers that the zygote has ended.
         self.life_read, self.life_write = os.pipe()
 
     def serve(self) -> None:
-        """Fork, signal and reap until the launcher goes away."""
+        """Fork, signal and reap until the launcher ends."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
         while True:
@@ -89,7 +89,7 @@ class Zygote:
 
     def _signal(self, number: int, signal_number: int) -> None:
         for pid, child in self.children.items():
-            if child == number:  # unreaped, so the id is still its own
+            if child == number:  # not reaped yet, so the ID is not reused
                 os.kill(pid, signal_number)
 
     def _reap(self) -> None:
@@ -105,7 +105,7 @@ class Zygote:
         try:
             self.connection.sendall(json.dumps(message).encode() + b"\n")
         except OSError:
-            os._exit(0)  # the launcher is gone, and this process's end is the workers' end
+            os._exit(0)  # the launcher has ended, and this process's end ends the workers
 
     def _become_worker(self, parent: int, role: str, directory: Path) -> NoReturn:
         code = 1
@@ -155,7 +155,7 @@ def _die_with_parent(parent: int, life: int) -> None:
 
 
 def preload() -> None:
-    """Import what every worker needs. What is missing or broken is left to the worker, whose log is kept."""
+    """Import what every worker needs. The worker reports missing or broken packages, because its log is kept."""
     for name in _PRELOADED:
         try:
             importlib.import_module(name)
@@ -168,7 +168,8 @@ def preload() -> None:
 if __name__ == "__main__":
     _connection = socket.socket(fileno=int(sys.argv[1]))
     _connection.set_inheritable(False)
-    # A terminal's hang-up or an interrupt of the group is for the emulator, whose end is then seen on the socket.
+    # A hangup of the terminal or an interrupt of the group is for the emulator, whose end is then noticed on the
+    # socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _zygote = Zygote(_connection)
     if "--preload" in sys.argv:

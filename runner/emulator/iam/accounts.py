@@ -1,4 +1,4 @@
-"""Which service accounts exist, whoever made them: what a policy may name."""
+"""Existing service accounts of all kinds, which a policy can name."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ ACCOUNT_KIND = "service-account"
 AGENT_KIND = "service-agent"
 
 _IMPLIED = re.compile(
-    # These exist from the project's first day, or from the first time anybody asks for them.
+    # These exist from the creation of the project, or from the first request for them.
     r"(?:service-(\d+)@gs-project-accounts\.iam|(\d+)@cloudservices|(\d+)-compute@developer)\.gserviceaccount\.com\Z"
 )
 _PROJECT_ACCOUNT = re.compile(r"[a-z0-9-]+@([a-z0-9.-]+)\.iam\.gserviceaccount\.com\Z")
 
 
 def exists(connection: sqlite3.Connection, email: str) -> bool:
-    """Return whether a service account of anybody, a project's own or a service agent, exists.
+    """Return whether a service account exists: a project's own or a service agent.
 
     Accounts outside `gserviceaccount.com` are never Google's: they do not exist.
     """

@@ -1,7 +1,7 @@
 """Service agents: the accounts through which Google's services act in a project.
 
-Switching Vertex AI on makes its primary agent. The agent that reads training data, vertex-moss-ft, appears only with
-the first tuning job of an open model or by `generateServiceAgents`; until then no policy can name it.
+Enabling Vertex AI creates its primary agent. The first tuning job of an open model, or `generateServiceAgents`, creates
+the agent that reads training data, vertex-moss-ft; before that, no policy can name it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ AIPLATFORM = "aiplatform.googleapis.com"
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """One service agent: the pattern of its address, the role it needs on the project, and who makes it."""
+    """One service agent: the pattern of its address, its role on the project, and how it is created."""
 
     pattern: str
     role: str
@@ -59,7 +59,7 @@ def tuning_agent(number: str) -> str:
 
 
 def unique_id(email: str) -> str:
-    """Return the numeric id of an agent: 21 digits that follow from the address, 1 first as in Google's."""
+    """Return the numeric ID of an agent: 21 digits that are derived from the address, the first one 1 as at Google."""
     return "1" + str(int.from_bytes(hashlib.sha256(email.encode()).digest()[:9], "big") % 10**20).zfill(20)
 
 
@@ -74,15 +74,15 @@ def _generic(service: str) -> str:
 
 
 def generate(connection: sqlite3.Connection, project: projects.Project, service: str) -> list[tuple[str, str]]:
-    """Make all agents of a service, as `generateServiceAgents` and a first tuning job do; grant each its role.
+    """Create all agents of a service, like `generateServiceAgents` and a first tuning job; grant each its role.
 
-    Returns (address, role) of each. Agents that exist already are left alone.
+    Returns (address, role) of each. Existing agents are unchanged.
     """
     return _make(connection, project, of_service(project.number, service))
 
 
 def generate_primary(connection: sqlite3.Connection, project: projects.Project, service: str) -> str:
-    """Make the primary agent of a service, as enabling it and `generateServiceIdentity` do; return its address."""
+    """Create the primary agent of a service, like enabling it and `generateServiceIdentity`; return its address."""
     made = _make(connection, project, of_service(project.number, service, primary_only=True))
     return made[0][0]
 

@@ -1,6 +1,6 @@
-"""What a service account's key signs: JSON Web Tokens, exchanged for access tokens or sent in their place.
+"""Tokens signed with a service account key: JSON Web Tokens, exchanged for access tokens or sent instead.
 
-Google's libraries do the second where they need no particular scopes: gapic's and Node's sign a token for each address.
+Google's libraries send them directly if they need no particular scopes: gapic and Node sign a token for each address.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _SKEW = timedelta(seconds=300)
 
 
 class InvalidAssertionError(Exception):
-    """A token does not prove what it says; the message is Google's."""
+    """A token that does not prove its account; the message is Google's."""
 
 
 def read(connection: sqlite3.Connection, assertion: str, now: datetime) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the account that has signed a token, and what the token says. Raises InvalidAssertionError."""
+    """Return the account that signed a token, and the token's contents. Raises InvalidAssertionError."""
     header, claims, signed, signature = _parse(assertion)
     account = store.find(connection, ACCOUNT_KIND, str(claims.get("iss", "")))
     if account is None:
@@ -38,10 +38,10 @@ def read(connection: sqlite3.Connection, assertion: str, now: datetime) -> tuple
 
 
 def sender(connection: sqlite3.Connection, token: str, now: datetime) -> str | None:
-    """Return the address of the account whose key has signed a token; None for what no account here has to do with.
+    """Return the address of the account whose key signed a token; None for a token of no account here.
 
     Raises:
-        InvalidAssertionError: it names an account of this server and does not prove it, or says nothing of what for.
+        InvalidAssertionError: it names an account of this server without a proof, or names no purpose.
     """
     if token.count(".") != 2:
         return None

@@ -1,4 +1,4 @@
-"""Who sends a request, and what it may do."""
+"""The sender of a request, and its permissions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runner.emulator.routing import ApiRequest
 
 
 def member(connection: sqlite3.Connection, request: ApiRequest) -> str | None:
-    """Return the caller as a policy names it, None for the developer, who may do everything."""
+    """Return the caller in the form of policies; None for the developer, who has all permissions."""
     token = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
     if not token:
         return None
@@ -31,7 +31,7 @@ def held(
     """Return those of the given permissions that the caller has by any policy of `chain`.
 
     Raises:
-        ApiError: INVALID_ARGUMENT when `permissions` is no list of permissions, or has a wildcard.
+        ApiError: INVALID_ARGUMENT if `permissions` is not a list of permissions, or has a wildcard.
     """
     if not isinstance(permissions, list) or not all(isinstance(name, str) for name in permissions):
         raise invalid("Invalid value at 'permissions': not a list of strings.")
@@ -50,7 +50,7 @@ def held(
 
 
 def permissions(connection: sqlite3.Connection, request: ApiRequest, chain: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Return the answer of `testIamPermissions`: those that the request asks for and `held` finds."""
+    """Return the response of `testIamPermissions`: those requested permissions that `held` finds."""
     asked = request.query_params.getlist("permissions") or request.document.get("permissions")
     found = held(connection, request, chain, asked)
     return {"permissions": found} if found else {}
@@ -63,13 +63,13 @@ def require(
     permission: str,
     resource: str,
 ) -> None:
-    """Return if the caller has a permission by any policy of `chain`. Raises ApiError PERMISSION_DENIED."""
+    """Return normally if the caller has a permission by any policy of `chain`. Raises ApiError PERMISSION_DENIED."""
     if not held(connection, request, chain, [permission]):
         raise denied(permission, resource)
 
 
 def denied(permission: str, resource: str) -> ApiError:
-    """Return the 403 of a caller without a permission."""
+    """Return the 403 for a caller without a permission."""
     return ApiError(
         "PERMISSION_DENIED",
         f"Permission '{permission}' denied on resource '//{permission.split('.')[0]}.googleapis.com/{resource}' "

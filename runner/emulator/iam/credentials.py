@@ -1,7 +1,7 @@
-"""Keys of service accounts, and the tokens that keys and permissions buy.
+"""Keys of service accounts, and the tokens that clients get with keys or permissions.
 
-A key's private half is made here, handed out once in the file that Google's libraries read, and not kept. Its
-`token_uri` is this server's, so that whoever loads the file proves possession of the key to the emulator.
+This server creates a key's private half, returns it once in the file that Google's libraries read, and does not store
+it. Its `token_uri` is this server's, so that a client with the file proves possession of the key to the emulator.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FOREVER = "9999-12-31T23:59:59Z"
 
 
 class _OauthError(Exception):
-    """An error of the token endpoint, in OAuth's shape (RFC 6749, 5.2)."""
+    """An error of the token endpoint, in OAuth's format (RFC 6749, 5.2)."""
 
     def __init__(self, error: str, description: str) -> None:
         super().__init__(description)
@@ -41,7 +41,7 @@ class _OauthError(Exception):
 
 
 async def create_key(request: ApiRequest) -> Response:
-    """Make a key and return it, private half included, for the only time."""
+    """Create a key and return it with its private half, for the only time."""
     body = await request.read_json()
     kind = body.get("privateKeyType", "TYPE_GOOGLE_CREDENTIALS_FILE")
     algorithm = body.get("keyAlgorithm", "KEY_ALG_RSA_2048")
@@ -127,13 +127,13 @@ def get_key(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, An
 
 @writing
 def delete_key(connection: sqlite3.Connection, request: ApiRequest) -> None:
-    """Delete a key: it buys no more tokens."""
+    """Delete a key, which then gets no more tokens."""
     store.remove(connection, KEY_KIND, _key(connection, request)[0])
 
 
 @writing
 def generate_access_token(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Return a token of an account to a caller who may impersonate it."""
+    """Return a token of an account to a caller that can impersonate it."""
     body = request.document
     if not body.get("scope"):
         raise invalid("The field 'scope' is required.")

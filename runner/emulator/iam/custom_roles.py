@@ -1,4 +1,4 @@
-"""Roles that a project makes itself. A deleted one keeps its id and can be brought back."""
+"""Custom roles of a project. A deleted role keeps its ID and can be restored."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _check(body: Document) -> None:
 
 @writing
 def create(connection: sqlite3.Connection, request: ApiRequest) -> Document:
-    """Make a role."""
+    """Create a role."""
     body = request.document
     role, id_ = body.get("role") or {}, str(body.get("roleId", ""))
     if not _ID.match(id_):
@@ -60,9 +60,9 @@ def list_roles(connection: sqlite3.Connection, request: ApiRequest) -> list[Docu
 
 
 async def query_testable(request: ApiRequest) -> Response:
-    """List the permissions that a role may have: those of all predefined roles that are known here.
+    """List the permissions that a role can have: those of all predefined roles that the emulator knows.
 
-    `gcloud iam roles create` asks for them first.
+    `gcloud iam roles create` requests them first.
     """
     body = await request.read_json()
     items = [{"name": name, "stage": "GA"} for name in sorted(frozenset[str]().union(*ROLES.values()))]
@@ -73,7 +73,7 @@ async def query_testable(request: ApiRequest) -> Response:
 
 @writing
 def patch(connection: sqlite3.Connection, request: ApiRequest) -> Document:
-    """Change the fields that `updateMask` names."""
+    """Change the fields in `updateMask`."""
     _check(request.document)
     stored = _get(connection, request)
     changed = patched(request, stored)
@@ -83,13 +83,13 @@ def patch(connection: sqlite3.Connection, request: ApiRequest) -> Document:
 
 @writing
 def delete(connection: sqlite3.Connection, request: ApiRequest) -> Document:
-    """Delete a role: it grants nothing any more, and its id stays taken."""
+    """Delete a role, which then grants nothing; its ID remains taken."""
     return _marked(connection, request, {"deleted": True})
 
 
 @writing
 def undelete(connection: sqlite3.Connection, request: ApiRequest) -> Document:
-    """Bring a role back."""
+    """Restore a role."""
     return _marked(connection, request, {})
 
 

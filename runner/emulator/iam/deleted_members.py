@@ -1,7 +1,7 @@
-"""What becomes of a deleted account in the policies that name it: `deleted:serviceAccount:EMAIL?uid=NUMBER`.
+"""Deleted accounts in policies: `deleted:serviceAccount:EMAIL?uid=NUMBER`.
 
-Google shows it so, and takes a policy that keeps such a member. An account that is made again under the same name is
-another one, and gets nothing of it.
+Google returns them in this form, and accepts a policy with such a member. A new account with the same name is another
+account, and gets none of these permissions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from runner.emulator.iam import policies
 KINDS = ("project-policy", "kms-policy", "run-policy", "service-account-policy")
 """Kinds of documents that are policies."""
 RENAMES: list[Callable[[sqlite3.Connection, str, str], None]] = []
-"""Spell a member otherwise in policies that are not documents; a service that keeps such policies adds its function."""
+"""Rename a member in policies that are not documents; a service with such policies adds its function."""
 
 
 def mark(connection: sqlite3.Connection, account: dict[str, Any]) -> None:
@@ -26,7 +26,7 @@ def mark(connection: sqlite3.Connection, account: dict[str, Any]) -> None:
 
 
 def restore(connection: sqlite3.Connection, account: dict[str, Any]) -> None:
-    """Give an account that was brought back its permissions again."""
+    """Restore the permissions of a restored account."""
     live, deleted = _spellings(account)
     _rename(connection, deleted, live)
 

@@ -1,11 +1,11 @@
-"""Which permission each method needs of a service account that calls it.
+"""The permissions that each method requires from a service account.
 
-Google names permissions SERVICE.RESOURCE.VERB after its methods (Vertex AI's own reference says so of each method:
-"Requires the following IAM permission"); what deviates is in the tables. An operation is polled with the permission to
-get what it works on. Storage asks in its own handlers, where the bucket's policy and the object's name count
-(`storage.access`), and so do the methods that issue tokens.
+Google derives permissions SERVICE.RESOURCE.VERB from its methods (Vertex AI's reference says so for each method:
+"Requires the following IAM permission"); the tables contain the exceptions. Polling an operation requires the
+permission to get its resource. Storage checks in its own handlers, because the bucket's policy and the object's name
+count (`storage.access`), and so do the methods that issue tokens.
 
-Asked is only of callers who show a token that was issued here for a service account: anybody else is the developer.
+Only callers with a token of a service account are checked: all others are the developer.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from runner.emulator.routing import ApiRequest, Method
 _VERTEX = "aiplatform.projects.locations"
 _FREE = (
     "emulator.",
-    "storage.",  # asks itself
+    "storage.",  # has its own check
     "oauth2.",
     "sts.",
-    "iamcredentials.",  # asks itself, of the account's own policy
-    "accesscontextmanager.",  # of the organisation, which has no policy here
-    "billingbudgets.",  # of the billing account, nor has that
+    "iamcredentials.",  # has its own check, of the account's own policy
+    "accesscontextmanager.",  # on the organization, which has no policy here
+    "billingbudgets.",  # on the billing account, which has none either
     "aiplatform.publishers.",  # public
     "serviceusage.operations.",
     "cloudfunctions.projects.locations.operations.",
     "workloadidentity.projects.locations.operations.",
-    f"{_VERTEX}.operations.",  # by its name, which only the one who made it knows
+    f"{_VERTEX}.operations.",  # by its name, which only its creator knows
 )
 """Prefixes of methods that need no permission on a project."""
 _VERBS = {
@@ -57,7 +57,7 @@ _VERBS = {
     "run": "run",
     "exportTensorboardTimeSeries": "read",
 }
-"""Verbs of methods whose permission has another; "" needs none."""
+"""Verbs of methods whose permission has another verb; "" requires none."""
 _OTHERS: dict[str, tuple[str, ...]] = {
     f"{_VERTEX}.get": ("aiplatform.locations.get",),
     f"{_VERTEX}.list": ("aiplatform.locations.list",),
@@ -86,7 +86,7 @@ _QUOTA_VERBS = {"get": "get", "list": "get", "create": "update", "patch": "updat
 
 
 def of(method: str) -> tuple[str, ...]:
-    """Return the permissions that a method needs, by its id."""
+    """Return the permissions that a method requires, by its ID."""
     if method in _OTHERS:
         return _OTHERS[method]
     if method.startswith(_FREE):
@@ -105,7 +105,7 @@ def of(method: str) -> tuple[str, ...]:
 
 
 def require(request: ApiRequest, method: Method) -> None:
-    """Return if the caller may call a method. Raises ApiError PERMISSION_DENIED."""
+    """Return normally if the caller can call a method. Raises ApiError PERMISSION_DENIED."""
     if "authorization" in request.headers and "project" in request.fields:
         needed = of(method.id)
         if needed:
@@ -117,7 +117,7 @@ def _require(connection: sqlite3.Connection, request: ApiRequest, needed: tuple[
     if caller is None:
         return
     name = request.fields["project"]
-    if name == "-":  # of the account that is named, which answers for itself
+    if name == "-":  # on the named account, whose policy counts
         return
     project = projects.resolve(connection, name)
     chain = [project_policies.get_policy(connection, project), *_own(connection, request)]
@@ -127,7 +127,7 @@ def _require(connection: sqlite3.Connection, request: ApiRequest, needed: tuple[
 
 
 def _own(connection: sqlite3.Connection, request: ApiRequest) -> list[dict[str, object]]:
-    """Return the policy of the service account that a path names, which decides beside the project's."""
+    """Return the policy of the service account in a path, which counts beside the project's."""
     from runner.emulator.iam import service_accounts
 
     if "account" not in request.fields or "project" not in request.fields:

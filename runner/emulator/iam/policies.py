@@ -15,7 +15,7 @@ from runner.emulator.iam import accounts
 from runner.emulator.iam.roles import ROLES
 
 CUSTOM_ROLE = "custom-role"
-"""Kind of document of the roles that projects make."""
+"""Kind of document of custom roles."""
 _MEMBER = re.compile(
     r"(?:allUsers|allAuthenticatedUsers"
     r"|(?:user|group|serviceAccount):[^@\s:]+@[a-z0-9.-]+"
@@ -37,18 +37,18 @@ _STANDARD = str.maketrans("-_", "+/")
 
 
 def new_etag() -> str:
-    """Return an etag never handed out before: base64 of 8 random bytes, as Google's look."""
+    """Return a new unique etag: base64 of 8 random bytes, as at Google."""
     return base64.b64encode(secrets.token_bytes(8)).decode()
 
 
 def empty(seed: str) -> dict[str, Any]:
-    """Return the policy of a resource that never had one; `seed` makes its etag the same at every read."""
+    """Return the policy of a resource without one; `seed` makes its etag equal in every read."""
     etag = base64.b64encode(hashlib.sha256(seed.encode()).digest()[:8]).decode()
     return {"version": 1, "etag": etag}
 
 
 def permissions_of(connection: sqlite3.Connection, role: str) -> frozenset[str]:
-    """Return what a role allows: a predefined one, or one that a project has made; nothing once it is deleted."""
+    """Return the permissions of a role, predefined or custom; none for a deleted role."""
     if role.startswith("roles/"):
         return ROLES.get(role, frozenset())
     made = store.find(connection, CUSTOM_ROLE, role)
@@ -60,7 +60,7 @@ def has_permission(
 ) -> bool:
     """Return whether a policy grants a permission to a member (`serviceAccount:EMAIL`).
 
-    A binding with a condition grants only where the emulator understands the condition, which is
+    A binding with a condition grants only if the emulator understands the condition, which is
     `resource.name.startsWith("…")` on the full `resource` name; any other condition grants nothing.
     """
     subjects = {member, "allUsers", "allAuthenticatedUsers"}
@@ -87,11 +87,11 @@ def _condition_holds(condition: dict[str, Any] | None, resource: str) -> bool:
 def validate(connection: sqlite3.Connection, policy: Any) -> None:
     """Check a policy before it is stored.
 
-    An account that was deleted is `deleted:serviceAccount:…` in a policy, and may stay there.
+    A deleted account is `deleted:serviceAccount:…` in a policy, and can stay there.
 
     Raises:
-        ApiError: INVALID_ARGUMENT for malformed bindings, and for a service account that does not exist:
-            that is how Google tells that a service agent has not been made yet.
+        ApiError: INVALID_ARGUMENT for invalid bindings, and for a service account that does not exist, as at Google
+            before a service agent is created.
     """
     if not isinstance(policy, dict):
         raise invalid("Invalid value at 'policy': not an object.")
@@ -111,7 +111,7 @@ def validate(connection: sqlite3.Connection, policy: Any) -> None:
 
 
 def _members(binding: Any, version: int) -> list[str]:
-    """Return the members of a binding, all well-formed."""
+    """Return the validated members of a binding."""
     if not isinstance(binding, dict):
         raise invalid("Invalid value at 'policy.bindings': not an object.")
     role = binding.get("role", "")
@@ -137,12 +137,12 @@ def _members(binding: Any, version: int) -> list[str]:
 
 
 def stored(connection: sqlite3.Connection, kind: str, name: str) -> dict[str, Any]:
-    """Return the policy of a resource, whose documents of policies are of this kind."""
+    """Return the policy of a resource, from documents of this kind."""
     return store.find(connection, kind, name) or empty(name)
 
 
 def replace(connection: sqlite3.Connection, kind: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Do what the body of a `setIamPolicy` asks for; return the policy. Raises ApiError as `replaced`."""
+    """Apply the body of a `setIamPolicy`; return the policy. Raises ApiError like `replaced`."""
     before = stored(connection, kind, name)
     after = replaced(connection, before, body.get("policy", {}), mask=body.get("updateMask", ""))
     return store.put(connection, kind, name, after)
@@ -151,12 +151,12 @@ def replace(connection: sqlite3.Connection, kind: str, name: str, body: dict[str
 def replaced(connection: sqlite3.Connection, stored: dict[str, Any], policy: Any, *, mask: str = "") -> dict[str, Any]:
     """Return the policy to store: `policy` over `stored`, validated, with a new etag.
 
-    `mask` names the fields to take, comma-separated; empty means `bindings,etag`.
-    Raises ApiError ABORTED (409) on a stale etag, INVALID_ARGUMENT as `validate` does.
+    `mask` names the fields to take, separated by commas; empty means `bindings,etag`. Raises ApiError ABORTED (409) for
+    a stale etag, and INVALID_ARGUMENT like `validate`.
     """
     validate(connection, policy)
     given = policy.get("etag")
-    # Bytes in JSON may come in either alphabet of base64: gcloud sends the one that is safe in addresses.
+    # Bytes in JSON can use either alphabet of base64: gcloud sends the URL-safe one.
     if given and str(given).translate(_STANDARD) != stored.get("etag"):
         raise ApiError(
             "ABORTED",
@@ -176,7 +176,7 @@ def replaced(connection: sqlite3.Connection, stored: dict[str, Any], policy: Any
 
 
 def _with_members(item: dict[str, Any]) -> dict[str, Any]:
-    """Return the binding with its members in order and once each, as Google stores them."""
+    """Return the binding with unique members in order, as stored by Google."""
     if "members" not in item:
         return item
     return {**item, "members": sorted(set(item["members"]))}

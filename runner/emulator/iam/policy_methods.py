@@ -1,4 +1,4 @@
-"""getIamPolicy, setIamPolicy and testIamPermissions of resources whose policies are kept as documents."""
+"""getIamPolicy, setIamPolicy and testIamPermissions of resources whose policies are stored as documents."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PolicyMethods(NamedTuple):
 
 
 def of_project(connection: sqlite3.Connection, request: ApiRequest) -> list[Policy]:
-    """Return the policy of the project that a path names."""
+    """Return the policy of the project in a path."""
     return [project_policies.get_policy(connection, resolve(connection, request.fields["project"]))]
 
 
@@ -35,9 +35,9 @@ def policy_methods(
     """Return the handlers.
 
     Args:
-        kind: of the documents.
-        named: returns the name that the policy of what a path names is kept under. Raises ApiError NOT_FOUND.
-        above: returns the policies that decide beside it.
+        kind: kind of the documents.
+        named: returns the name under which the policy of a path's resource is stored. Raises ApiError NOT_FOUND.
+        above: returns the policies that count beside it.
     """
 
     @reading

@@ -13,21 +13,21 @@ POLICY_KIND = "project-policy"
 
 
 def get_policy(connection: sqlite3.Connection, project: Project) -> dict[str, Any]:
-    """Return the project's IAM policy: what was last set, else one without bindings."""
+    """Return the project's IAM policy: the last one that was set, or one without bindings."""
     return policies.stored(connection, POLICY_KIND, project.id)
 
 
 def set_policy(connection: sqlite3.Connection, project: Project, body: dict[str, Any]) -> dict[str, Any]:
-    """Do what the body of a `setIamPolicy` asks for; return the policy with a new etag.
+    """Apply the body of a `setIamPolicy`; return the policy with a new etag.
 
-    Raises ApiError ABORTED (409) when the etag is stale, INVALID_ARGUMENT when a member does not exist.
+    Raises ApiError ABORTED (409) if the etag is stale, INVALID_ARGUMENT if a member does not exist.
     """
     projects.ensure(connection, project.id)
     return policies.replace(connection, POLICY_KIND, project.id, body)
 
 
 def add_binding(connection: sqlite3.Connection, project: Project, role: str, member: str) -> None:
-    """Grant a role on the project without looking at etags: what Google does itself for its service agents."""
+    """Grant a role on the project without a check of etags, as Google does for its service agents."""
     policy = get_policy(connection, project)
     bindings: list[dict[str, Any]] = policy.setdefault("bindings", [])
     for binding in bindings:

@@ -1,7 +1,7 @@
-"""What the predefined roles allow, as far as the emulator asks.
+"""The permissions of predefined roles, as far as the emulator checks them.
 
-Source: Google's list of predefined roles, as of 2026-04. Only permissions that some method here checks or that
-`testIamPermissions` is usually asked about are listed. A role that is not in the table grants nothing.
+Source: Google's list of predefined roles, as of 2026-04. Only permissions that some method here checks, or that
+`testIamPermissions` usually gets, are listed. A role that is not in the table grants nothing.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ _KMS = (
 )
 _ACCOUNT_KEYS = _all("iam.serviceAccountKeys", "create delete disable enable get list")
 _ADDED = _BATCHES | _FUNCTIONS | _SCHEDULES | _QUOTAS | _TIME_SERIES | _COMPUTE_READ
-"""What an editor may besides."""
+"""Additional permissions of an editor."""
 _KEYS_USE = frozenset({"cloudkms.cryptoKeyVersions.useToEncrypt", "cloudkms.cryptoKeyVersions.useToDecrypt"})
 
 _READING = (".get", ".list", ".read", ".batchRead", ".queryContextLineageSubgraph")
@@ -180,7 +180,8 @@ ROLES: dict[str, frozenset[str]] = {
     "roles/iam.workloadIdentityPoolAdmin": _POOLS | _PROJECT_READ,
     "roles/cloudkms.admin": _KMS,
     "roles/compute.viewer": _COMPUTE_READ | _PROJECT_READ,
-    # The agents' own roles reach the tuning service, not the customer's buckets: those need a grant of their own.
+    # The agents' own roles grant access to the tuning service, not to the customer's buckets, which need separate
+    # grants.
     "roles/aiplatform.serviceAgent": _AIPLATFORM,
     "roles/aiplatform.tuningServiceAgent": _TUNING
     | {

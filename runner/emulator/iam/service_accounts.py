@@ -50,12 +50,12 @@ get = reading(_of)
 
 
 def policy_of(connection: sqlite3.Connection, account: dict[str, Any]) -> dict[str, Any]:
-    """Return the policy on an account: who may act as it."""
+    """Return the policy of an account: who can act as it."""
     return policies.stored(connection, POLICY_KIND, account["uniqueId"])
 
 
 def policies_on(connection: sqlite3.Connection, account: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the policies that decide about an account: its own and its project's."""
+    """Return the policies that apply to an account: its own and its project's."""
     return [policy_of(connection, account), _project_policy(connection, account)]
 
 
@@ -65,7 +65,7 @@ def _project_policy(connection: sqlite3.Connection, account: dict[str, Any]) -> 
 
 @writing
 def create(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Make an account."""
+    """Create an account."""
     body = request.document
     account_id = body.get("accountId", "")
     given = body.get("serviceAccount", {})
@@ -79,7 +79,7 @@ def create(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any
     email = f"{account_id}@{_domain(project.id)}.iam.gserviceaccount.com"
     if store.find(connection, ACCOUNT_KIND, email) is not None:
         raise already_exists(f"Service account {account_id} already exists within project projects/{project.id}.")
-    # 21 digits like Google's, never used twice: an account made again under its old address is another one.
+    # 21 digits like Google's, never reused: a new account with an old address is another one.
     unique_id = str(10**20 + store.next_number(connection, "service-account"))
     document = {
         "name": f"projects/{project.id}/serviceAccounts/{email}",
@@ -113,7 +113,7 @@ def list_accounts(connection: sqlite3.Connection, request: ApiRequest) -> list[d
 
 @writing
 def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Change the display name or the description that `updateMask` names."""
+    """Change the display name or the description in `updateMask`."""
     body = request.document
     given, mask = body.get("serviceAccount", {}), body.get("updateMask", "")
     _check(given)
@@ -128,7 +128,7 @@ def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]
 
 @writing
 def update(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Replace the display name, as the older PUT does."""
+    """Replace the display name, like the older PUT."""
     given = request.document
     _check(given)
     account = _of(connection, request)
@@ -146,7 +146,7 @@ def _save(
 
 @writing
 def delete(connection: sqlite3.Connection, request: ApiRequest) -> None:
-    """Delete an account with its keys and its policy; `undelete` can bring it back."""
+    """Delete an account with its keys and its policy; `undelete` can restore it."""
     account = _of(connection, request)
     store.remove(connection, ACCOUNT_KIND, account["email"])
     store.put(connection, DELETED_KIND, account["uniqueId"], account)
@@ -155,7 +155,7 @@ def delete(connection: sqlite3.Connection, request: ApiRequest) -> None:
 
 @writing
 def undelete(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Bring a deleted account back, by its unique id."""
+    """Restore a deleted account by its unique ID."""
     account = store.get(connection, DELETED_KIND, request.fields["account"], missing="Unknown service account")
     if store.find(connection, ACCOUNT_KIND, account["email"]) is not None:
         raise already_exists(f"Service account {account['email']} already exists.")
@@ -181,6 +181,6 @@ enable, disable = _switch(disabled=False), _switch(disabled=True)
 POLICY = policy_methods(
     POLICY_KIND,
     lambda connection, request: str(_of(connection, request)["uniqueId"]),
-    # A path may name the project as `-`: that of the account decides.
+    # A path can have `-` as the project: that of the account counts.
     lambda connection, request: [_project_policy(connection, _of(connection, request))],
 )

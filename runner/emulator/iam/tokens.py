@@ -1,8 +1,8 @@
 """Access tokens of service accounts.
 
-A token issued here stands for its account until it expires, and is refused afterwards; so does one that the account's
-key has signed. Any other token, or none, is the developer: it may do everything, which is what lets the emulator be
-used without credentials.
+A token issued here belongs to its account until it expires, and is refused afterwards; so does a token that the
+account's key has signed. Any other token, or none, belongs to the developer, who has all permissions, so that the
+emulator can be used without credentials.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from runner.emulator.errors import ApiError
 
 KIND = "access-token"
 _PREFIX = "ya29.emulator-"
-"""Tells a token that was issued here, and has been forgotten since, from a developer's own."""
+"""Distinguishes a token that was issued here and deleted since from a developer's own."""
 
 
 def issue(connection: sqlite3.Connection, email: str, now: datetime, lifetime: timedelta) -> tuple[str, datetime]:
-    """Return a new access token of an account and the time it expires. Only its hash is stored."""
+    """Return a new access token of an account and its expiry. Only its hash is stored."""
     for name, body in store.scan(connection, KIND):
         if datetime.fromisoformat(body["expires"]) <= now:
             store.remove(connection, KIND, name)
@@ -32,10 +32,10 @@ def issue(connection: sqlite3.Connection, email: str, now: datetime, lifetime: t
 
 
 def owner(connection: sqlite3.Connection, token: str, now: datetime) -> str | None:
-    """Return the address of the account a token belongs to, None when it was not issued here.
+    """Return the address of a token's account; None if it was not issued here.
 
     Raises:
-        ApiError: UNAUTHENTICATED, it was issued here and has expired.
+        ApiError: UNAUTHENTICATED if it was issued here and has expired.
     """
     body = store.find(connection, KIND, _hash(token))
     if body is not None and datetime.fromisoformat(body["expires"]) > now:
@@ -46,7 +46,7 @@ def owner(connection: sqlite3.Connection, token: str, now: datetime) -> str | No
 
 
 def refused() -> ApiError:
-    """Return the 401 of credentials that prove nothing."""
+    """Return the 401 for invalid credentials."""
     return ApiError(
         "UNAUTHENTICATED",
         "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other"

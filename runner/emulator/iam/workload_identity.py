@@ -1,6 +1,6 @@
-"""Workload identity pools and their providers: who outside Google may become a principal here.
+"""Workload identity pools and their providers: external identities that can become principals.
 
-Deleting is soft, as Google's is: the name stays taken for 30 days, reads say `DELETED`, and `undelete` revives.
+Deletion is soft, as at Google: the name remains taken for 30 days, reads return `DELETED`, and `undelete` restores it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TYPE = "type.googleapis.com/google.iam.v1.WorkloadIdentityPool"
 
 
 def _name(connection: sqlite3.Connection, request: ApiRequest, **more: str) -> str:
-    """Return the full name of the pool or provider of a request, or of one to be made below its parent."""
+    """Return the full name of a request's pool or provider, or of a new one below its parent."""
     fields = {**request.fields, **more}
     project = projects.resolve(connection, fields["project"])
     name = f"projects/{project.number}/locations/global/workloadIdentityPools/{fields['pool']}"
@@ -97,19 +97,19 @@ def _create(connection: sqlite3.Connection, request: ApiRequest, query: str, fie
 
 @writing
 def create_pool(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Make a pool."""
+    """Create a pool."""
     return _create(connection, request, "workloadIdentityPoolId", "pool")
 
 
 @writing
 def create_provider(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Make a provider in a pool."""
+    """Create a provider in a pool."""
     return _create(connection, request, "workloadIdentityPoolProviderId", "provider")
 
 
 @reading
 def get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Return a pool or a provider; a deleted one too, with its state."""
+    """Return a pool or a provider, including a deleted one with its state."""
     return _get(connection, request, _name(connection, request))
 
 
@@ -139,7 +139,7 @@ def list_providers(connection: sqlite3.Connection, request: ApiRequest) -> list[
 
 @writing
 def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Change the fields of a pool or a provider that `updateMask` names."""
+    """Change the fields of a pool or a provider in `updateMask`."""
     name = _name(connection, request)
     stored = _get(connection, request, name)
     if stored["state"] != "ACTIVE":
@@ -153,7 +153,7 @@ def patch(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]
 
 @writing
 def delete(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Mark a pool or a provider deleted; it goes for good after 30 days."""
+    """Mark a pool or a provider as deleted; it is removed after 30 days."""
     name = _name(connection, request)
     document = _get(connection, request, name)
     if document["state"] != "ACTIVE":
@@ -166,7 +166,7 @@ def delete(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any
 
 @writing
 def undelete(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Revive a pool or a provider that was deleted in the last 30 days."""
+    """Restore a pool or a provider that was deleted in the last 30 days."""
     name = _name(connection, request)
     document = _get(connection, request, name)
     if document["state"] == "ACTIVE":
@@ -179,7 +179,7 @@ def undelete(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, A
 
 @reading
 def list_attestation_rules(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """List the attestation rules of a pool: there are none, since only managed identities have them."""
+    """List the attestation rules of a pool: there are none, because only managed identities have them."""
     _get(connection, request, _name(connection, request))
     return {}
 

@@ -1,4 +1,4 @@
-"""What Cloud Monitoring refuses in a notification channel or an alert policy."""
+"""Validation of notification channels and alert policies, as in Cloud Monitoring."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHANNEL_LABELS: dict[str, tuple[str, ...]] = {
     "webhook_basicauth": ("url",),
     "webhook_tokenauth": ("url",),
 }
-"""Labels that each type of channel needs (notificationChannelDescriptors)."""
+"""Labels that each type of channel requires (notificationChannelDescriptors)."""
 
 _SENSITIVE = frozenset({"service_key", "auth_token", "password", "token"})
 _CONDITIONS = (
@@ -48,7 +48,7 @@ def channel(body: dict[str, Any]) -> None:
 
 
 def hidden(body: dict[str, Any]) -> dict[str, Any]:
-    """Return a channel as it may be read: sensitive labels are blotted out."""
+    """Return a channel for a response, with sensitive labels masked."""
     labels = body.get("labels")
     if not labels or _SENSITIVE.isdisjoint(labels):
         return body
@@ -71,7 +71,7 @@ def policy(body: dict[str, Any]) -> None:
 
 
 def _log_matches(body: dict[str, Any]) -> None:
-    """A condition on log entries stands alone in its policy, which limits its notifications."""
+    """A condition on log entries must be the only one in its policy, which limits its notifications."""
     conditions = body["conditions"]
     if not any("conditionMatchedLog" in condition for condition in conditions):
         return

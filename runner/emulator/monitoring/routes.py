@@ -1,6 +1,6 @@
 """`monitoring.googleapis.com` v3: notification channels, alert policies, and the count of requests to models.
 
-Policies are kept and checked, not acted upon: no alert ever fires.
+Policies are stored and validated, but no alert ever fires.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SERVICE = "monitoring.googleapis.com"
 
 
 def _number() -> str:
-    """Return an id as Google draws them for monitoring: up to 20 digits."""
+    """Return a random ID as in Google's monitoring: up to 20 digits."""
     return str(10**18 + secrets.randbelow(9 * 10**18))
 
 
@@ -46,7 +46,7 @@ def _record(request: ApiRequest) -> dict[str, str]:
 
 @writing
 def create_channel(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Make a notification channel."""
+    """Create a notification channel."""
     body = request.document
     checks.channel(body)
     body.setdefault("enabled", True)
@@ -71,12 +71,12 @@ def list_channels(connection: sqlite3.Connection, request: ApiRequest) -> list[d
 
 @writing
 def patch_channel(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Replace a channel, or the fields that `updateMask` names."""
+    """Replace a channel, or the fields in `updateMask`."""
     body = request.document
     mask = request.query_params.get("updateMask")
     name = _name(connection, request, "notificationChannels")
     stored = _get(connection, CHANNEL_KIND, name)
-    # Without a mask the whole channel is replaced; its type can't be left out by accident.
+    # Without a mask, the whole channel is replaced; its type is required.
     changed = update_mask.apply(stored, body, mask) if mask else {"type": stored["type"], **body}
     if changed.get("type") != stored["type"]:
         raise invalid("The type of a notification channel can't be changed.")
@@ -89,7 +89,7 @@ def patch_channel(connection: sqlite3.Connection, request: ApiRequest) -> dict[s
 
 @writing
 def delete_channel(connection: sqlite3.Connection, request: ApiRequest) -> None:
-    """Delete a channel; with `force`, also take it out of the policies that use it."""
+    """Delete a channel; with `force`, also remove it from the policies that use it."""
     force = request.query_params.get("force", "").lower() == "true"
     name = _name(connection, request, "notificationChannels")
     _get(connection, CHANNEL_KIND, name)
@@ -123,7 +123,7 @@ def _checked_policy(connection: sqlite3.Connection, request: ApiRequest, body: d
 
 
 def _name_conditions(name: str, body: dict[str, Any], known: set[str]) -> None:
-    """Give each condition a name; one that the policy has already keeps it."""
+    """Name each condition; one that the policy already has keeps its name."""
     for condition in body["conditions"]:
         if condition.get("name") not in known:
             condition["name"] = f"{name}/conditions/{_number()}"
@@ -131,7 +131,7 @@ def _name_conditions(name: str, body: dict[str, Any], known: set[str]) -> None:
 
 @writing
 def create_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Make an alert policy; it and its conditions get names."""
+    """Create an alert policy; it and its conditions get names."""
     body = request.document
     name = f"{_parent(connection, request)}/alertPolicies/{_number()}"
     projects.ensure(connection, request.fields["project"])
@@ -156,7 +156,7 @@ def list_policies(connection: sqlite3.Connection, request: ApiRequest) -> list[d
 
 @writing
 def patch_policy(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Replace a policy, or the fields that `updateMask` names."""
+    """Replace a policy, or the fields in `updateMask`."""
     body = request.document
     mask = request.query_params.get("updateMask")
     name = _name(connection, request, "alertPolicies")

@@ -1,4 +1,4 @@
-"""`projects.timeSeries.list` for what is measured here: requests to deployed models, their errors and latencies."""
+"""`projects.timeSeries.list` for the measured metrics: requests to deployed models, their errors and latencies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ METRICS = {
     f"{_ONLINE}/error_count": "INT64",
     f"{_ONLINE}/prediction_latencies": "DISTRIBUTION",
 }
-"""Metric to value type; latencies are in milliseconds."""
+"""Maps metrics to value types; latencies are in milliseconds."""
 _RESOURCE = "aiplatform.googleapis.com/Endpoint"
 _TERM = re.compile(
     r'\s*(metric\.type|resource\.type|resource\.labels?\.[a-z_]+|metric\.labels?\.[a-z_]+)\s*=\s*"([^"]*)"\s*'
@@ -98,7 +98,7 @@ def _series(
 
 
 def _value(metric: str, minute: Minute) -> dict[str, Any] | None:
-    """Return a point's value, None for a metric that is not measured or has nothing to show."""
+    """Return a point's value; None for a metric that is not measured or has no value."""
     if metric == f"{_ONLINE}/prediction_count":
         return {"int64Value": str(minute.requests)}
     if metric == f"{_ONLINE}/error_count":

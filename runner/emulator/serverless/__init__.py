@@ -1,3 +1,3 @@
-"""Cloud Functions, the invokers of Cloud Run, and Cloud Scheduler: what a scheduled function of this project needs."""
+"""Cloud Functions, the invokers of Cloud Run, and Cloud Scheduler, as far as the scheduled function needs them."""
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ _LONGEST = timedelta(days=366 * 5)
 
 
 class Cron:
-    """A schedule. Raises ApiError INVALID_ARGUMENT for a malformed one."""
+    """A schedule. Raises ApiError INVALID_ARGUMENT for an invalid one."""
 
     def __init__(self, text: str) -> None:
         fields = text.split()
@@ -22,10 +22,10 @@ class Cron:
         )
         self._weekdays = {day % 7 for day in weekdays}
         self._either = fields[2] != "*" and fields[4] != "*"
-        """Where both days are given, one of them is enough."""
+        """If both days are given, one of them suffices."""
 
     def after(self, moment: datetime) -> datetime:
-        """Return the first time after a moment."""
+        """Return the first time after a given time."""
         time = moment.replace(second=0, microsecond=0) + timedelta(minutes=1)
         last = time + _LONGEST
         while time < last:

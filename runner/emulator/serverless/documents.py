@@ -1,4 +1,4 @@
-"""What the documents of functions and schedules share: a location, an API that has to be on, finished operations."""
+"""Shared parts of functions and schedules: a location, an API that must be enabled, finished operations."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 
 def parent(connection: sqlite3.Connection, request: ApiRequest, service: str) -> str:
-    """Return `projects/P/locations/L` of a request. Raises ApiError when the API is off or the project unknown."""
+    """Return `projects/P/locations/L` of a request. Raises ApiError if the API is disabled or the project unknown."""
     project = projects.resolve(connection, request.fields["project"])
     enablement.require(connection, project, service)
     return f"projects/{project.id}/locations/{request.fields['location']}"
 
 
 def check_id(text: str) -> str:
-    """Return an id. Raises ApiError INVALID_ARGUMENT for one that the service would refuse."""
+    """Return an ID. Raises ApiError INVALID_ARGUMENT for an ID that the service would refuse."""
     if not _ID.match(text):
         raise invalid(f"Invalid id {text!r}: a lower-case letter, then letters, digits and -, at most 63.")
     return text
 
 
 def done(connection: sqlite3.Connection, parent_: str, response: Document) -> Document:
-    """Return an operation that has ended already."""
+    """Return a finished operation."""
     return operations.create(connection, f"{parent_}/operations/operation-{secrets.token_hex(8)}", response=response)

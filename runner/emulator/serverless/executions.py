@@ -1,7 +1,7 @@
-"""Runs a function: its own archive, unpacked, in a process of its own, as the account that it was given.
+"""Runs a function: its unpacked archive, in a separate process, as its account.
 
-An archive is code that anybody who reaches the port could have uploaded. So only one that consists of this
-installation's own files is run: the idle guard's. Any other function exists, and calling it is refused.
+Anybody who can reach the port could upload code. Therefore, only an archive with this installation's own files runs:
+the idle guard. Any other function can be created, but calling it is refused.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 
 _PACKAGE = Path(runner.__file__).parent
 _ENTRY = _PACKAGE / "serving" / "guard_function.py"
-"""What `main.py` of the archive has to be."""
+"""The required contents of the archive's `main.py`."""
 _PASSED = "RUNNER_"
-"""Variables of a function that reach its process: others could change what the interpreter runs."""
+"""Variables of a function that its process gets; others could change what the interpreter runs."""
 _SCRIPT = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -44,24 +44,24 @@ print(json.dumps({"emulatorAnswer": [text, status]}))
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a function answered."""
+    """The response of a function."""
 
     status: int
     text: str
     logged: tuple[str, ...]
-    """What it wrote, line by line."""
+    """Its output, line by line."""
 
 
 async def run(emulator: Emulator, function: Document, base: str) -> Answer:
     """Run a function once.
 
     Args:
-        emulator: where it runs.
-        function: as it is stored.
+        emulator: the emulator.
+        function: the stored function.
         base: address at which the function reaches this server.
 
     Raises:
-        ApiError: UNIMPLEMENTED for an archive that is not of this installation, NOT_FOUND for one that is gone.
+        ApiError: UNIMPLEMENTED for an archive with other files than this installation's, NOT_FOUND for a missing one.
     """
     build, service = function["buildConfig"], function.get("serviceConfig", {})
     source = build["source"]["storageSource"]
@@ -85,7 +85,7 @@ async def run(emulator: Emulator, function: Document, base: str) -> Answer:
             env={
                 **{key: value for key, value in os.environ.items() if not key.startswith((_PASSED, "PYTHON"))},
                 **variables,
-                # On Google the function reaches Google; here it reaches what stands in for it.
+                # On Google Cloud, the function uses Google; here, it uses the emulator.
                 "RUNNER_VERTEX_URL": base,
                 "RUNNER_STORAGE_URL": base,
                 "RUNNER_TOKEN": token,
@@ -129,7 +129,7 @@ def _unpack(archive: bytes, folder: Path) -> None:
 
 
 def _own(name: str) -> bytes | None:
-    """Return this installation's content of a file of an archive, None if it has no such file."""
+    """Return this installation's content of a file in an archive; None if it has no such file."""
     if name == "main.py":
         return _ENTRY.read_bytes()
     file = (_PACKAGE.parent / name).resolve()

@@ -1,4 +1,4 @@
-"""`cloudfunctions.googleapis.com` v2: functions with their source in a bucket, and the policy of who may call them."""
+"""`cloudfunctions.googleapis.com` v2: functions with their source in a bucket, and the policy of their invokers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _DEFAULTS = {
     "maxInstanceRequestConcurrency": 1,
     "allTrafficOnLatestRevision": True,
 }
-"""What Google fills in where a request does not say it."""
+"""Google's default values."""
 
 
 def described(request: ApiRequest, stored: Document) -> Document:
-    """Return a function as answers show it: its address depends on where the emulator listens now."""
+    """Return a function for a response: its address depends on the emulator's current address."""
     _, project, _, location, _, name = stored["name"].split("/")
     url = f"{request.base.rstrip('/')}/functions/run/{project}/{location}/{name}"
     service = f"projects/{project}/locations/{location}/services/{name}"
@@ -50,12 +50,12 @@ def _check(request: ApiRequest, connection: sqlite3.Connection, body: Document) 
 
 
 async def create(request: ApiRequest) -> Response:
-    """Make a function; it is built at once."""
+    """Create a function; its build is complete immediately."""
     body = await request.read_json()
     id_ = check_id(request.query_params.get("functionId", ""))
     source = ((body.get("buildConfig") or {}).get("source") or {}).get("storageSource") or {}
     if source.get("bucket") and source.get("object"):
-        objects.read_bytes(request.emulator, source["bucket"], source["object"])  # refuses one that is not there
+        objects.read_bytes(request.emulator, source["bucket"], source["object"])  # refuses a missing one
 
     def work(connection: sqlite3.Connection) -> Document:
         above = parent(connection, request, SERVICE)
@@ -90,7 +90,7 @@ def list_functions(connection: sqlite3.Connection, request: ApiRequest) -> list[
 
 @writing
 def patch(connection: sqlite3.Connection, request: ApiRequest) -> Document:
-    """Change the fields that `updateMask` names."""
+    """Change the fields in `updateMask`."""
     stored = _named(connection, request)
     changed = patched(request, stored)
     changed |= {"name": stored["name"], "state": "ACTIVE", "updateTime": request.emulator.clock.timestamp()}
@@ -101,7 +101,7 @@ def patch(connection: sqlite3.Connection, request: ApiRequest) -> Document:
 
 @writing
 def delete(connection: sqlite3.Connection, request: ApiRequest) -> Document:
-    """Delete a function, and who may call it."""
+    """Delete a function and its policy."""
     stored = _named(connection, request)
     store.remove(connection, KIND, stored["name"])
     above, _, name = stored["name"].rsplit("/", 2)
@@ -127,9 +127,9 @@ def _service(connection: sqlite3.Connection, request: ApiRequest) -> str:
 
 
 def invokers(connection: sqlite3.Connection, service: str) -> Document:
-    """Return the policy of who may call a service."""
+    """Return the policy of a service's invokers."""
     return policies.stored(connection, POLICY_KIND, service)
 
 
 POLICY = policy_methods(POLICY_KIND, _service)
-"""Who may call a function."""
+"""The policy of a function's invokers."""

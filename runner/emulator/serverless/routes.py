@@ -1,4 +1,4 @@
-"""Functions, their invokers and schedules: each below a prefix of its own."""
+"""Functions, their invokers and schedules: each with its own prefix."""
 
 from __future__ import annotations
 

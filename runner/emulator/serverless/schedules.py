@@ -1,4 +1,4 @@
-"""`cloudscheduler.googleapis.com`: jobs that call a function of this emulator when the emulator's clock says so."""
+"""`cloudscheduler.googleapis.com`: jobs that call a function of this emulator at times of the emulator's clock."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ SERVICE = "cloudscheduler.googleapis.com"
 KIND = "schedule"
 INVOKER = "roles/run.invoker"
 _RETRY = {"maxRetryDuration": "0s", "minBackoffDuration": "5s", "maxBackoffDuration": "3600s", "maxDoublings": 5}
-"""What Google fills in where a request says nothing of retries."""
+"""Google's default retry settings."""
 _TICK_SECONDS = 0.25
 _LONGEST_ADDRESS = 2083
-"""Characters, as Google's reference of `httpTarget.uri` says."""
+"""Maximum number of characters, from Google's reference of `httpTarget.uri`."""
 _running: set[asyncio.Task[None]] = set()
 
 
@@ -64,7 +64,7 @@ def _scheduled(emulator: Emulator, body: Document) -> Document:
 
 @writing
 def create(connection: sqlite3.Connection, request: ApiRequest) -> Document:
-    """Make a job."""
+    """Create a job."""
     body = request.document
     above = parent(connection, request, SERVICE)
     name = str(body.get("name") or f"{above}/jobs/job-{store.next_number(connection, 'schedule')}")
@@ -92,7 +92,7 @@ def list_jobs(connection: sqlite3.Connection, request: ApiRequest) -> list[Docum
 
 @writing
 def patch(connection: sqlite3.Connection, request: ApiRequest) -> Document:
-    """Change the fields that `updateMask` names."""
+    """Change the fields in `updateMask`."""
     stored = _named(connection, request)
     changed = patched(request, stored)
     changed = {**_checked(connection, changed), "name": stored["name"], "state": stored["state"]}
@@ -107,7 +107,7 @@ def delete(connection: sqlite3.Connection, request: ApiRequest) -> None:
 
 
 async def run_now(request: ApiRequest) -> Response:
-    """Call a job's target now, and answer when it has ended."""
+    """Call a job's target now, and return after it has ended."""
     stored = request.emulator.store.read(lambda connection: _named(connection, request))
     await attempt(request.emulator, stored)
     return json_response(request.emulator.store.read(lambda connection: _named(connection, request)))
@@ -133,7 +133,7 @@ async def _watch(emulator: Emulator) -> None:
 
 
 async def attempt(emulator: Emulator, job: Document) -> None:
-    """Call the target of a job, and note how that ended and when the next time is. Missed times are not made up."""
+    """Call the target of a job, and record the result and the next time. Missed times are not repeated."""
     status: Document = {}
     try:
         await _call(emulator, job)
@@ -151,7 +151,7 @@ async def attempt(emulator: Emulator, job: Document) -> None:
 
 
 async def _call(emulator: Emulator, job: Document) -> None:
-    """Call a function of this emulator. Raises ApiError: nothing else is called, and a failure is one."""
+    """Call a function of this emulator. Raises ApiError for a failure or another target."""
     target = job["httpTarget"]
     address = urlsplit(target["uri"])
     parts = address.path.strip("/").split("/")

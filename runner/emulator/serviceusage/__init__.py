@@ -1,1 +1,1 @@
-"""Service Usage: which APIs are switched on in a project."""
+"""Service Usage: the enabled APIs of a project."""

@@ -1,6 +1,6 @@
-"""Google's public APIs that a stack around tuning may switch on: name to title. Source: the API library, 2026.
+"""Maps names of Google's public APIs that a tuning stack may enable to titles. Source: the API library, 2026.
 
-Enabling a name that is not here is refused as Google refuses a name it does not know: a slip of the pen shows.
+Enabling another name is refused, as Google refuses unknown names, so that misspellings are noticed.
 """
 
 from __future__ import annotations
@@ -124,11 +124,11 @@ DEPENDS_ON: dict[str, tuple[str, ...]] = {
     "compute.googleapis.com": ("oslogin.googleapis.com",),
     "bigquery.googleapis.com": ("bigquerystorage.googleapis.com",),
 }
-"""Enabling the key enables the values; a value can't be switched off under the key (Google's documentation)."""
+"""Enabling the key enables the values; a value cannot be disabled while the key is enabled (Google's documentation)."""
 
 
 def dependencies(service: str) -> list[str]:
-    """Return a service and all it depends on, the service last."""
+    """Return a service and all that it depends on, with the service last."""
     found: list[str] = []
     for below in DEPENDS_ON.get(service, ()):
         found += [name for name in dependencies(below) if name not in found]

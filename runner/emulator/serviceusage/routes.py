@@ -48,7 +48,7 @@ def _known(names: Sequence[str]) -> None:
 
 
 async def list_services(request: ApiRequest) -> Response:
-    """List services by state, in order of name."""
+    """List services by state, ordered by name."""
     query = request.query_params
     wanted = None
     if query.get("filter"):
@@ -85,7 +85,7 @@ def batch_get(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, 
 
 
 def _enable(connection: sqlite3.Connection, project: Project, names: Sequence[str]) -> bool:
-    """Switch services and what they need on; tell whether anything changed."""
+    """Enable or disable services and their dependencies; return whether anything changed."""
     _known(names)
     projects.ensure(connection, project.id)
     changed = False
@@ -136,7 +136,7 @@ def batch_enable(connection: sqlite3.Connection, request: ApiRequest) -> dict[st
 
 @writing
 def disable(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Disable a service, with those that depend on it if asked to."""
+    """Disable a service, with those that depend on it if requested."""
     body = request.document
     project = projects.resolve(connection, request.fields["project"])
     name = request.fields["service"]
@@ -162,7 +162,7 @@ def _has_dependents(name: str, above: Sequence[str]) -> ApiError:
 
 @writing
 def generate_identity(connection: sqlite3.Connection, request: ApiRequest) -> dict[str, Any]:
-    """Make the primary service agent of a service."""
+    """Create the primary service agent of a service."""
     project = projects.ensure(connection, request.fields["project"])
     name = request.fields["service"]
     _known([name])

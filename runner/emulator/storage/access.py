@@ -1,7 +1,7 @@
-"""What a caller may do: asked only of those who show a token that this server issued to a service account.
+"""The permissions of a caller, checked only for tokens that this server issued to a service account.
 
-Anybody else is the developer, who may do everything. Writing to the address of a resumable session, or through a
-signed URL, needs no token: the address itself is the permission, as on the service.
+All other callers are the developer, who has all permissions. Writing to the address of a resumable session, or through
+a signed URL, needs no token: the address itself is the permission, as on the service.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ Need = tuple[str, str, str]
 
 
 def guarded(handler: Handler, *needs: str | Need) -> Handler:
-    """Return the handler behind a check. A need given as text is on the path's own bucket, and object if it has one."""
+    """Return the handler with a check.
+
+    A need given as text is for the path's bucket, and its object if there is one.
+    """
     wanted = [(need, "bucket", "object") if isinstance(need, str) else need for need in needs]
 
     @functools.wraps(handler)
@@ -39,7 +42,7 @@ def guarded(handler: Handler, *needs: str | Need) -> Handler:
 
 
 def require_object(request: ApiRequest, permission: str, name: str) -> None:
-    """Check a permission on an object of the path's bucket whose name the body tells. Raises ApiError 403."""
+    """Check a permission on an object in the path's bucket whose name is in the body. Raises ApiError 403."""
     if "authorization" in request.headers or SIGNER in request.scope:
         needs = [(permission, "bucket", "")]
         request.emulator.store.read(lambda connection: _require(connection, request, needs, name))
@@ -84,7 +87,7 @@ def _require_one(
 
 
 def _caller(connection: sqlite3.Connection, request: ApiRequest) -> str | None:
-    """Return who asks, by token or signature; None for the developer."""
+    """Return the caller, from a token or a signature; None for the developer."""
     signer = request.scope.get(SIGNER)
     return f"serviceAccount:{signer}" if signer else callers.member(connection, request)
 
@@ -98,13 +101,13 @@ def require_on(
     name: str = "",
     project: str = "",
 ) -> None:
-    """Return if the caller has a permission on what the path alone does not tell. Raises ApiError 403.
+    """Return normally if the caller has a permission that does not depend only on the path. Raises ApiError 403.
 
     Args:
         permission: for example `storage.objects.create`.
         bucket: its name; "" for a permission on the project.
-        name: of the object, if it is on one.
-        project: id or number, without a bucket.
+        name: name of the object, for a permission on an object.
+        project: ID or number, without a bucket.
     """
     caller = _caller(connection, request)
     if caller is not None:
@@ -130,11 +133,11 @@ _ROLES_OF = {
     "storage.objects.getIamPolicy": ("OWNER",),
     "storage.objects.setIamPolicy": ("OWNER",),
 }
-"""Permissions that an object's list can grant, to the roles that do."""
+"""Maps permissions that an object's list can grant to roles."""
 
 
 def _refuse_free_riders(connection: sqlite3.Connection, request: ApiRequest) -> None:
-    """Refuse a caller who names no project to be billed for a bucket that charges requests. Raises ApiError 400."""
+    """Refuse a caller that names no billing project for a bucket with requester pays. Raises ApiError 400."""
     bucket = request.fields.get("bucket", "")
     if not bucket or request.query_params.get("userProject"):
         return
@@ -160,7 +163,7 @@ def held(connection: sqlite3.Connection, request: ApiRequest, permissions: list[
 
 
 def _chain(connection: sqlite3.Connection, request: ApiRequest, bucket: str, project: str = "") -> list[dict[str, Any]]:
-    """Return the policies that count: the bucket's and its project's, or that of the project named in the request.
+    """Return the policies that apply: the bucket's and its project's, or that of the project in the request.
 
     Raises ApiError NOT_FOUND.
     """

@@ -1,7 +1,7 @@
 """Access control lists (https://cloud.google.com/storage/docs/access-control/lists).
 
-A bucket's list is a view of the legacy roles in its IAM policy, as on the service: there is one truth. The lists of
-objects, and the default that a bucket gives to new ones, are their own; where none was ever set it is the project's.
+A bucket's list is a view of the legacy roles in its IAM policy, as on the service. The lists of objects, and a bucket's
+default list for new objects, are stored separately; if none was set, it is the project's.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ _PREDEFINED: dict[str, list[Entry]] = {
     "bucketOwnerRead": [{"entity": "project-owners-{number}", "role": "READER"}],
     "bucketOwnerFullControl": [],
 }
-"""What each adds to the owners of the project (https://cloud.google.com/storage/docs/access-control/lists#predefined)."""
+"""Additional entries besides the project's owners
+(https://cloud.google.com/storage/docs/access-control/lists#predefined)."""
 _ONLY_BUCKETS: dict[str, list[Entry]] = {"publicReadWrite": [{"entity": "allUsers", "role": "WRITER"}]}
 _NOT_BUCKETS = ("bucketOwnerRead", "bucketOwnerFullControl")
 BUCKET_ROLES = ("OWNER", "WRITER", "READER")
@@ -46,7 +47,7 @@ OBJECT_ROLES = ("OWNER", "READER")
 
 
 def is_uniform(home: Json) -> bool:
-    """Return whether a bucket has uniform access: no lists at all."""
+    """Return whether a bucket has uniform access, and therefore no lists."""
     return bool(home.get("iamConfiguration", {}).get("uniformBucketLevelAccess", {}).get("enabled"))
 
 
@@ -62,7 +63,7 @@ def predefined(name: str, number: str, *, for_bucket: bool = False) -> list[Entr
 
 
 def checked(connection: sqlite3.Connection, home: Json, entries: Any, roles: tuple[str, ...]) -> list[Entry]:
-    """Return the entries that a client sends, one for each entity. Raises ApiError 400, 412."""
+    """Return the entries in a request, one for each entity. Raises ApiError 400, 412."""
     if not isinstance(entries, list):
         raise bad_request("Invalid value for acl: not a list.")
     found: dict[str, Entry] = {}
@@ -82,7 +83,7 @@ def checked(connection: sqlite3.Connection, home: Json, entries: Any, roles: tup
 
 
 def given_entries(connection: sqlite3.Connection, home: Json, given: Any, roles: tuple[str, ...]) -> list[Entry]:
-    """Return what a request gives: entries, or the name of a predefined list. Raises ApiError 400, 412."""
+    """Return the list in a request: entries, or the name of a predefined list. Raises ApiError 400, 412."""
     if not isinstance(given, str):
         return checked(connection, home, given, roles)
     entries = predefined(given, home["projectNumber"], for_bucket=roles == BUCKET_ROLES)
@@ -91,7 +92,7 @@ def given_entries(connection: sqlite3.Connection, home: Json, given: Any, roles:
 
 
 def refuse_public(home: Json, entities: Any) -> None:
-    """Raise ApiError 412 for entities that are anybody, where the bucket prevents that."""
+    """Raise ApiError 412 for public entities, if the bucket prevents public access."""
     prevented = home.get("iamConfiguration", {}).get("publicAccessPrevention") == "enforced"
     if prevented and any(entity in _PUBLIC for entity in entities):
         raise condition_not_met(
@@ -101,7 +102,7 @@ def refuse_public(home: Json, entities: Any) -> None:
 
 
 def member_of(entity: str) -> str:
-    """Return the member of a policy that an entity is. Raises ApiError 400."""
+    """Return the policy member for an entity. Raises ApiError 400."""
     kind, _, name = entity.partition("-")
     if entity in _PUBLIC:
         return entity
@@ -139,7 +140,7 @@ def of_bucket(connection: sqlite3.Connection, name: str) -> list[Entry]:
 
 
 def set_of_bucket(connection: sqlite3.Connection, name: str, entries: list[Entry]) -> None:
-    """Replace the list of a bucket, which means the legacy roles in its policy. Raises ApiError NOT_FOUND."""
+    """Replace the list of a bucket, which changes the legacy roles in its policy. Raises ApiError NOT_FOUND."""
     policy = buckets.policy(connection, name)
     bindings = [binding for binding in policy["bindings"] if binding["role"] not in _LEGACY.values()]
     for short, role in _LEGACY.items():
@@ -149,16 +150,16 @@ def set_of_bucket(connection: sqlite3.Connection, name: str, entries: list[Entry
 
 
 def of_new_objects(connection: sqlite3.Connection, name: str) -> list[Entry]:
-    """Return the list that a bucket gives to new objects. Raises ApiError NOT_FOUND."""
+    """Return a bucket's list for new objects. Raises ApiError NOT_FOUND."""
     home = buckets.get(connection, name)
     entries: list[Entry] | None = home.get("defaultObjectAcl")
     return predefined("projectPrivate", home["projectNumber"]) if entries is None else entries
 
 
 def resolved(connection: sqlite3.Connection, bucket: str, home: Json, given: Any) -> list[Entry]:
-    """Return the list of an object for what a request gave: entries, or the name of a predefined one.
+    """Return the list of an object for a request's entries or name of a predefined list.
 
-    Raises ApiError 400, with uniform access too, and 412.
+    Raises ApiError 400, also with uniform access, and 412.
     """
     if is_uniform(home):
         raise bad_request(f"Cannot insert legacy ACL for an object when uniform bucket-level access is enabled. {MORE}")
@@ -167,7 +168,7 @@ def resolved(connection: sqlite3.Connection, bucket: str, home: Json, given: Any
 
 
 def resource(kind: str, entry: Entry, link: str, **more: str) -> Json:
-    """Return an entry as the API shows it. `link` is its address, `more` says what it belongs to."""
+    """Return an entry in the API's format. `link` is its address, `more` identifies its resource."""
     entity = entry["entity"]
     shown: Json = {"kind": f"storage#{kind}", "selfLink": link, **more, **entry, "etag": "CAE="}
     shown["id"] = "/".join([*more.values(), entity])

@@ -1,4 +1,4 @@
-"""Methods on access control lists: of buckets, of objects, and of the objects to come."""
+"""Methods for access control lists: of buckets, of objects, and for new objects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Json = dict[str, Any]
 
 
 class Lists:
-    """The lists of buckets, and what the other two kinds do differently."""
+    """The lists of buckets, with methods that the other two kinds override."""
 
     kind = "bucketAccessControl"
     roles: tuple[str, ...] = BUCKET_ROLES
@@ -35,12 +35,12 @@ class Lists:
         access_lists.set_of_bucket(connection, request.fields["bucket"], entries)
 
     def shown(self, connection: sqlite3.Connection, request: ApiRequest, entry: Entry) -> Json:
-        """Return an entry as the API shows it."""
+        """Return an entry in the API's format."""
         return bucket_entry(request.base, request.fields["bucket"], entry)
 
 
 class DefaultLists(Lists):
-    """The lists that buckets give to new objects."""
+    """The lists of buckets for new objects."""
 
     kind = "objectAccessControl"
     roles = OBJECT_ROLES
@@ -55,7 +55,7 @@ class DefaultLists(Lists):
         buckets.update(connection, name, {**buckets.require(connection, name), "defaultObjectAcl": entries}, now)
 
     def shown(self, connection: sqlite3.Connection, request: ApiRequest, entry: Entry) -> Json:
-        """Return an entry as the API shows it."""
+        """Return an entry in the API's format."""
         return default_entry(entry)
 
 
@@ -72,29 +72,29 @@ class ObjectLists(Lists):
         return object_entries(connection, _record(connection, request))
 
     def save(self, connection: sqlite3.Connection, request: ApiRequest, entries: list[Entry], now: int) -> None:
-        """Replace them, which counts the object's metageneration up."""
+        """Replace them, which increases the object's metageneration."""
         record = _record(connection, request)
         objects.change(connection, record, {**record.settings, "acl": entries}, now)
 
     def shown(self, connection: sqlite3.Connection, request: ApiRequest, entry: Entry) -> Json:
-        """Return an entry as the API shows it."""
+        """Return an entry in the API's format."""
         return object_entry(request.base, _record(connection, request), entry)
 
 
 def bucket_entry(base: str, bucket: str, entry: Entry) -> Json:
-    """Return an entry of a bucket's list as the API shows it."""
+    """Return an entry of a bucket's list in the API's format."""
     link = f"{base}/storage/v1/b/{bucket}/acl/{quote(entry['entity'])}"
     return access_lists.resource("bucketAccessControl", entry, link, bucket=bucket)
 
 
 def default_entry(entry: Entry) -> Json:
-    """Return an entry of the list for new objects as the API shows it."""
+    """Return an entry of the list for new objects in the API's format."""
     shown = access_lists.resource("objectAccessControl", entry, "")
     return {key: value for key, value in shown.items() if key not in ("selfLink", "id")}
 
 
 def object_entry(base: str, record: records.StoredObject, entry: Entry) -> Json:
-    """Return an entry of an object's list as the API shows it."""
+    """Return an entry of an object's list in the API's format."""
     link = f"{base}/storage/v1/b/{record.bucket}/o/{quote(record.name, safe='')}/acl/{quote(entry['entity'])}"
     generation = str(record.generation)
     return access_lists.resource(
@@ -127,7 +127,7 @@ def load(connection: sqlite3.Connection, request: ApiRequest, lists: Lists) -> l
 
 
 def save(connection: sqlite3.Connection, request: ApiRequest, lists: Lists, given: Any, now: int) -> None:
-    """Replace a list by entries, or a predefined one by its name. Raises ApiError NOT_FOUND, 400, 412."""
+    """Replace a list by entries, or by a predefined list's name. Raises ApiError NOT_FOUND, 400, 412."""
     home = buckets.get(connection, request.fields["bucket"])
     _refuse_uniform(home, lists.refusal)
     lists.save(connection, request, access_lists.given_entries(connection, home, given, lists.roles), now)
@@ -162,7 +162,7 @@ def inserted(lists: Lists) -> Handler:
 
 
 def updated(lists: Lists) -> Handler:
-    """Return the handler of `update` and of `patch`: an entity's entry has nothing but its role."""
+    """Return the handler of `update` and of `patch`: an entity's entry has no other field than its role."""
 
     def change(entries: list[Entry], request: ApiRequest) -> Json:
         entity = request.fields["entity"]

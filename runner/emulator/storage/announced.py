@@ -1,4 +1,4 @@
-"""What a request announces about the object that it brings, in one request or in several."""
+"""The metadata of a request about the object that it uploads, with one or several requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 @dataclass(slots=True)
 class Announced:
-    """What a request says about the object it brings."""
+    """The metadata of a request about its object."""
 
     name: str
     settings: Json
@@ -27,7 +27,7 @@ class Announced:
 
 
 def announced(request: ApiRequest, body: Json, content_type: str) -> Announced:
-    """Join the metadata of the body with the query and the headers. Raises ApiError 400; 403 to who may not write."""
+    """Join the metadata of the body with the query and the headers. Raises ApiError 400; 403 without permission."""
     parameters = request.query_params
     settings = checked(body)
     settings = {key: value for key, value in settings.items() if value is not None}
@@ -40,7 +40,7 @@ def announced(request: ApiRequest, body: Json, content_type: str) -> Announced:
     if key_of_customer := customer_keys.given(request.headers):
         settings[customer_keys.FIELD] = key_of_customer
     name = naming.check_object_name(parameters.get("name") or body.get("name"))
-    # Here, since a condition of a policy may ask for the name, which only the body may tell.
+    # Checked here, because a condition of a policy may need the name, which only the body contains.
     access.require_object(request, "storage.objects.create", name)
     return Announced(
         name=name,
@@ -51,9 +51,9 @@ def announced(request: ApiRequest, body: Json, content_type: str) -> Announced:
 
 
 async def opened(request: ApiRequest, target: Announced, kind: str, **more: Any) -> str:
-    """Store an upload of several requests, and return its id. `more` is kept with what was announced.
+    """Store an upload with several requests, and return its ID. `more` is stored with the metadata.
 
-    Raises ApiError NOT_FOUND; 412 where it is resumable: an upload in parts has its conditions checked at its end.
+    Raises ApiError NOT_FOUND; 412 if it is resumable: conditions of an upload in parts are checked at its end.
     """
     bucket, upload = request.fields["bucket"], blobs.new_id()
     body = {"settings": target.settings, "preconditions": target.preconditions.to_json(), **more}

@@ -1,4 +1,4 @@
-"""Batches: up to 100 requests without data in one (https://cloud.google.com/storage/docs/batch)."""
+"""Batches: up to 100 requests without data in one request (https://cloud.google.com/storage/docs/batch)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Part:
 
 
 def answering(methods: Sequence[Method]) -> Handler:
-    """Return the handler of batches whose parts may call these methods, but for uploads and downloads."""
+    """Return the handler of batches whose parts can call these methods, except uploads and downloads."""
     router = Router([method for method in methods if method.path.startswith("/storage/")])
 
     async def batch(request: ApiRequest) -> Response:
@@ -49,7 +49,7 @@ def answering(methods: Sequence[Method]) -> Handler:
 
 
 async def _batch(request: ApiRequest, router: Router) -> Response:
-    """Answer every part, in their order; they run at once."""
+    """Answer all parts concurrently, and return the responses in their order."""
     body = await request.read_body()
     parts = split(body, boundary_of(request.headers.get("content-type", "")))
     if len(parts) > _MAX_REQUESTS:
@@ -68,7 +68,7 @@ async def _batch(request: ApiRequest, router: Router) -> Response:
 
 
 def split(body: bytes, boundary: bytes) -> list[Part]:
-    """Return the parts of a multipart/mixed body, its lines ended by CRLF or LF. Raises ApiError 400."""
+    """Return the parts of a multipart/mixed body with line ends CRLF or LF. Raises ApiError 400."""
     sections = (b"\n" + body).split(b"\n--" + boundary)[1:]
     parts = []
     for section in sections:
@@ -104,7 +104,7 @@ def _parse(content_id: str, inner: bytes) -> Part:
 async def _answer(request: ApiRequest, router: Router, part: Part) -> bytes:
     path, _, query = _ORIGIN.sub("", part.target, count=1).partition("#")[0].partition("?")
     given = {name for name, _ in part.headers}
-    # The batch's credentials count for the parts that bring none.
+    # The batch's credentials apply to parts without credentials.
     inherited = {b"host"} | ({b"authorization"} - given)
     outer = [(name, value) for name, value in request.scope["headers"] if name in inherited]
     scope: MutableMapping[str, Any] = {
@@ -113,7 +113,7 @@ async def _answer(request: ApiRequest, router: Router, part: Part) -> bytes:
         "path": unquote(path),
         "raw_path": path.encode("latin-1", "replace"),
         "query_string": query.encode("latin-1", "replace"),
-        # Links in the answer lead where the batch came from, whatever the part's own URL says.
+        # Links in the response use the batch's address, regardless of the part's own URL.
         "headers": outer + [pair for pair in part.headers if pair[0] not in (b"host", b"content-length")],
     }
 

@@ -1,4 +1,4 @@
-"""Object data on disk: files with random names, complete and synced before a row may name them."""
+"""Object data on disk: files with random names, complete and synced before a row can name them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from runner.emulator.context import Emulator
 from runner.emulator.storage.tables import INLINE_LIMIT
 
 PARTIAL = ".partial"
-"""Suffix of a file that is still written; no row names one."""
+"""Suffix of an incomplete file, which no row names."""
 CHUNK = 1024 * 1024
-"""Bytes read or written per trip to a thread."""
+"""Bytes that are read or written with one call in a thread."""
 
 
 @dataclass(slots=True)
 class Payload:
-    """Data ready to become an object: in `inline` or in the file `blob`."""
+    """Data for an object: in `inline` or in the file `blob`."""
 
     size: int
     crc32c: int
@@ -56,7 +56,7 @@ def sync_directory(directory: Path) -> None:
 
 
 class BlobWriter:
-    """Takes data of unknown length: keeps it in memory while it is small, then writes a file from a thread.
+    """Receives data of unknown length: keeps small data in memory, then writes a file from a thread.
 
     Call `finish` to get the payload, or `discard`.
     """
@@ -79,19 +79,19 @@ class BlobWriter:
             await to_thread.run_sync(self._flush)
 
     async def finish(self) -> Payload:
-        """Return the payload; its file is on disk under its final name."""
+        """Return the payload, whose file is on disk under its final name."""
         if self._file is None and self._pending_size <= INLINE_LIMIT:
             return inline_payload(b"".join(self._pending))
         return await to_thread.run_sync(self.finish_file)
 
     def write_now(self, data: bytes) -> None:
-        """Append data from a thread that may block."""
+        """Append data from a thread that can block."""
         self._pending.append(data)
         self._pending_size += len(data)
         self._flush()
 
     def finish_file(self) -> Payload:
-        """Do what `finish` does, always with a file, from a thread that may block."""
+        """Do the same as `finish`, always with a file, from a thread that can block."""
         self._flush()
         file = self._open()
         file.flush()
@@ -102,7 +102,7 @@ class BlobWriter:
         return Payload(self._size, self._crc, self._md5.digest(), blob=self._name)
 
     def discard(self) -> None:
-        """Forget what was written."""
+        """Discard the written data."""
         self._pending.clear()
         if self._file is not None:
             with contextlib.suppress(OSError):  # it flushes first, to a disk that may be full
@@ -145,7 +145,7 @@ def store_file(directory: Path, source: Path) -> Payload:
 
 
 def concatenate(directory: Path, sources: list[bytes | str]) -> Payload:
-    """Join data: bytes as they are, names as files of `directory`. Blocks. Raises FileNotFoundError."""
+    """Join data: bytes unchanged, names as files of `directory`. Blocks. Raises FileNotFoundError."""
     writer = BlobWriter(directory)
     try:
         for source in sources:
@@ -159,13 +159,13 @@ def concatenate(directory: Path, sources: list[bytes | str]) -> Payload:
     except BaseException:
         writer.discard()
         raise
-    # The service keeps no MD5 of what it put together.
+    # The service stores no MD5 for composed objects.
     payload.md5 = None
     return payload
 
 
 def unlink(emulator: Emulator, names: Collection[str]) -> None:
-    """Delete files that no row names any more. One that is being read stays readable."""
+    """Delete files that no row names any more. Open files stay readable."""
     if names:
         for name in names:
             (emulator.blobs / name).unlink(missing_ok=True)

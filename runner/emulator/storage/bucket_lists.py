@@ -1,4 +1,4 @@
-"""What else hangs on a bucket: notification settings, which are kept, and lists of what this server cannot make."""
+"""Other resources of a bucket: notification settings, which are stored, and lists that are always empty."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DERIVED = {"kind", "id", "etag", "selfLink"}
 
 
 def empty(kind: str) -> Handler:
-    """Return the handler of a list that has nothing in it."""
+    """Return the handler of an empty list."""
 
     @reading
     def handle(connection: sqlite3.Connection, request: ApiRequest) -> Json:
@@ -34,7 +34,7 @@ def empty(kind: str) -> Handler:
 
 @writing
 def create_notification(connection: sqlite3.Connection, request: ApiRequest) -> Json:
-    """Keep a notification setting. No Pub/Sub is here: nothing is ever published."""
+    """Store a notification setting. There is no Pub/Sub, so nothing is published."""
     body = request.document
     bucket = request.fields["bucket"]
     for key in body:
@@ -79,7 +79,7 @@ def delete_notification(connection: sqlite3.Connection, request: ApiRequest) -> 
 
 
 def forget(connection: sqlite3.Connection, bucket: str) -> None:
-    """Delete what hangs on a bucket that is deleted."""
+    """Delete the resources of a deleted bucket."""
     for name, _ in store.scan(connection, _NOTIFICATION, f"{bucket}/"):
         store.remove(connection, _NOTIFICATION, name)
 

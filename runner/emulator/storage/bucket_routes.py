@@ -32,11 +32,11 @@ from runner.emulator.storage.replies import reading, reply, writing
 Json = dict[str, Any]
 
 _KEPT = ("timeCreated", "location", "storageClass", "generation", "defaultObjectAcl")
-"""Fields that an update leaves as they are unless it names them."""
+"""Fields that an update does not change unless it names them."""
 
 
 async def insert(request: ApiRequest) -> Response:
-    """Make a bucket."""
+    """Create a bucket."""
     project_name = request.query_params.get("project")
     if not project_name:
         raise bad_request("Required parameter: project", "required")
@@ -45,7 +45,7 @@ async def insert(request: ApiRequest) -> Response:
 
 
 async def create(request: ApiRequest, project_name: str, body: Json, lists: Json) -> Json:
-    """Make a bucket of a project with these settings and access control lists; return its resource.
+    """Create a bucket of a project with these settings and access control lists; return its resource.
 
     Raises ApiError 400, 403, 409.
     """
@@ -89,7 +89,7 @@ def list_buckets(connection: sqlite3.Connection, request: ApiRequest) -> Json:
         raise bad_request("Required parameter: project", "required")
     limit = min(count(parameters, "maxResults") or 1000, 1000)
     if boolean(parameters, "softDeleted"):
-        return {"kind": "storage#buckets"}  # a deleted bucket is gone here: none can be restored
+        return {"kind": "storage#buckets"}  # deleted buckets do not exist here: none can be restored
     prefix, token = parameters.get("prefix", ""), parameters.get("pageToken", "")
     project = projects.resolve(connection, project_name)
     enablement.require(connection, project, "storage.googleapis.com")
@@ -138,7 +138,7 @@ def _changed(connection: sqlite3.Connection, request: ApiRequest, *, replace: bo
 
 
 async def delete(request: ApiRequest) -> Response:
-    """Delete an empty bucket; soft-deleted objects do not keep it."""
+    """Delete an empty bucket; soft-deleted objects do not count."""
     preconditions = Preconditions.of(request.query_params, request.headers)
     await remove(request, request.fields["bucket"], preconditions)
     return Response(status_code=204)
@@ -174,7 +174,7 @@ async def remove(request: ApiRequest, name: str, preconditions: Preconditions) -
 
 @writing
 def lock_retention_policy(connection: sqlite3.Connection, request: ApiRequest) -> Json:
-    """Lock a bucket's retention policy: from now on it can only get longer."""
+    """Lock a bucket's retention policy, which can then only become longer."""
     name = request.fields["bucket"]
     preconditions = Preconditions.of(request.query_params, request.headers)
     if preconditions.metageneration_match is None:
@@ -191,7 +191,7 @@ def lock_retention_policy(connection: sqlite3.Connection, request: ApiRequest) -
 
 @reading
 def storage_layout(connection: sqlite3.Connection, request: ApiRequest) -> Json:
-    """Return where a bucket lies and whether it has folders."""
+    """Return a bucket's location and whether it has folders."""
     name = request.fields["bucket"]
     bucket = buckets.get(connection, name)
     shown: Json = {key: bucket[key] for key in ("location", "locationType", "hierarchicalNamespace") if key in bucket}
@@ -200,14 +200,14 @@ def storage_layout(connection: sqlite3.Connection, request: ApiRequest) -> Json:
 
 @reading
 def service_account(connection: sqlite3.Connection, request: ApiRequest) -> Json:
-    """Return the service agent with which Storage acts in a project."""
+    """Return the service agent of Storage in a project."""
     project = projects.resolve(connection, request.fields["project"])
     email = f"service-{project.number}@gs-project-accounts.iam.gserviceaccount.com"
     return {"kind": "storage#serviceAccount", "email_address": email}
 
 
 def _shown(connection: sqlite3.Connection, request: ApiRequest, name: str, *, full: bool = False) -> Json:
-    """Return a bucket's resource as a request wants it; `full` is what one wants that does not say."""
+    """Return a bucket's resource in the requested form; `full` is the default."""
     bucket = buckets.get(connection, name, base=request.base)
     default = bucket.pop("defaultObjectAcl", None)
     if object_views.is_full(request, default=full) and not access_lists.is_uniform(bucket):
@@ -220,7 +220,7 @@ def _shown(connection: sqlite3.Connection, request: ApiRequest, name: str, *, fu
 
 
 def _lists_of(request: ApiRequest, body: Json) -> Json:
-    """Return the access control lists that a request sets: entries, or the names of predefined ones."""
+    """Return the access control lists in a request: entries, or the names of predefined ones."""
     parameters = request.query_params
     given = {
         "acl": parameters.get("predefinedAcl") or body.get("acl"),
@@ -230,7 +230,7 @@ def _lists_of(request: ApiRequest, body: Json) -> Json:
 
 
 def _set_lists(connection: sqlite3.Connection, name: str, lists: Json, now: int) -> None:
-    """Set a bucket's lists. Raises ApiError 400, with uniform access too, and 412."""
+    """Set a bucket's lists. Raises ApiError 400, also with uniform access, and 412."""
     if not lists:
         return
     home = buckets.get(connection, name)

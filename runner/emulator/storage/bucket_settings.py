@@ -1,4 +1,4 @@
-"""The fields of a bucket that a client sets."""
+"""The fields of a bucket that a client can set."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DERIVED = frozenset(
     | {"locationType", "acl", "defaultObjectAcl", "owner", "generation", "satisfiesPZS", "satisfiesPZI"}
     | {"softDeleteTime", "hardDeleteTime"}
 )
-"""Fields a client cannot set here; ones it sends back from a read are ignored."""
+"""Fields that a client cannot set; they are ignored, because clients send them back from a read."""
 _DERIVED_BELOW = {
     "retentionPolicy": ("effectiveTime", "isLocked"),
     "softDeletePolicy": ("effectiveTime",),
@@ -40,11 +40,11 @@ _LABEL_KEY = re.compile(r"[^\W\d_A-Z][\w-]{0,62}\Z")
 _LABEL_VALUE = re.compile(r"[\w-]{0,63}\Z")
 _WEEK, _QUARTER = 7 * 86400, 90 * 86400
 _CENTURY = 100 * 365 * 86400 + 25 * 86400
-"""Seconds that a retention policy has at most (https://cloud.google.com/storage/docs/bucket-lock: 100 years)."""
+"""Maximum seconds of a retention policy (https://cloud.google.com/storage/docs/bucket-lock: 100 years)."""
 
 
 def checked(body: Json) -> Json:
-    """Return the fields of a request that a client may set. Raises ApiError 400."""
+    """Return the fields of a request that a client can set. Raises ApiError 400."""
     settings = {key: value for key, value in body.items() if key not in _DERIVED}
     for key, names in _DERIVED_BELOW.items():
         if isinstance(settings.get(key), dict):

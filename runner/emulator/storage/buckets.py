@@ -62,14 +62,14 @@ def _etag(revision: int) -> str:
 
 
 def location_type(location: str) -> str:
-    """Return `region`, `dual-region` or `multi-region` for an upper-case location."""
+    """Return `region`, `dual-region` or `multi-region` for an uppercase location."""
     if location in MULTI_REGIONS:
         return "multi-region"
     return "dual-region" if location in DUAL_REGIONS else "region"
 
 
 def insert(connection: sqlite3.Connection, name: str, project: str, body: Json) -> None:
-    """Add a bucket with the policy the service gives a new one. The caller checked that the name is free."""
+    """Add a bucket with the service's default policy. The caller has checked that the name is free."""
     bindings = [
         {
             "role": "roles/storage.legacyBucketOwner",
@@ -85,7 +85,7 @@ def insert(connection: sqlite3.Connection, name: str, project: str, body: Json) 
 
 
 def update(connection: sqlite3.Connection, name: str, body: Json, now: int) -> None:
-    """Replace the stored fields and count the metageneration up."""
+    """Replace the stored fields and increase the metageneration."""
     body["updated"] = timestamp(now)
     connection.execute(
         "UPDATE storage_buckets SET body = ?, metageneration = metageneration + 1 WHERE name = ?", (dump(body), name)
@@ -106,7 +106,7 @@ def policy(connection: sqlite3.Connection, name: str) -> Json:
 
 
 def rename_member(connection: sqlite3.Connection, old: str, new: str) -> None:
-    """Spell a member otherwise in every bucket's policy."""
+    """Rename a member in every bucket's policy."""
     connection.execute(
         "UPDATE storage_buckets SET policy = replace(policy, ?, ?), policy_revision = policy_revision + 1"
         " WHERE instr(policy, ?)",
@@ -127,7 +127,7 @@ def set_policy(connection: sqlite3.Connection, name: str, bindings: list[Json], 
 
 
 def defaults(now: int) -> Json:
-    """Return what the service fills into a new bucket that says nothing about it."""
+    """Return the service's default settings of a new bucket."""
     created = timestamp(now)
     return {
         "timeCreated": created,
@@ -145,7 +145,7 @@ def defaults(now: int) -> Json:
 
 
 def complete(body: Json, before: Json | None, now: int) -> Json:
-    """Fill in what the service derives from the other fields after a create or a change; returns `body`."""
+    """Add the fields that the service derives from other fields after a change; returns `body`."""
     location = str(body.get("location") or "US").upper()
     kind = "dual-region" if body.get("customPlacementConfig") else location_type(location)
     body |= {"location": location, "locationType": kind}
@@ -154,7 +154,7 @@ def complete(body: Json, before: Json | None, now: int) -> Json:
     access = body.setdefault("iamConfiguration", {})
     uniform = access.setdefault("uniformBucketLevelAccess", {"enabled": False})
     if uniform.get("enabled"):
-        # Uniform access can be taken back for 90 days.
+        # Uniform access can be disabled again for 90 days.
         lock = datetime.fromtimestamp(now // 1_000_000 + 90 * 86400, UTC)
         uniform.setdefault("lockedTime", lock.strftime("%Y-%m-%dT%H:%M:%S.000Z"))
     else:
@@ -180,5 +180,5 @@ def complete(body: Json, before: Json | None, now: int) -> Json:
 
 
 def dump(value: Json) -> str:
-    """Return JSON as rows hold it."""
+    """Return JSON for a row."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -12,7 +12,7 @@ _CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d{1,19})-(\d{1,19}|\*)|\*)/(\d{1,19}|
 
 @dataclass(frozen=True, slots=True)
 class ContentRange:
-    """What a chunk is: its first byte and the one behind its last (None without data), and the total if known."""
+    """The range of a chunk: its first byte and the one after its last (None without data), and the total if known."""
 
     begin: int | None
     end: int | None
@@ -20,7 +20,7 @@ class ContentRange:
 
 
 def parse_content_range(header: str | None) -> ContentRange:
-    """Read `bytes 0-9/10`, `0-9/*`, `0-*/*`, `0-*/10`, `*/10` or `*/*`; no header means all of it at once.
+    """Read `bytes 0-9/10`, `0-9/*`, `0-*/*`, `0-*/10`, `*/10` or `*/*`; no header means the complete data.
 
     Raises ApiError 400.
     """
@@ -35,7 +35,7 @@ def parse_content_range(header: str | None) -> ContentRange:
         return ContentRange(None, None, total)
     begin = int(first)
     if last == "*":
-        # All that is left: Node's client streams so.
+        # All remaining data: Node's client streams this way.
         if total is not None and total < begin:
             raise bad_request(f"Failed to parse Content-Range header: {header!r}.", "badRequest")
         return ContentRange(begin, total, total)

@@ -1,6 +1,6 @@
-"""Making objects of objects: compose, rewrite and copy.
+"""Creating objects from objects: compose, rewrite and copy.
 
-A copy shares the file of its source: data never changes once written, and a file goes when its last row goes.
+A copy shares the file of its source: data never changes after it was written, and a file is deleted with its last row.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ OWN = {
     customer_keys.FIELD,
     protection.RELEASED,
 }
-"""Settings that a copy does not take over from its source."""
+"""Settings that a copy does not take from its source."""
 
 
 async def copy(request: ApiRequest) -> Response:
-    """Copy an object in one request."""
+    """Copy an object with one request."""
     return object_views.answer(request, await _copy(request))
 
 
 async def rewrite(request: ApiRequest) -> Response:
-    """Copy an object; done at the first call, since no data moves."""
+    """Copy an object; complete with the first call, because no data is moved."""
     record = await _copy(request)
     answer = {
         "kind": "storage#rewriteResponse",
@@ -55,7 +55,7 @@ async def rewrite(request: ApiRequest) -> Response:
 
 
 async def move(request: ApiRequest) -> Response:
-    """Rename an object within its bucket, in one step."""
+    """Rename an object within its bucket, atomically."""
     fields, parameters = request.fields, request.query_params
     bucket, source_name, name = fields["bucket"], fields["object"], naming.check_object_name(fields["target"])
     generation = integer(parameters, "sourceGeneration")
@@ -86,7 +86,7 @@ async def _copy(request: ApiRequest) -> StoredObject:
         target=(fields["target_bucket"], naming.check_object_name(fields["target"])),
         given=given,
         preconditions=Preconditions.of(parameters, request.headers),
-        # Metadata in the request replaces that of the source; without any it comes along.
+        # Metadata in the request replaces that of the source; without any, it is copied.
         replace=not set(given) <= OWN,
     )
 
@@ -102,17 +102,17 @@ async def copied(
     preconditions: Preconditions,
     replace: bool,
 ) -> StoredObject:
-    """Make a copy of an object, and return it.
+    """Create a copy of an object, and return it.
 
     Args:
-        request: what brings the keys of both.
+        request: contains the keys of both objects.
         source: bucket and name.
-        generation: of the source; None is the live one.
-        source_conditions: of the source.
+        generation: generation of the source; None is the live one.
+        source_conditions: preconditions of the source.
         target: bucket and name.
         given: settings of the copy.
-        preconditions: of the target.
-        replace: take none of the source's settings but its type.
+        preconditions: preconditions of the target.
+        replace: take no settings of the source except its type.
 
     Raises ApiError NOT_FOUND, 400, 412.
     """
@@ -167,7 +167,7 @@ async def compose(request: ApiRequest) -> Response:
         except FileNotFoundError:
             if emulator.store.read(read) == parts:
                 raise
-            # A source was replaced meanwhile: look again.
+            # A source was replaced meanwhile: read it again.
             continue
         break
     payload.components = sum(part.components or 1 for part in parts)
@@ -186,7 +186,7 @@ async def compose(request: ApiRequest) -> Response:
 
 
 def _given(request: ApiRequest, body: Json) -> Json:
-    """Return what a request says about the object that it makes of others. Raises ApiError 400."""
+    """Return the metadata of a request about the object that it creates from others. Raises ApiError 400."""
     given = {key: value for key, value in checked(body).items() if value is not None}
     if request.query_params.get("destinationPredefinedAcl"):
         given["acl"] = request.query_params["destinationPredefinedAcl"]

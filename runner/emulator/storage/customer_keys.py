@@ -1,6 +1,6 @@
-"""Encryption keys that customers bring with each request (https://cloud.google.com/storage/docs/encryption/customer-supplied-keys).
+"""Customer-supplied encryption keys in requests (https://cloud.google.com/storage/docs/encryption/customer-supplied-keys).
 
-The key's hash is kept and asked for at every read, as on the service. The data itself is not encrypted here.
+The key's hash is stored and compared at every read, as on the service. The data itself is not encrypted here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NAMES = frozenset(f"{prefix}{name}" for prefix in (_PREFIX, _SOURCE_PREFIX) for
 
 
 def given(headers: Headers, *, source: bool = False) -> Json | None:
-    """Return what an object says about the key of a request, None without one. Raises ApiError 400."""
+    """Return an object's metadata about the key of a request; None without a key. Raises ApiError 400."""
     prefix = _SOURCE_PREFIX if source else _PREFIX
     if not has_any(headers, _NAMES):
         return None
@@ -53,7 +53,7 @@ def given(headers: Headers, *, source: bool = False) -> Json | None:
 
 
 def check(record: StoredObject, key: Json | None) -> None:
-    """Raise ApiError 400 unless a version's data may be read with this key, or without one."""
+    """Raise ApiError 400 unless a version's data can be read with this key, or without one."""
     if key is None and f'"{FIELD}"' not in record.body:
         return
     stored = record.settings.get(FIELD)

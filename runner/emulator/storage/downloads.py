@@ -29,17 +29,17 @@ _CONTROL = re.compile(rb"[\x00-\x1f\x7f]+")
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Bytes `begin` to `end`, without `end`."""
+    """Bytes from `begin` up to, but not including, `end`."""
 
     begin: int
     end: int
 
 
 def parse_range(header: str | None, size: int) -> Span | None:
-    """Return what a Range header wants of `size` bytes; None means everything.
+    """Return the part of `size` bytes that a Range header requests; None means everything.
 
-    A malformed or multiple range is ignored, as RFC 9110 allows and the service does.
-    Raises ApiError 416 when nothing of the object is in it.
+    Invalid or multiple ranges are ignored, as allowed by RFC 9110 and on the service. Raises ApiError 416 if the range
+    contains no byte of the object.
     """
     match = _RANGE.match(header) if header else None
     if match is None:
@@ -61,7 +61,7 @@ def parse_range(header: str | None, size: int) -> Span | None:
 
 
 def media_headers(record: StoredObject, settings: dict[str, Any]) -> list[tuple[bytes, bytes]]:
-    """Return the headers that describe an object, in the JSON and the XML API."""
+    """Return the headers with an object's metadata, in the JSON and the XML API."""
     hashes = f"crc32c={encode_crc32c(record.crc32c)}"
     if record.md5 is not None:
         hashes += f",md5={base64.b64encode(record.md5).decode()}"
@@ -97,13 +97,13 @@ _MONTHS = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "O
 
 @functools.lru_cache(64)
 def http_date(seconds: int) -> str:
-    """Return seconds since 1970 as HTTP writes dates; `email.utils.formatdate` takes five times as long."""
+    """Return seconds since 1970 as an HTTP date; `email.utils.formatdate` takes five times as long."""
     year, month, day, hour, minute, second, weekday, *_ = time.gmtime(seconds)
     return f"{_DAYS[weekday]}, {day:02d} {_MONTHS[month]} {year:04d} {hour:02d}:{minute:02d}:{second:02d} GMT"
 
 
 def header_value(text: object) -> bytes:
-    """Return text as a header's value: UTF-8, without what could end the header."""
+    """Return text as a header's value: UTF-8, without characters that could end the header."""
     value = str(text)
     if value.isascii() and value.isprintable():
         return value.encode().strip()
@@ -111,7 +111,7 @@ def header_value(text: object) -> bytes:
 
 
 class MediaResponse(Response):
-    """Sends an object, or a span of it, without ever holding a large one in memory."""
+    """Sends an object, or a part of it, without loading a large one into memory."""
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ class MediaResponse(Response):
                 content_range = f"bytes {span.begin}-{span.end - 1}/{record.size}"
                 self.raw_headers.append((b"content-range", content_range.encode()))
             self.raw_headers.append((b"content-length", str(self._span.end - self._span.begin).encode()))
-        # Opened before the answer starts: from here on the file may be deleted without harm.
+        # Opened before the response starts, so that the file can be deleted meanwhile.
         self._descriptor = None if record.blob is None or not body else _open(emulator, record.blob)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -193,7 +193,7 @@ class MediaResponse(Response):
         for chunk in self._chunks():
             pending = chunk
             while pending:
-                # Bounded: a small file may unpack to a very large one.
+                # Limited, because a small file can unpack to a very large one.
                 if plain := inflater.decompress(pending, CHUNK):
                     yield plain
                 pending = inflater.unconsumed_tail
@@ -202,7 +202,7 @@ class MediaResponse(Response):
 
 
 def _accepts_gzip(header: str) -> bool:
-    """Return whether an Accept-Encoding header takes gzip; `gzip;q=0` is a refusal."""
+    """Return whether an Accept-Encoding header accepts gzip; `gzip;q=0` is a refusal."""
     for part in header.lower().split(","):
         name, _, weight = part.partition(";")
         if name.strip() in ("gzip", "x-gzip", "*"):
@@ -223,9 +223,9 @@ def open_media(
     extra: dict[str, str] | None = None,
     body: bool = True,
 ) -> MediaResponse:
-    """Return the response for the version that `load` gives.
+    """Return the response for the version that `load` returns.
 
-    It is asked again when the version's file has gone meanwhile. Raises what `load` raises, and ApiError 416.
+    `load` is called again if the version's file was deleted meanwhile. Raises the errors of `load`, and ApiError 416.
     """
     while True:
         record = load()

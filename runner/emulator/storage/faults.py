@@ -1,4 +1,4 @@
-"""Cloud Storage's refusals in the service's words."""
+"""Cloud Storage's errors with the service's messages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def no_such_object(bucket: str, name: str, generation: int | None = None) -> Api
 
 
 def unsupported(what: str) -> ApiError:
-    """Return the answer to what the service does and this server does not: one that no client repeats."""
+    """Return the response for features that only the service has, which no client retries."""
     message = f"The emulator does not support {what} (`runner explain emulator` says what it does)."
     return ApiError("UNIMPLEMENTED", message, http=405, reason="methodNotAllowed")
 
@@ -47,7 +47,7 @@ def condition_not_met(
 
 
 def not_satisfiable(size: int) -> ApiError:
-    """Return the 416 of a range that begins behind the end of `size` bytes."""
+    """Return the 416 for a range that begins after the end of `size` bytes."""
     return ApiError(
         "OUT_OF_RANGE",
         "The requested range cannot be satisfied.",

@@ -1,4 +1,4 @@
-"""Checksums that a client announces, compared with those of what arrived."""
+"""Checksums in a client's request, compared with those of the received data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runner.emulator.storage.records import encode_crc32c
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Announced checksums, base64 as the client wrote them; None if there is none."""
+    """Checksums from the client, base64 as received; None if there is none."""
 
     crc32c: str | None = None
     md5: str | None = None

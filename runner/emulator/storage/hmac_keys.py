@@ -1,6 +1,6 @@
 """HMAC keys of service accounts (https://cloud.google.com/storage/docs/authentication/hmackeys).
 
-They sign requests of the XML API: `signatures` looks them up here.
+They sign requests of the XML API; `signatures` reads them.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ Json = dict[str, Any]
 
 KIND = "hmac-key"
 PREFIX = "GOOG1E"
-"""How the access ids of service accounts begin."""
+"""Prefix of the access IDs of service accounts."""
 _EMAIL = re.compile(r"[^@\s/]+@[a-z0-9.-]+\.gserviceaccount\.com\Z")
 _STATES = ("ACTIVE", "INACTIVE")
 
 
 def find(connection: sqlite3.Connection, access_id: str) -> Json | None:
-    """Return a key with its secret, None if there is no such key or it is not in use."""
+    """Return a key with its secret; None if it does not exist or is not active."""
     key = store.find(connection, KIND, access_id)
     return key if key is not None and key["state"] == "ACTIVE" else None
 
 
 @writing
 def create(connection: sqlite3.Connection, request: ApiRequest) -> Json:
-    """Make a key; its secret is shown this once."""
+    """Create a key; its secret is returned only once."""
     email = request.query_params.get("serviceAccountEmail", "")
     if not _EMAIL.match(email):
         raise bad_request(f"Invalid value for serviceAccountEmail: '{email}'", "invalidParameter")
@@ -58,7 +58,7 @@ def create(connection: sqlite3.Connection, request: ApiRequest) -> Json:
 
 @reading
 def list_keys(connection: sqlite3.Connection, request: ApiRequest) -> Json:
-    """List a project's keys, those of one account with `serviceAccountEmail`."""
+    """List a project's keys, or those of one account with `serviceAccountEmail`."""
     parameters = request.query_params
     wanted, deleted = parameters.get("serviceAccountEmail"), boolean(parameters, "showDeletedKeys")
     project = projects.resolve(connection, request.fields["project"])
@@ -83,7 +83,7 @@ def get(connection: sqlite3.Connection, request: ApiRequest) -> Json:
 
 @writing
 def update(connection: sqlite3.Connection, request: ApiRequest) -> Json:
-    """Switch a key on or off."""
+    """Activate or deactivate a key."""
     body = request.document
     state = body.get("state")
     if state not in _STATES:
@@ -100,7 +100,7 @@ def update(connection: sqlite3.Connection, request: ApiRequest) -> Json:
 
 @writing
 def delete(connection: sqlite3.Connection, request: ApiRequest) -> None:
-    """Delete a key that is switched off."""
+    """Delete an inactive key."""
     key = _key(connection, request)
     if key["state"] != "INACTIVE":
         raise bad_request(f"Cannot delete keys in '{key['state']}' state. key: {key['accessId']}", "invalid")

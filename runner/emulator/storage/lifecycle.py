@@ -1,4 +1,4 @@
-"""What Storage does on its own: deletes what crashes left behind, and what is past its time."""
+"""Background work of Storage: deletes leftovers of crashes, and expired objects and uploads."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ logger = logging.getLogger(__name__)
 
 _SWEEP_SECONDS = 600.0
 UPLOAD_LIFETIME = 7 * 86400 * 1_000_000
-"""Microseconds that an upload may take (https://cloud.google.com/storage/docs/resumable-uploads: one week)."""
+"""Maximum microseconds of an upload (https://cloud.google.com/storage/docs/resumable-uploads: one week)."""
 
 _sweepers: set[asyncio.Task[None]] = set()
 
 
 async def start(emulator: Emulator) -> None:
-    """Collect garbage, then keep sweeping until the event loop ends."""
+    """Collect garbage, then sweep repeatedly until the event loop ends."""
     await sweep(emulator)
     await to_thread.run_sync(collect_garbage, emulator)
     task = asyncio.create_task(_sweep_forever(emulator), name="storage-sweeper")
@@ -41,7 +41,7 @@ async def _sweep_forever(emulator: Emulator) -> None:
 def collect_garbage(emulator: Emulator) -> int:
     """Delete the files that no row names; return their number.
 
-    Only while no request runs: an upload in progress has a file before it has a row.
+    Only while no request is running, because an upload in progress has a file before it has a row.
     """
     doomed = emulator.store.read(
         lambda connection: [
@@ -53,7 +53,7 @@ def collect_garbage(emulator: Emulator) -> int:
 
 
 async def sweep(emulator: Emulator) -> None:
-    """Delete soft-deleted objects and uploads whose time is over."""
+    """Delete expired soft-deleted objects and uploads."""
     now = records.microseconds(emulator.clock.now())
 
     def expire(connection: sqlite3.Connection) -> list[str]:

@@ -20,7 +20,7 @@ from runner.emulator.storage.records import StoredObject
 
 Json = dict[str, Any]
 Key = tuple[str, int]
-"""Where a page begins: name and generation, inclusive."""
+"""The start of a page: name and generation, inclusive."""
 
 _MAX_PAGE = 1000
 _BATCH = 256
@@ -33,7 +33,7 @@ class Query:
     prefix: str
     delimiter: str
     trailing: bool
-    """Whether names that end with the delimiter are listed as objects too."""
+    """Whether names that end with the delimiter are also listed as objects."""
     limit: int
     begin: Key
     start: str
@@ -41,7 +41,7 @@ class Query:
     glob: re.Pattern[str] | None
     states: tuple[str, ...]
     wanted: Filter | None = None
-    """What an object must be to be listed."""
+    """The condition for listed objects."""
 
     @classmethod
     def of(cls, parameters: Mapping[str, str]) -> Query:
@@ -100,7 +100,7 @@ def list_objects(connection: sqlite3.Connection, request: ApiRequest, query: Que
 
 
 def _walk(connection: sqlite3.Connection, bucket: str, query: Query) -> Iterator[StoredObject | str]:
-    """Yield objects, and folders as text, from where the page begins."""
+    """Yield objects, and folders as text, from the start of the page."""
     name, generation = query.begin
     floor = max(query.start, query.prefix)
     if floor > name:
@@ -130,7 +130,7 @@ def _walk(connection: sqlite3.Connection, bucket: str, query: Query) -> Iterator
             if query.glob is None or query.glob.match(folder or record.name):
                 yield folder or record
             if folder is not None:
-                # Skip the rest of the folder in the index instead of reading through it.
+                # Skip the rest of the folder with the index instead of reading it.
                 after = objects.after_prefix(folder)
                 following = None if after is None else (after, 0)
                 break
@@ -140,7 +140,7 @@ def _walk(connection: sqlite3.Connection, bucket: str, query: Query) -> Iterator
 
 
 def _folder(name: str, query: Query) -> str | None:
-    """Return the folder in which a name is hidden, or None when it is listed itself."""
+    """Return the folder that contains a name; None if the name itself is listed."""
     if not query.delimiter:
         return None
     at = name.find(query.delimiter, len(query.prefix))
@@ -177,7 +177,7 @@ def compile_glob(glob: str) -> re.Pattern[str]:
             while end < len(glob) and glob[end] == "*":
                 end += 1
             if end - at > 1 and glob[end : end + 1] == "/":
-                parts.append("(?:.*/)?")  # `**/x` is x in any folder, and in none
+                parts.append("(?:.*/)?")  # `**/x` matches x in any folder, and without a folder
                 end += 1
             else:
                 parts.append(".*" if end - at > 1 else "[^/]*")

@@ -1,4 +1,4 @@
-"""The types of bodies, at any depth, from Google's definitions."""
+"""The types of bodies at any depth, from Google's definitions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _DOCUMENT = "storage.v1"
 
 
 def check_types(message: str, body: dict[str, Any]) -> None:
-    """Check that a body is a message; null is what is deleted. Raises ApiError 400, in Google's words."""
+    """Check that a body is a message; null is a deletion. Raises ApiError 400 with Google's message."""
     document = documents.load(_DOCUMENT)
     assert document is not None, "it is part of this package"  # noqa: S101
     faults: parsing.Faults = []

@@ -1,4 +1,4 @@
-"""The fields of an object that a client sets."""
+"""The fields of an object that a client can set."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _OBJECTS = {"metadata", "retention", "contexts"}
 _LISTS = {"acl"}
 _NESTED = _OBJECTS | _LISTS
 _MAPS = {"metadata", "contexts"}
-"""Objects that a patch merges key by key."""
+"""Nested objects that a patch merges key by key."""
 _SETTABLE = _TEXTS | _FLAGS | _OBJECTS | _LISTS
 _KEPT = {"storageClass", "kmsKeyName", "acl", "customerEncryption", "eventBasedHoldReleased", "retention"}
-"""Fields that an update leaves as they are unless it names them."""
+"""Fields that an update does not change unless it names them."""
 _IGNORED = frozenset(
     {"kind", "id", "selfLink", "mediaLink", "name", "bucket", "generation", "metageneration", "size", "etag"}
     | {"crc32c", "md5Hash", "componentCount", "timeCreated", "updated", "timeDeleted", "timeStorageClassUpdated"}
     | {"timeFinalized", "softDeleteTime", "hardDeleteTime", "owner", "retentionExpirationTime", "customerEncryption"}
 )
-"""Fields the service sets; ones a client sends back from a read are ignored."""
+"""Fields that the service sets; they are ignored, because clients send them back from a read."""
 _MAX_CUSTOM = 8 * 1024
 """Bytes of custom metadata (https://cloud.google.com/storage/quotas#objects)."""
 
 
 def checked(body: Json) -> Json:
-    """Return the settable fields of a request, null meaning delete. Raises ApiError 400."""
+    """Return the settable fields of a request; null means delete. Raises ApiError 400."""
     for key, value in body.items():
         if key in _IGNORED:
             continue
@@ -74,7 +74,7 @@ def _check_times(body: Json) -> None:
 
 
 def changed(before: Json, given: Json, *, replace: bool) -> Json:
-    """Return the fields after a patch, or after an update when `replace`."""
+    """Return the fields after a patch, or after an update if `replace`."""
     kept = _KEPT if replace else set(before)
     after = {key: value for key, value in before.items() if key in kept}
     for key, value in given.items():
@@ -88,7 +88,7 @@ def changed(before: Json, given: Json, *, replace: bool) -> Json:
 
 
 def merged(base: Json, changes: Json) -> Json:
-    """Return `base` with `changes` merged in, object by object; null deletes."""
+    """Return `base` with `changes` merged in, recursively; null deletes."""
     result = dict(base)
     for key, value in changes.items():
         if value is None:

@@ -12,7 +12,7 @@ _MAX_OBJECT_NAME = 1024
 
 
 def is_bucket_name(name: str) -> bool:
-    """Return whether a bucket may be called so."""
+    """Return whether a bucket name is allowed."""
     if not 3 <= len(name) <= (222 if "." in name else 63) or _ADDRESS.match(name):
         return False
     if name.startswith("goog") or "google" in name or "g00gle" in name:
@@ -30,7 +30,7 @@ def check_bucket_name(name: object) -> str:
 
 
 def check_object_name(name: object) -> str:
-    """Return a valid object name: 1 to 1024 bytes of UTF-8, any characters but NUL, CR and LF. Raises ApiError 400."""
+    """Return a valid object name: 1 to 1024 bytes of UTF-8 without NUL, CR and LF. Raises ApiError 400."""
     if not isinstance(name, str) or not name:
         raise bad_request("Required parameter: name", "required")
     try:

@@ -1,4 +1,4 @@
-"""Methods on objects besides uploads (https://cloud.google.com/storage/docs/json_api/v1/objects)."""
+"""Methods on objects except uploads (https://cloud.google.com/storage/docs/json_api/v1/objects)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def get(request: ApiRequest) -> Response:
 
 
 async def download(request: ApiRequest) -> Response:
-    """Return an object's data: what `/download/storage/v1/…` is for. What goes wrong is told in plain text."""
+    """Return an object's data, for `/download/storage/v1/…`. Errors are plain text."""
     try:
         return downloads.open_media(
             request.emulator,
@@ -60,7 +60,7 @@ def _conditions(request: ApiRequest) -> Preconditions:
 
 
 def load(request: ApiRequest, preconditions: Preconditions, *, data: bool = False) -> StoredObject:
-    """Return the version that a request wants to read; with its data, if its key is the right one.
+    """Return the requested version, with its data if its key is the right one.
 
     Raises ApiError NOT_FOUND, 400, 412; NotModifiedError.
     """
@@ -94,7 +94,7 @@ async def patch(request: ApiRequest) -> Response:
 
 
 async def update(request: ApiRequest) -> Response:
-    """Replace all metadata that a client sets."""
+    """Replace all metadata that a client can set."""
     return await _change(request, replace=True)
 
 
@@ -134,7 +134,7 @@ async def delete(request: ApiRequest) -> Response:
 
 
 async def restore(request: ApiRequest) -> Response:
-    """Make a soft-deleted generation live again, as a new generation."""
+    """Restore a soft-deleted generation as a new live generation."""
     bucket, name = request.fields["bucket"], request.fields["object"]
     generation = integer(request.query_params, "generation")
     if generation is None:

@@ -1,4 +1,4 @@
-"""Objects as the JSON API shows them: what depends on the request, and on the bucket."""
+"""Objects in the JSON API's format, depending on the request and on the bucket."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from runner.emulator.storage.replies import reply
 Json = dict[str, Any]
 
 _HIDDEN = ("acl", protection.RELEASED)
-"""Settings that not everybody is shown as they are stored."""
+"""Settings that are not returned unchanged to every caller."""
 
 
 def is_full(request: ApiRequest, *, default: bool = False) -> bool:
-    """Return whether a request wants access control lists too. Raises ApiError 400."""
+    """Return whether a request includes access control lists. Raises ApiError 400."""
     wanted = request.query_params.get("projection")
     if wanted not in (None, "", "full", "noAcl"):
         raise bad_request(f"Invalid value for projection: '{wanted}'", "invalidParameter")
@@ -29,7 +29,7 @@ def is_full(request: ApiRequest, *, default: bool = False) -> bool:
 
 
 def shown(connection: sqlite3.Connection, request: ApiRequest, record: StoredObject, home: Json, *, full: bool) -> Json:
-    """Return the resource of a version; `home` is its bucket's stored fields, `full` adds its list."""
+    """Return the resource of a version; `home` contains its bucket's stored fields, `full` adds its list."""
     resource = _plain(request, record, home)
     if full and not is_uniform(home):
         entries = acl_routes.object_entries(connection, record)
@@ -46,18 +46,18 @@ def _plain(request: ApiRequest, record: StoredObject, home: Json) -> Json:
     if until is not None:
         resource["retentionExpirationTime"] = until.strftime("%Y-%m-%dT%H:%M:%S.") + f"{until.microsecond // 1000:03d}Z"
     if encryption and customer_keys.given(request.headers) != encryption:
-        # The hashes tell about the data, which only the key's owner may see.
+        # The hashes reveal information about the data, which only the key's owner may see.
         resource = {key: value for key, value in resource.items() if key not in ("crc32c", "md5Hash")}
     return resource
 
 
 def answer(request: ApiRequest, record: StoredObject, *, full: bool = False) -> Response:
-    """Answer with a version's resource; `full` is what a request wants that does not say."""
+    """Respond with a version's resource; `full` is the default form."""
     return reply(request, resource_of(request, record, full=full))
 
 
 def resource_of(request: ApiRequest, record: StoredObject, *, full: bool = False) -> Json:
-    """Return a version's resource as the request wants it."""
+    """Return a version's resource in the requested form."""
     wants_list = is_full(request, default=full)
     if record.home is not None and not wants_list:
         return _plain(request, record, record.home)

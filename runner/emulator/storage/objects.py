@@ -1,4 +1,4 @@
-"""Objects: what the other services of the emulator and the handlers do with them.
+"""Operations on objects for the other services of the emulator and for the handlers.
 
 Everything that changes rows runs in the writer thread, so a check and the change after it are one step.
 """
@@ -31,14 +31,14 @@ _last_generation = 0
 
 
 def _new_generation(now: int) -> int:
-    """Return the time in microseconds, or one more than the last one given: generations only grow."""
+    """Return the time in microseconds, or one more than the last value, because generations only increase."""
     global _last_generation
     with _generation_lock:
         _last_generation = max(now, _last_generation + 1)
         return _last_generation
 
 
-# What the other services use ------------------------------------------------------------------------------------------
+# For the other services ---------------------------------------------------------------------------------------------
 
 
 def find(connection: sqlite3.Connection, bucket: str, name: str, *, base: str = "") -> Json | None:
@@ -50,7 +50,7 @@ def find(connection: sqlite3.Connection, bucket: str, name: str, *, base: str = 
 def list_names(connection: sqlite3.Connection, bucket: str, prefix: str = "") -> list[str]:
     """Return the names of the live objects that start with `prefix`, in the service's order (bytes of UTF-8).
 
-    Raises ApiError NOT_FOUND when there is no such bucket.
+    Raises ApiError NOT_FOUND if the bucket does not exist.
     """
     buckets.require(connection, bucket)
     condition, arguments = prefix_condition(bucket, prefix)
@@ -64,7 +64,7 @@ def list_names(connection: sqlite3.Connection, bucket: str, prefix: str = "") ->
 def materialize(emulator: Emulator, bucket: str, name: str, target: Path) -> Json:
     """Copy the live object's bytes into the file `target`; return the object's resource. Blocks.
 
-    A copy, not a link: whoever writes to the target must not change the object. Raises ApiError NOT_FOUND.
+    A copy, not a link, because a change of the target must not change the object. Raises ApiError NOT_FOUND.
     """
 
     def copy(record: StoredObject) -> Json:
@@ -87,7 +87,7 @@ def read_bytes(emulator: Emulator, bucket: str, name: str) -> bytes:
 
 
 def _with_data(emulator: Emulator, bucket: str, name: str, use: Callable[[StoredObject], T]) -> T:
-    """Call `use` with the live version; again when its file went because the object was replaced meanwhile."""
+    """Call `use` with the live version, and again if its file was deleted because the object was replaced meanwhile."""
 
     def load(connection: sqlite3.Connection) -> StoredObject:
         return records.require(connection, bucket, name, data=True)
@@ -119,7 +119,7 @@ async def put_bytes(
     return (await insert(emulator, bucket, name, payload, {"contentType": content_type})).resource()
 
 
-# What changes objects -------------------------------------------------------------------------------------------------
+# Changes of objects -------------------------------------------------------------------------------------------------
 
 
 async def insert(
@@ -131,7 +131,7 @@ async def insert(
     preconditions: Preconditions = NONE,
     expected: Expected | None = None,
 ) -> StoredObject:
-    """Make the payload the live object. Its file is deleted when that is refused.
+    """Make the payload the live object. If it is refused, its file is deleted.
 
     Raises ApiError NOT_FOUND (bucket), 400 (name, checksum), 412.
     """
@@ -151,9 +151,9 @@ async def commit(
     write: Callable[[sqlite3.Connection], tuple[StoredObject, list[str]]],
     payload: Payload | None = None,
 ) -> StoredObject:
-    """Run a transaction that makes an object; delete the files it returns with the object.
+    """Run a transaction that creates an object; delete the files that it returns with the object.
 
-    The file of a payload of its own is deleted when the transaction raises, and what it raises is raised here.
+    If the transaction raises an error, the payload's own file is deleted, and the error is raised here.
     """
     try:
         record, orphans = await emulator.store.write(write)
@@ -168,7 +168,7 @@ async def commit(
 async def delete(
     emulator: Emulator, bucket: str, name: str, generation: int | None = None, preconditions: Preconditions = NONE
 ) -> None:
-    """Delete the live version, or one generation for good. Raises ApiError NOT_FOUND, 412."""
+    """Delete the live version, or one generation permanently. Raises ApiError NOT_FOUND, 412."""
     now = records.microseconds(emulator.clock.now())
     orphans = await emulator.store.write(
         lambda connection: remove(connection, bucket, name, generation, preconditions, now)
@@ -187,7 +187,7 @@ def add(
 ) -> tuple[StoredObject, list[str]]:
     """Insert a version in a transaction; return it and the files to delete after the commit.
 
-    Raises as `insert`.
+    Raises the errors of `insert`.
     """
     home = buckets.require(connection, bucket)
     previous = records.load(connection, bucket, name)
@@ -239,7 +239,7 @@ def remove(
     preconditions: Preconditions,
     now: int,
 ) -> list[str]:
-    """Delete the live version, or one generation for good, in a transaction; return the files to delete after it.
+    """Delete the live version, or one generation permanently, in a transaction; return the files to delete after it.
 
     Raises ApiError NOT_FOUND, 412.
     """
@@ -257,7 +257,10 @@ def _retire(
     *,
     for_good: bool = False,
 ) -> list[str]:
-    """Take a version out of sight: noncurrent with versioning, else soft-deleted, else gone. Raises ApiError 403."""
+    """Remove a live version: it becomes noncurrent with versioning, otherwise soft-deleted, otherwise deleted.
+
+    Raises ApiError 403.
+    """
     protection.check(home, record, now)
     if home.get("versioning", {}).get("enabled") and not for_good:
         connection.execute(
@@ -304,17 +307,17 @@ def prefix_condition(bucket: str, prefix: str) -> tuple[str, tuple[str, ...]]:
 
 
 def after_prefix(prefix: str) -> str | None:
-    """Return the smallest text greater than all that start with `prefix`, None when there is none."""
+    """Return the smallest text greater than all texts that start with `prefix`; None if there is none."""
     stem = prefix.rstrip("\U0010ffff")
     if not stem:
         return None
     following = ord(stem[-1]) + 1
-    # Surrogates are no characters: UTF-8 continues behind them.
+    # Surrogates are not characters: UTF-8 continues after them.
     return stem[:-1] + chr(0xE000 if following == 0xD800 else following)
 
 
 def change(connection: sqlite3.Connection, record: StoredObject, settings: Json, now: int) -> StoredObject:
-    """Replace a version's settings in a transaction, count its metageneration up and return it."""
+    """Replace a version's settings in a transaction, increase its metageneration and return it."""
     record.body = json.dumps(settings, ensure_ascii=False, separators=(",", ":"))
     record.metageneration += 1
     record.updated = now
@@ -326,10 +329,10 @@ def change(connection: sqlite3.Connection, record: StoredObject, settings: Json,
 
 
 def hex_md5(resource: Json) -> str:
-    """Return the MD5 of an object's resource in hexadecimal, as the XML API shows it; "" when it has none."""
+    """Return the MD5 of an object's resource in hexadecimal, for the XML API; "" if it has none."""
     return base64.b64decode(resource.get("md5Hash", "")).hex()
 
 
 def payload_of(record: StoredObject) -> Payload:
-    """Return the data of a version loaded with it: a copy shares the file."""
+    """Return the data of a version that was loaded with it; a copy shares the file."""
     return Payload(record.size, record.crc32c, record.md5, record.inline, record.blob, record.components)

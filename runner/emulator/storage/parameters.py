@@ -1,4 +1,4 @@
-"""Query parameters and headers, as every client writes them."""
+"""Query parameters and headers, in the spellings of all clients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FLAGS = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
 def has_any(headers: Headers, names: frozenset[str]) -> bool:
-    """Return whether a request has one of these headers: in one pass, since nearly none has."""
+    """Return whether a request has one of these headers, with one pass, because most requests have none."""
     return not names.isdisjoint(headers)
 
 
@@ -36,7 +36,7 @@ def count(parameters: Mapping[str, str], key: str) -> int | None:
 
 
 def boolean(parameters: Mapping[str, str], key: str) -> bool:
-    """Return a flag, in the case in which its client writes it; False when it is absent. Raises ApiError 400."""
+    """Return a flag, in the client's case; False if it is absent. Raises ApiError 400."""
     text = parameters.get(key, "")
     flag = _FLAGS.get(text.lower())
     if flag is None:

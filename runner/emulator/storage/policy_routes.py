@@ -39,7 +39,7 @@ def get_policy(connection: sqlite3.Connection, request: ApiRequest) -> Json:
 
 @writing
 def set_policy(connection: sqlite3.Connection, request: ApiRequest) -> Json:
-    """Replace a bucket's policy; one that was read before must not have changed since."""
+    """Replace a bucket's policy, which must not have changed since it was read."""
     name = request.fields["bucket"]
     body = request.document
     for key in body:
@@ -65,7 +65,7 @@ def set_policy(connection: sqlite3.Connection, request: ApiRequest) -> Json:
 
 @reading
 def test_permissions(connection: sqlite3.Connection, request: ApiRequest) -> Json:
-    """Return which of the asked permissions the caller has."""
+    """Return the requested permissions that the caller has."""
     asked = request.query_params.getlist("permissions")
     if not asked and not of_retry_test(request):
         raise bad_request("Required parameter: permissions", "required")

@@ -1,4 +1,4 @@
-"""Uploads by an HTML form with a signed policy (https://cloud.google.com/storage/docs/authentication/signatures#policy-document)."""
+"""Uploads with an HTML form with a signed policy (https://cloud.google.com/storage/docs/authentication/signatures#policy-document)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Json = dict[str, Any]
 _PARAMETER = re.compile(r';\s*(\w+)="((?:[^"\\]|\\.)*)"')
 _SETTINGS = SETTINGS | {f"x-goog-{name}": field for name, field in EXTENSIONS.items()}
 _UNCONDITIONAL = {"policy", "file", "signature", "googleaccessid", "x-goog-signature", "x-amz-signature"}
-"""Fields that no condition need name."""
+"""Fields that need no condition."""
 
 
 async def take(request: ApiRequest) -> Response:
@@ -63,7 +63,7 @@ async def take(request: ApiRequest) -> Response:
 
 
 def parse(body: bytes, content_type: str) -> tuple[dict[str, str], bytes, str]:
-    """Return a form's fields by their names in lower case, its file, and the file's name. Raises ApiError 400."""
+    """Return a form's fields by their lowercase names, its file, and the file's name. Raises ApiError 400."""
     delimiter = b"--" + boundary_of(content_type)
     fields: dict[str, str] = {}
     for part in (b"\r\n" + body).split(b"\r\n" + delimiter)[1:]:

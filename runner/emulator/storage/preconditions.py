@@ -1,4 +1,4 @@
-"""`ifGenerationMatch` and its relatives, and the entity tags and dates of HTTP's own conditions."""
+"""`ifGenerationMatch` and similar parameters, and HTTP's own conditions with entity tags and dates."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _CONDITIONAL = frozenset({"if-match", "if-none-match"})
 
 @dataclass(frozen=True, slots=True)
 class Preconditions:
-    """What must hold of the target at the moment of the change; None means not asked for."""
+    """The required state of the target at the time of the change; None for no requirement."""
 
     generation_match: int | None = None
     generation_not_match: int | None = None
     metageneration_match: int | None = None
     metageneration_not_match: int | None = None
     etag_match: Tags | None = None
-    """One of these, of which `*` is any."""
+    """One of these; `*` matches any."""
     etag_not_match: Tags | None = None
     modified_since: int | None = None
-    """Seconds since 1970, as is the next."""
+    """Seconds since 1970, like the next field."""
     unmodified_since: int | None = None
 
     @classmethod
@@ -62,11 +62,11 @@ class Preconditions:
         )
 
     def check(self, record: StoredObject | None, *, reading: bool = False) -> None:
-        """Compare with the version found, None when there is none.
+        """Compare with the version that was found; None if there is none.
 
         Raises:
             ApiError: 412 `conditionNotMet`.
-            NotModifiedError: 304, when it is not as a reader has it already.
+            NotModifiedError: 304, if the reader already has this version.
         """
         if self is NONE:
             return
@@ -84,7 +84,7 @@ class Preconditions:
             raise _unchanged(reading)
 
     def check_bucket(self, bucket: dict[str, Any], *, reading: bool = False) -> None:
-        """Compare with a bucket's resource, which has a metageneration and an entity tag. Raises as `check`."""
+        """Compare with a bucket's resource, which has a metageneration and an entity tag. Raises like `check`."""
         if self is not NONE:
             self._check(int(bucket["metageneration"]), (bucket["etag"],), reading=reading)
 
@@ -99,7 +99,7 @@ class Preconditions:
             raise _unchanged(reading)
 
     def to_json(self) -> list[Any]:
-        """Return what `from_json` takes, for an upload that outlives its request."""
+        """Return the argument of `from_json`, for an upload that outlives its request."""
         return list(astuple(self))
 
     @classmethod
@@ -128,7 +128,7 @@ def _tags(headers: Mapping[str, str], name: str) -> Tags | None:
 
 
 def _date(headers: Mapping[str, str], name: str) -> int | None:
-    """Return seconds since 1970; None without a date, and for one that is malformed, which RFC 9110 ignores."""
+    """Return seconds since 1970; None without a date, and for an invalid one, which RFC 9110 ignores."""
     try:
         return int(parsedate_to_datetime(headers[name]).timestamp())
     except (KeyError, ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""What keeps an object from being deleted or replaced: holds and retention."""
+"""Protection of objects from deletion and replacement: holds and retention."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from runner.emulator.storage.records import StoredObject
 Json = dict[str, Any]
 
 RELEASED = "eventBasedHoldReleased"
-"""Setting: when an event-based hold ended, in microseconds since 1970; the bucket's period runs from there."""
+"""Setting: the end of an event-based hold in microseconds since 1970, at which the bucket's period starts."""
 
 
 def check(home: Json, record: StoredObject, now: int) -> None:
-    """Raise ApiError 403 while a version of bucket `home` must stay; `now` is microseconds since 1970."""
+    """Raise ApiError 403 if a version of bucket `home` is protected; `now` is microseconds since 1970."""
     if not ("retentionPolicy" in home or "Hold" in record.body or '"retention"' in record.body):
         return
     settings = record.settings
@@ -39,7 +39,7 @@ def check(home: Json, record: StoredObject, now: int) -> None:
 
 
 def retained_until(home: Json, record: StoredObject) -> datetime | None:
-    """Return until when a version must stay; None if nothing says so, or a hold leaves it open."""
+    """Return the end of a version's protection; None if there is none, or a hold has no end."""
     period = (home.get("retentionPolicy") or {}).get("retentionPeriod")
     if not period and '"retention"' not in record.body:
         return None
@@ -57,11 +57,11 @@ def retained_until(home: Json, record: StoredObject) -> datetime | None:
 
 
 def check_retention(home: Json, before: Json, after: Json, now: int, *, override: bool) -> None:
-    """Check a change of an object's own retention; `override` allows to shorten one that is not locked.
+    """Check a change of an object's own retention; `override` allows shortening an unlocked one.
 
     Args:
         home: stored fields of the bucket.
-        before: settings of the object, {} for a new one.
+        before: settings of the object; {} for a new one.
         after: its settings after the change.
         now: microseconds since 1970.
         override: `overrideUnlockedRetention` of the request.
@@ -94,7 +94,7 @@ def _until(retention: Json) -> datetime:
 
 
 def check_policy(name: str, before: Json, after: Json) -> None:
-    """Raise ApiError 403 when a bucket's locked retention policy would get shorter, or go."""
+    """Raise ApiError 403 if a bucket's locked retention policy would be shortened or removed."""
     old, new = before.get("retentionPolicy") or {}, after.get("retentionPolicy") or {}
     if not old.get("isLocked"):
         return

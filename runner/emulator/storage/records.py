@@ -23,14 +23,14 @@ _WRITTEN = (*_COLUMNS.split(", "), "inline")
 _INSERT = f"INSERT INTO storage_objects ({', '.join(_WRITTEN)}) VALUES ({', '.join('?' * len(_WRITTEN))})"  # noqa: S608
 _values = attrgetter(*_WRITTEN)
 _parse = json.JSONDecoder().raw_decode
-"""Parses what was written here, in less time than `json.loads`, which looks for encodings and blanks."""
+"""Parses JSON that was written here in less time than `json.loads`, which detects encodings and white space."""
 _READ = f"id, {_COLUMNS}"
 _WITH_DATA = f"{_READ}, inline"
 
 
 @dataclass(slots=True)
 class StoredObject:
-    """A row of `storage_objects`; times are microseconds since 1970, `body` is JSON of the fields a client sets."""
+    """A row of `storage_objects`; times are microseconds since 1970, `body` is JSON of the fields of the client."""
 
     id: int
     bucket: str
@@ -49,13 +49,13 @@ class StoredObject:
     body: str
     blob: str | None
     inline: bytes | None = None
-    """Only loaded on request; None also when the data is in a file."""
+    """Only loaded on request; also None if the data is in a file."""
     home: dict[str, Any] | None = field(default=None, compare=False, repr=False)
-    """Stored fields of the bucket, where whoever made the version had them at hand."""
+    """Stored fields of the bucket, if they were available when the version was created."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Return the fields a client sets: contentType, metadata and so on."""
+        """Return the fields that a client sets: contentType, metadata and so on."""
         fields: dict[str, Any] = _parse(self.body)[0]
         return fields
 
@@ -66,16 +66,16 @@ class StoredObject:
 
     @property
     def tag(self) -> str:
-        """Return the entity tag of the XML API: the MD5 in hexadecimal where there is one."""
+        """Return the entity tag of the XML API: the MD5 in hexadecimal if there is one."""
         return self.etag if self.md5 is None else self.md5.hex()
 
     @property
     def etags(self) -> tuple[str, ...]:
-        """Return the entity tags of the JSON and of the XML API, by which a condition may name this version."""
+        """Return the entity tags of the JSON and the XML API, which conditions can contain for this version."""
         return (self.etag, self.tag)
 
     def resource(self, base: str = "") -> dict[str, Any]:
-        """Return the object resource of the JSON API, its links starting with `base`."""
+        """Return the object resource of the JSON API, with links that start with `base`."""
         path = f"storage/v1/b/{self.bucket}/o/{quote(self.name, safe='')}"
         resource: dict[str, Any] = {
             "kind": "storage#object",
@@ -110,7 +110,7 @@ def microseconds(moment: datetime) -> int:
 
 
 def timestamp(value: int) -> str:
-    """Return RFC 3339 with milliseconds, as Storage prints its times."""
+    """Return RFC 3339 with milliseconds, as in Storage's times."""
     seconds, rest = divmod(value, 1_000_000)
     return f"{_to_the_second(seconds)}.{rest // 1000:03d}Z"
 
@@ -121,7 +121,7 @@ def _to_the_second(seconds: int) -> str:
 
 
 def encode_crc32c(value: int) -> str:
-    """Return a checksum as the API writes it: base64 of the big-endian number."""
+    """Return a checksum as in the API: base64 of the big-endian number."""
     return base64.b64encode(value.to_bytes(4, "big")).decode()
 
 
@@ -132,7 +132,7 @@ def _etag(generation: int, metageneration: int) -> str:
 
 
 def varint(value: int) -> bytes:
-    """Return a number in the variable length of protocol buffers, which entity tags are made of."""
+    """Return a number in the variable length of protocol buffers, which is used in entity tags."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -150,9 +150,9 @@ def load(
     data: bool = False,
     soft: bool = False,
 ) -> StoredObject | None:
-    """Return the live version, or one generation (soft-deleted ones only when `soft`), or None.
+    """Return the live version, or one generation (soft-deleted ones only if `soft`), or None.
 
-    `data` loads inline data too.
+    `data` also loads inline data.
     """
     columns = _WITH_DATA if data else _READ
     if generation is None:
@@ -176,7 +176,7 @@ def require(
     data: bool = False,
     soft: bool = False,
 ) -> StoredObject:
-    """Return what `load` does. Raises ApiError NOT_FOUND: there is no such object, or no such bucket."""
+    """Return the result of `load`. Raises ApiError NOT_FOUND if the object or the bucket does not exist."""
     record = load(connection, bucket, name, generation, data=data, soft=soft)
     if record is None:
         known = connection.execute("SELECT 1 FROM storage_buckets WHERE name = ?", (bucket,)).fetchone()
@@ -185,17 +185,17 @@ def require(
 
 
 def insert(connection: sqlite3.Connection, record: StoredObject) -> None:
-    """Write the row of a new version, and give the version its id."""
+    """Write the row of a new version, and set the version's ID."""
     cursor = connection.execute(_INSERT, _values(record))
     record.id = cursor.lastrowid or 0
 
 
 def is_gone(store: Store, record: StoredObject) -> bool:
-    """Return whether a version loaded earlier has been deleted for good, and its file with it."""
+    """Return whether a version that was loaded earlier has been deleted permanently with its file."""
     return not store.read(lambda connection: select(connection, "id = ?", (record.id,)))
 
 
 def select(connection: sqlite3.Connection, condition: str, arguments: tuple[object, ...]) -> list[StoredObject]:
-    """Return the versions that meet an SQL condition written in this package."""
+    """Return the versions that match an SQL condition of this package."""
     rows = connection.execute(f"SELECT {_READ} FROM storage_objects WHERE {condition}", arguments)  # noqa: S608
     return [StoredObject(*row) for row in rows]

@@ -1,6 +1,6 @@
-"""`multipart/related` uploads: a JSON part, then the data, which may be too large to hold.
+"""`multipart/related` uploads: a JSON part, then the data, which may be too large for memory.
 
-Clients differ: Google's library ends lines with CRLF, gcsfs with LF. The first delimiter line tells which.
+Clients differ: Google's library ends lines with CRLF, gcsfs with LF. The first delimiter line determines which.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from runner.emulator.storage.faults import bad_request
 
 _BOUNDARY = re.compile(r""";\s*boundary\s*=\s*(?:"([^"]+)"|'([^']+)'|([^\s;]+))""", re.IGNORECASE)
 _MAX_HEAD = 1024 * 1024
-"""Bytes allowed before the data: delimiters, headers and the JSON part."""
+"""Maximum bytes before the data: delimiters, headers and the JSON part."""
 
 
 def boundary_of(content_type: str) -> bytes:
@@ -23,17 +23,17 @@ def boundary_of(content_type: str) -> bytes:
 
 
 class RelatedParser:
-    """Takes the body in pieces of any size and gives the data back in pieces.
+    """Parses the body in pieces of any size and returns the data in pieces.
 
-    `metadata` (the bytes of the first part) and `content_type` (of the second) are set once any data came out, and
-    after `finish` at the latest.
+    `metadata` (the bytes of the first part) and `content_type` (of the second) are set after the first data was
+    returned, and after `finish` at the latest.
     """
 
     def __init__(self, boundary: bytes) -> None:
         self._delimiter = b"--" + boundary
         self._buffer = b""
         self._end = b""
-        """Line end and delimiter: what closes the data."""
+        """Line end and delimiter, which end the data."""
         self._skip = 0
         """Bytes at the start of the buffer that are not data."""
         self._closed = False
@@ -42,7 +42,7 @@ class RelatedParser:
         self.content_type = ""
 
     def feed(self, piece: bytes) -> bytes:
-        """Take a piece of the body; return the data that is certain to be data. Raises ApiError 400."""
+        """Parse a piece of the body; return the data that is certain. Raises ApiError 400."""
         if self._closed:
             return b""
         self._buffer += piece
@@ -65,7 +65,7 @@ class RelatedParser:
         return self._take(found)
 
     def _take(self, size: int) -> bytes:
-        """Take bytes from the buffer; return those of them that are data."""
+        """Remove bytes from the buffer; return those of them that are data."""
         skip = min(self._skip, size)
         self._skip -= skip
         data, self._buffer = self._buffer[skip:size], self._buffer[size:]
@@ -77,7 +77,7 @@ class RelatedParser:
             raise bad_request("Missing end boundary in multipart body.", "badContent")
 
     def _read_head(self) -> bool:
-        """Consume everything before the data if it is all here."""
+        """Consume everything before the data if it is complete."""
         start = self._find_first_delimiter()
         if start is None:
             return False
@@ -97,14 +97,14 @@ class RelatedParser:
             return False
         self.metadata = self._buffer[first : max(first, middle)]
         self.content_type = _content_type(self._buffer[middle + len(between) : second])
-        # The line end before the data stays in the buffer: it may already belong to the delimiter behind empty data.
+        # The line end before the data stays in the buffer: it may belong to the delimiter after empty data.
         self._end = newline + self._delimiter
         self._skip = len(newline)
         self._buffer = self._buffer[second + len(blank) - len(newline) :]
         return True
 
     def _find_first_delimiter(self) -> tuple[bytes, int] | None:
-        """Return the line end in use and where the first part's headers begin."""
+        """Return the line end and the start of the first part's headers."""
         at = self._buffer.find(self._delimiter)
         while at > 0 and self._buffer[at - 1 : at] != b"\n":
             at = self._buffer.find(self._delimiter, at + 1)

@@ -1,4 +1,4 @@
-"""Answers of the JSON API, reduced to what `fields` asks for, and the handlers that give them."""
+"""Responses of the JSON API, reduced to `fields`, and their handlers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runner.emulator.routing import ApiRequest, json_response
 
 
 def reply(request: ApiRequest, resource: dict[str, Any] | None, status: int = 200) -> Response:
-    """Answer with a resource, reduced to `fields` when the request has them; 204 for None. Raises ApiError 400."""
+    """Respond with a resource, reduced to `fields` if the request contains it; 204 for None. Raises ApiError 400."""
     if resource is None:
         return Response(status_code=204)
     fields = request.query_params.get("fields")

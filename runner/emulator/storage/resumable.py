@@ -1,8 +1,8 @@
 """Resumable uploads (https://cloud.google.com/storage/docs/performing-resumable-uploads).
 
-A session is a row and a file. A chunk is placed by where its range starts, never appended; bytes that are here
-already are skipped, so a chunk sent twice does no harm. A chunk is acknowledged once its bytes and the session's
-`received` are on disk: after a crash the client asks how far it got and continues.
+A session is a row and a file. A chunk is written at the start of its range, never appended; bytes that are already
+there are skipped, so that a repeated chunk changes nothing. A chunk is acknowledged when its bytes and the session's
+`received` are on disk. After a crash, the client requests the position and continues.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from runner.emulator.storage.tables import INLINE_LIMIT
 Json = dict[str, Any]
 
 _MIN_CHUNK = 256 * 1024
-"""Bytes of every chunk but the last."""
+"""Minimum bytes of every chunk except the last."""
 
 
 @dataclass(slots=True)
@@ -52,13 +52,16 @@ class _Session:
 
 
 async def start(request: ApiRequest, target: Announced) -> Response:
-    """Open a session; its address is in `Location`. Raises ApiError NOT_FOUND, 412."""
+    """Start a session; `Location` contains its address. Raises ApiError NOT_FOUND, 412."""
     location = await open_session(request, target, integer(request.headers, "x-upload-content-length"))
     return Response(status_code=200, headers={"Location": location, "X-GUploader-UploadID": location[-32:]})
 
 
 async def open_session(request: ApiRequest, target: Announced, length: int | None) -> str:
-    """Store a new session; return its address. `length` is the announced size in bytes. Raises as `start`."""
+    """Store a new session.
+
+    Return its address. `length` is the announced size in bytes. Raises the errors of `start`.
+    """
     announced = {"crc32c": target.expected.crc32c, "md5": target.expected.md5, "length": length}
     upload = await opened(request, target, "resumable", **announced)
     bucket = request.fields["bucket"]
@@ -87,7 +90,7 @@ def _find(request: ApiRequest) -> _Session:
 
 
 async def proceed(request: ApiRequest) -> Response:
-    """Take a chunk, or tell how far the session is (308), or finish it."""
+    """Receive a chunk, or return the position of the session (308), or finish it."""
     if "upload_id" not in request.query_params:
         raise bad_request("Required parameter: upload_id", "required")
     session = _find(request)
@@ -95,7 +98,7 @@ async def proceed(request: ApiRequest) -> Response:
     if session.state == "done":
         return _done(request, session.body)
     progress = await session_files.progress_of(request.emulator, session.id, session.blob, session.received)
-    # What the start announced holds to the end: that the last request announces its own changes nothing about it.
+    # The metadata at the start counts; that of the last request changes nothing.
     expected = Expected(session.body["crc32c"], session.body["md5"]), Expected.of({}, request.headers)
     if span.begin is None:
         await _sync(request.emulator, session, progress)
@@ -132,7 +135,7 @@ def _check_size(span: ContentRange) -> None:
 
 
 async def cancel(request: ApiRequest) -> Response:
-    """Drop a session and what it received; answers 499, as the service does."""
+    """Delete a session and its data; answers 499, as on the service."""
     if "upload_id" not in request.query_params:
         raise bad_request("Required parameter: upload_id", "required")
     session = _find(request)
@@ -149,7 +152,7 @@ async def cancel(request: ApiRequest) -> Response:
 
 
 async def _small(request: ApiRequest, progress: Progress, span: ContentRange) -> Payload | None:
-    """Return the payload of an upload whose one small chunk is all of it: it needs no file."""
+    """Return the payload of an upload with a single small chunk, which needs no file."""
     length = request.headers.get("content-length", "")
     whole = span.end is None or (span.begin == 0 and span.end == span.total)
     if progress.written or not whole or not length.isdigit() or int(length) > INLINE_LIMIT:
@@ -163,9 +166,9 @@ async def _small(request: ApiRequest, progress: Progress, span: ContentRange) ->
 
 
 async def _receive(request: ApiRequest, session: _Session, progress: Progress, span: ContentRange) -> bool:
-    """Write the request's data where it belongs; return whether all that the range promises came.
+    """Write the request's data at its position; return whether the data is complete.
 
-    Raises ApiError 400 when more came, 499 when the client went away: what came until then is kept.
+    Raises ApiError 400 for too much data, and 499 if the client disconnects: data that has arrived until then is kept.
     """
     at = span.begin or 0
     path = request.emulator.blobs / session.blob
@@ -200,7 +203,7 @@ async def _receive(request: ApiRequest, session: _Session, progress: Progress, s
 
 
 async def _sync(emulator: Emulator, session: _Session, progress: Progress) -> None:
-    """Make what is written durable, and record how much that is."""
+    """Make the written data durable, and record its size."""
     async with progress.lock:
         written = progress.written
         if written > session.received:
@@ -222,7 +225,7 @@ async def _finish(
     expected: Iterable[Expected],
     payload: Payload | None = None,
 ) -> Response:
-    """Turn the session into an object. Raises ApiError 400 (length, checksum), 412."""
+    """Convert the session to an object. Raises ApiError 400 (length, checksum), 412."""
     emulator = request.emulator
     async with progress.lock:
         if payload is None:
@@ -267,7 +270,7 @@ def _done(request: ApiRequest, body: Json) -> Response:
 
 
 def _incomplete(request: ApiRequest, received: int) -> Response:
-    """Tell how far the session is; as 200 to a client that cannot take a 308 (Go's)."""
+    """Return the position of the session; with status 200 for a client that cannot handle 308 (Go's)."""
     headers = {"Range": f"bytes=0-{received - 1}"} if received else {}
     if request.headers.get("x-guploader-no-308") == "yes":
         return Response(status_code=200, headers={**headers, "X-HTTP-Status-Code-Override": "308"})

@@ -21,7 +21,7 @@ _B = "/storage/v1/b/{bucket:segment}"
 _O = _B + "/o/{object:segment}"
 _UPLOAD = "/upload/storage/v1/b/{bucket:segment}/o"
 _GCLOUD_UPLOAD = "/resumable" + _UPLOAD
-"""Where gcloud starts its resumable uploads."""
+"""Path for gcloud's resumable uploads."""
 _TARGET = "/b/{target_bucket:segment}/o/{target:segment}"
 
 
@@ -43,7 +43,7 @@ _KEY = _KEYS + "/{key:segment}"
 
 
 def _acl(name: str, path: str, lists: acl_routes.Lists, permissions: tuple[str, str]) -> list[Method]:
-    """Return the methods on one kind of access control lists. `permissions` are those to read and to write."""
+    """Return the methods for one kind of access control lists. `permissions` are those for reading and writing."""
     read, write = permissions
     entity = path + "/{entity:segment}"
     return [
@@ -57,7 +57,7 @@ def _acl(name: str, path: str, lists: acl_routes.Lists, permissions: tuple[str, 
 
 
 METHODS: list[Method] = [
-    # The busiest first: the router tries them in this order.
+    # The most frequent methods are first, because the router tries them in this order.
     _method("objects.insert", "POST", _UPLOAD, uploads.insert),
     _method("objects.get", "GET", "/download" + _O, object_routes.download, _READ),
     _method("objects.get", "GET", _O, object_routes.get, _READ),

@@ -1,4 +1,4 @@
-"""The files that resumable uploads write, and how far each is."""
+"""The files of resumable uploads, and their progress."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from runner.emulator.storage.blobs import CHUNK
 
 @dataclass(slots=True, weakref_slot=True)
 class Progress:
-    """How far the file of a session is written, with the checksums up to there; only in memory."""
+    """The written size of a session's file, with the checksums up to there; only in memory."""
 
     emulator: Emulator
     written: int = 0
@@ -30,27 +30,27 @@ class Progress:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def add(self, data: bytes) -> None:
-        """Count data that has been written behind the rest."""
+        """Count data that has been written after the rest."""
         self.crc32c = google_crc32c.extend(self.crc32c, data)
         self.md5.update(data)
         self.written += len(data)
 
 
 _known: weakref.WeakValueDictionary[str, Progress] = weakref.WeakValueDictionary()
-"""All that is in use, by session."""
+"""All files in use, by session."""
 _lately: OrderedDict[str, Progress] = OrderedDict()
-"""Keeps those in memory that went on lately. Of a session that was left long ago, the file tells the rest."""
+"""Keeps recently used ones in memory. For older sessions, they are computed from the file."""
 _KEPT = 2048
 
 
 async def progress_of(emulator: Emulator, session: str, blob: str, received: int) -> Progress:
-    """Return the progress in memory; after a restart, rebuild it from what is on disk.
+    """Return the progress in memory; after a restart, restore it from the disk.
 
     Args:
-        emulator: the session's.
-        session: its id.
+        emulator: the session's emulator.
+        session: its ID.
         blob: name of its file.
-        received: bytes of the file that have been acknowledged.
+        received: acknowledged bytes of the file.
     """
     known = _known.get(session)
     if known is not None and known.emulator is emulator:
@@ -84,13 +84,13 @@ def _keep(session: str, progress: Progress) -> None:
 
 
 def forget(session: str) -> None:
-    """Drop the progress of a session that is over."""
+    """Remove the progress of an ended session."""
     _known.pop(session, None)
     _lately.pop(session, None)
 
 
 def append(path: Path, data: bytes, progress: Progress) -> None:
-    """Write data behind the rest; blocks."""
+    """Write data after the rest; blocks."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         view, at = memoryview(data), progress.written
@@ -103,11 +103,11 @@ def append(path: Path, data: bytes, progress: Progress) -> None:
 
 
 def sync(path: Path, size: int | None) -> None:
-    """Make a file durable, cut to `size` bytes if given; blocks."""
+    """Make a file durable, truncated to `size` bytes if given; blocks."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         if size is not None:
-            # A crash may have left bytes behind that were never acknowledged.
+            # A crash may have left bytes that were never acknowledged.
             os.ftruncate(descriptor, size)
         os.fsync(descriptor)
     finally:

@@ -1,8 +1,9 @@
-"""Signed requests of the XML API: signed URLs, signed headers, and signed forms (V4, and V2).
+"""Signed requests of the XML API: signed URLs, signed headers, and signed forms (V4 and V2).
 
-https://cloud.google.com/storage/docs/authentication/signatures. The key is looked up by whom the signature names: the
-keys of a service account of this server, or an HMAC key made here. With one of these a signature must be right, and
-the request is the account's. A signature of somebody else cannot be checked, only its time: that is the developer.
+See https://cloud.google.com/storage/docs/authentication/signatures. The signature names its signer, which determines
+the key: a service account key of this server, or an HMAC key created here. With such a key, a signature must be right,
+and the request belongs to the account. For other signers, only the time is checked, and the request belongs to the
+developer.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from runner.emulator.storage import hmac_keys, virtual_hosts
 from runner.emulator.storage.faults import bad_request, unsupported
 
 SIGNER = "storage.signer"
-"""Key of a request's scope: address of the service account that has signed it."""
+"""Key in a request's scope: address of the service account that signed it."""
 UNSIGNED = "UNSIGNED-PAYLOAD"
 _LONGEST = 7 * 86400
 _SKEW = timedelta(minutes=15)
@@ -38,12 +39,12 @@ _SUBRESOURCES = frozenset(
     {"acl", "cors", "delete", "lifecycle", "location", "logging", "partNumber", "storageClass", "uploadId", "uploads"}
     | {"versioning", "versions", "website", "tagging", "encryption", "billing"}
 )
-"""Query parameters that V2's canonical resource includes; others (`generation`, `response-…`) are not signed."""
+"""Query parameters in V2's canonical resource; others (`generation`, `response-…`) are not signed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """What a V4 signature says about itself."""
+    """The parameters of a V4 signature."""
 
     algorithm: str
     credential: str
@@ -59,7 +60,7 @@ class Signed:
 
     @property
     def owner(self) -> str:
-        """Return whose key it is: an account's address or an access id."""
+        """Return the signer: an account's address or an access ID."""
         return self._parts()[0]
 
     def _parts(self) -> list[str]:
@@ -67,9 +68,9 @@ class Signed:
 
 
 def verify(request: ApiRequest) -> None:
-    """Check a request's signature, if it has one, and note in its scope which account has signed it.
+    """Check a request's signature, if it has one, and store the signing account in its scope.
 
-    Raises ApiError 400 (malformed, out of time), 403 (wrong).
+    Raises ApiError 400 (invalid, expired), 403 (wrong).
     """
     lower = {key.lower(): value for key, value in request.query_params.items()}
     for prefix in ("x-goog-", "x-amz-"):
@@ -98,7 +99,7 @@ def verify_policy_v2(request: ApiRequest, access_id: str, signature: str, text: 
 
 
 def check_time(request: ApiRequest, date: str, seconds: str) -> None:
-    """Raise ApiError 400 unless now lies within `seconds` from `date` (`20260101T000000Z`)."""
+    """Raise ApiError 400 unless now is within `seconds` from `date` (`20260101T000000Z`)."""
     now = request.emulator.clock.of_clients()
     try:
         begin = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
@@ -144,7 +145,7 @@ def _verify_v4(request: ApiRequest, signed: Signed, payload: str) -> None:
         raise bad_request(f"Unknown signing algorithm {signed.algorithm}.", "InvalidArgument")
     if not signed.headers.isascii():
         raise bad_request("Malformed names of signed headers.", "InvalidArgument")
-    hosts = [request.headers.get("host", ""), "storage.googleapis.com"]  # a URL made for the service, sent here
+    hosts = [request.headers.get("host", ""), "storage.googleapis.com"]  # a URL for the service, sent to the emulator
     texts = [_canonical(request, signed, payload, host) for host in hosts]
     strings = [
         "\n".join([signed.algorithm, signed.date, signed.scope, hashlib.sha256(_bytes(text)).hexdigest()])
@@ -195,7 +196,7 @@ def _v2_date(headers: Mapping[str, str]) -> str:
 
 
 def _v2_text(request: ApiRequest, date: str, *, whole: bool = False) -> str:
-    """Return what V2 signs; `whole` takes all of the query that is not the signature's own, as some clients do."""
+    """Return the text that V2 signs; `whole` includes all other query parameters, as some clients do."""
     own = {"googleaccessid", "awsaccesskeyid", "expires", "signature"}
     pairs = [
         (key, value)
@@ -221,7 +222,7 @@ def _v2_text(request: ApiRequest, date: str, *, whole: bool = False) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Keys:
-    """What a signature can be checked with, and whose it is."""
+    """The key for checking a signature, and its owner."""
 
     email: str
     public: tuple[str, ...] = ()
@@ -278,5 +279,5 @@ def _is_v2(keys: _Keys, signature: str, texts: list[str]) -> bool:
 
 
 def _bytes(text: str) -> bytes:
-    """Return what the client signed: paths and headers were read as Latin-1, byte for byte."""
+    """Return what the client signed: paths and headers were read as Latin-1, byte by byte."""
     return text.encode("latin-1", "replace")

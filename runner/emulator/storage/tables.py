@@ -1,13 +1,13 @@
 """The tables of Cloud Storage.
 
-Small data lives in the row (one fsync for both); larger data in a file of `blobs/` named by a random id, never by
-the object's name. A file is complete and on disk before a row names it.
+Small data is in the row (one fsync for both); larger data is in a file of `blobs/` with a random ID as name, never the
+object's name. A file is complete and on disk before a row names it.
 """
 
 from __future__ import annotations
 
 INLINE_LIMIT = 64 * 1024
-"""Bytes up to which an object's data is kept in its row."""
+"""Maximum bytes of an object's data in its row."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS storage_buckets (

@@ -1,4 +1,4 @@
-"""Uploads in one request: media and multipart. Resumable ones start here and continue in `resumable`."""
+"""Uploads with one request: media and multipart. Resumable ones start here and continue in `resumable`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 
 async def insert(request: ApiRequest) -> Response:
-    """Store an object, or start a resumable upload, or continue with one."""
+    """Store an object, or start or continue a resumable upload."""
     parameters = request.query_params
     kind = parameters.get("uploadType")
     if "upload_id" in parameters:
@@ -61,7 +61,7 @@ async def _insert_multipart(request: ApiRequest, content_type: str) -> Response:
 
 
 async def receive(request: ApiRequest, parser: RelatedParser | None = None) -> Payload:
-    """Take the request's data, through a parser if given. Raises ApiError 400, and 499 when the client goes away."""
+    """Receive the request's data, through a parser if given. Raises ApiError 400, and 499 if the client disconnects."""
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) <= INLINE_LIMIT:
         return await _receive_small(request, parser)
@@ -83,7 +83,7 @@ async def receive(request: ApiRequest, parser: RelatedParser | None = None) -> P
 
 
 async def _receive_small(request: ApiRequest, parser: RelatedParser | None) -> Payload:
-    """Do what `receive` does when the whole body is small: most requests are."""
+    """Do the same as `receive` if the whole body is small, as for most requests."""
     try:
         data = await request.body()
     except ClientDisconnect as error:
@@ -99,7 +99,7 @@ async def _store(request: ApiRequest, target: Announced, payload: Payload) -> Re
 
 
 async def stored(request: ApiRequest, target: Announced, payload: Payload) -> StoredObject:
-    """Make an object of what a request announced and brought. Raises ApiError NOT_FOUND, 400, 412."""
+    """Create an object from a request's metadata and data. Raises ApiError NOT_FOUND, 400, 412."""
     return await objects.insert(
         request.emulator,
         request.fields["bucket"],

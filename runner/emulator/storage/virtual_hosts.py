@@ -1,7 +1,7 @@
-"""Buckets named by the host, `BUCKET.storage.googleapis.com`, as Cloud Storage's XML API takes them.
+"""Buckets in the host name, `BUCKET.storage.googleapis.com`, as in Cloud Storage's XML API.
 
-A page cannot make such a request: Google's names lead nowhere near this machine, and browsers resolve `*.localhost` to
-it only for pages that the guards refuse.
+A page cannot send such a request: Google's names do not resolve to this machine, and browsers resolve `*.localhost` to
+it only for pages whose requests are refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SENT = "emulator.sent_path"
 
 
 def placed(scope: Scope, host: str) -> Scope:
-    """Return the scope with the bucket of its host in front of its path; the same where the host names none."""
+    """Return the scope with the bucket of its host before its path; unchanged if the host contains none."""
     bucket = _bucket(host.lower())
     if not bucket:
         return scope
@@ -41,6 +41,6 @@ def is_storage(host: str) -> bool:
 
 
 def sent_path(scope: Scope) -> bytes:
-    """Return the path as the client sent and signed it."""
+    """Return the path as sent and signed by the client."""
     sent: bytes = scope.get(_SENT) or scope["raw_path"]
     return sent

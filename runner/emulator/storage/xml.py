@@ -1,4 +1,4 @@
-"""The dress of the XML API: documents and errors, headers, which paths are buckets."""
+"""Shared parts of the XML API: documents and errors, headers, paths of buckets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runner.emulator.storage import naming, signatures
 from runner.emulator.storage.faults import NotModifiedError, bad_request
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
-"""The namespace of Google's own answers too."""
+"""The namespace of Google's own responses."""
 
 SETTINGS = {
     "content-type": "contentType",
@@ -25,9 +25,9 @@ SETTINGS = {
     "content-language": "contentLanguage",
     "cache-control": "cacheControl",
 }
-"""Headers, and fields of forms, to the settings of an object."""
+"""Maps headers, and fields of forms, to the settings of an object."""
 EXTENSIONS = {"storage-class": "storageClass", "custom-time": "customTime"}
-"""The same for those behind `x-goog-`."""
+"""The same for those after `x-goog-`."""
 _RESERVED = re.compile(
     r"(v\d+((alpha|beta)\d*)?(p\d+(alpha|beta)\d+)?|ui|batch|billing|budgets|compute|download|emulator|healthz|kms"
     r"|monitoring|oauth2|quotas|resumable|retry_tests?|storage|token|upload|workloadidentity)\Z"
@@ -59,17 +59,17 @@ _MESSAGES = {
     "SignatureDoesNotMatch": "The request signature we calculated does not match the signature you provided. "
     "Check your Google secret key and signing method.",
 }
-"""What is always said; what it is about follows as details."""
+"""The fixed messages; details contain the rest."""
 
 
 def answered_in_xml(handler: Handler) -> Handler:
-    """Check that the path is a bucket's, and the request's signature; answer refusals in XML."""
+    """Check that the path is a bucket's, and the request's signature; return refusals in XML."""
 
     @functools.wraps(handler)
     async def wrapped(request: ApiRequest) -> Response:
         bucket = request.fields.get("bucket")
         if bucket is not None and (_RESERVED.match(bucket) or not naming.is_bucket_name(bucket)):
-            # Not an object at all: a path of another API that this server does not have.
+            # Not an object but a path of another API that this server does not have.
             raise unknown_path(request.method, request.scope["path"])
         try:
             signatures.verify(request)
@@ -95,18 +95,18 @@ def _error(error: ApiError, request: ApiRequest) -> Response:
 
 
 def document(tag: str, content: str, status: int = 200) -> Response:
-    """Return an answer that is one element."""
+    """Return a response with one element."""
     return xml_response(f"<?xml version='1.0' encoding='UTF-8'?><{tag} xmlns='{NAMESPACE}'>{content}</{tag}>", status)
 
 
 def element(tag: str, text: object) -> str:
-    """Return an element that holds text."""
+    """Return an element with a text."""
     return f"<{tag}>{escape(str(text))}</{tag}>"
 
 
 def parsed(body: bytes, code: str = "MalformedXML") -> ElementTree.Element:
-    """Return the element that a body is. Raises ApiError 400 with this code."""
-    # A document type could define entities that unfold without end: real requests have none.
+    """Return the element in a body. Raises ApiError 400 with this code."""
+    # A document type could define entities that expand without limit; real requests have none.
     if b"<!" not in re.sub(rb"<!--.*?-->", b"", body, flags=re.DOTALL):
         try:
             return ElementTree.fromstring(body)  # noqa: S314 - no document type, see above
@@ -116,7 +116,7 @@ def parsed(body: bytes, code: str = "MalformedXML") -> ElementTree.Element:
 
 
 def texts(node: ElementTree.Element) -> dict[str, str]:
-    """Return the texts of the elements directly below one, by their names without a namespace."""
+    """Return the texts of the direct child elements by their names without namespaces."""
     return {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in node}
 
 
@@ -127,7 +127,7 @@ def extension(headers: Mapping[str, str], name: str) -> str | None:
 
 
 def predefined_acl(headers: Mapping[str, str]) -> str | None:
-    """Return the predefined access control list of `x-goog-acl`, as the JSON API calls it (`publicRead`)."""
+    """Return the predefined access control list in `x-goog-acl` with the JSON API's name (`publicRead`)."""
     name = extension(headers, "acl")
     return camel(name) if name else None
 

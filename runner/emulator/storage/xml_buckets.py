@@ -116,7 +116,7 @@ def _described(item: Json) -> str:
 
 
 async def head(request: ApiRequest) -> Response:
-    """Return whether a bucket is there."""
+    """Return whether a bucket exists."""
     name = request.fields["bucket"]
     bucket = request.emulator.store.read(lambda connection: buckets.get(connection, name))
     headers = {
@@ -128,7 +128,7 @@ async def head(request: ApiRequest) -> Response:
 
 
 async def put(request: ApiRequest) -> Response:
-    """Make a bucket, or change a setting."""
+    """Create a bucket, or change a setting."""
     parameters, name = request.query_params, request.fields["bucket"]
     if "acl" in parameters:
         await _require(request, "storage.buckets.setIamPolicy", name)
@@ -173,7 +173,7 @@ async def delete(request: ApiRequest) -> Response:
 
 
 async def post(request: ApiRequest) -> Response:
-    """Take a form (a POST policy), or delete many objects."""
+    """Process a form (a POST policy), or delete several objects."""
     bucket = request.fields["bucket"]
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         return await post_forms.take(request)
@@ -200,7 +200,7 @@ async def post(request: ApiRequest) -> Response:
 
 
 async def list_buckets(request: ApiRequest) -> Response:
-    """List the buckets of the project of `x-goog-project-id`, or of the signer's account."""
+    """List the buckets of the project in `x-goog-project-id`, or of the signer's account."""
     name = _project(request)
 
     def read(connection: sqlite3.Connection) -> list[Json]:

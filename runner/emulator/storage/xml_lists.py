@@ -28,7 +28,7 @@ def shown(request: ApiRequest, lists: acl_routes.Lists) -> Response:
 
 
 async def replaced(request: ApiRequest, lists: acl_routes.Lists) -> Response:
-    """Replace a list: by the predefined one of a header, or by that of the body."""
+    """Replace a list, by the predefined one of a header or by that of the body."""
     given = predefined_acl(request.headers) or _entries(await request.read_body())
     now = records.microseconds(request.emulator.clock.now())
     await request.emulator.store.write(lambda connection: acl_routes.save(connection, request, lists, given, now))

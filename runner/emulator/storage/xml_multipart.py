@@ -31,7 +31,7 @@ from runner.emulator.storage.xml import document, element, parsed, texts
 Json = dict[str, Any]
 
 _MIN_PART = 5 * 1024 * 1024
-"""Bytes of every part but the last."""
+"""Minimum bytes of every part except the last."""
 _MAX_PARTS = 10_000
 
 
@@ -50,13 +50,13 @@ class _Part:
 
 
 async def initiate(request: ApiRequest, target: Announced) -> Response:
-    """Open an upload."""
+    """Start an upload."""
     upload, bucket = await opened(request, target, "multipart"), request.fields["bucket"]
     return _result("InitiateMultipartUploadResult", bucket, target.name, f"<UploadId>{upload}</UploadId>")
 
 
 async def put_part(request: ApiRequest) -> Response:
-    """Store one part; a part sent again replaces the earlier one."""
+    """Store one part; a repeated part replaces the earlier one."""
     number_text = request.query_params.get("partNumber", "")
     if not number_text.isascii() or not number_text.isdigit() or not 1 <= int(number_text) <= _MAX_PARTS:
         raise bad_request(f"Part number must be an integer between 1 and {_MAX_PARTS}.", "InvalidArgument")
@@ -91,7 +91,7 @@ async def put_part(request: ApiRequest) -> Response:
 
 
 async def _in_file(request: ApiRequest, payload: Payload) -> Payload:
-    """Return the payload with its data in a file: parts are only read again to be joined."""
+    """Return the payload with its data in a file, because parts are only read again to be joined."""
     if payload.blob is not None:
         return payload
     writer = blobs.BlobWriter(request.emulator.blobs)
@@ -104,7 +104,7 @@ async def _in_file(request: ApiRequest, payload: Payload) -> Payload:
 
 
 async def complete(request: ApiRequest) -> Response:
-    """Join the parts into an object."""
+    """Join the parts to an object."""
     wanted = parse_parts(await request.read_body())
     emulator, bucket = request.emulator, request.fields["bucket"]
 
@@ -141,7 +141,7 @@ async def complete(request: ApiRequest) -> Response:
 
 
 async def abort(request: ApiRequest) -> Response:
-    """Drop an upload and its parts."""
+    """Delete an upload and its parts."""
 
     def write(connection: sqlite3.Connection) -> list[str]:
         upload, _ = _find(connection, request)
@@ -152,7 +152,7 @@ async def abort(request: ApiRequest) -> Response:
 
 
 async def list_parts(request: ApiRequest) -> Response:
-    """List the parts that are here."""
+    """List the stored parts."""
 
     def read(connection: sqlite3.Connection) -> tuple[str, list[_Part]]:
         upload, _ = _find(connection, request)
@@ -184,7 +184,7 @@ def parse_parts(body: bytes) -> list[tuple[int, str]]:
 
 
 def _chosen(wanted: list[tuple[int, str]], stored: dict[int, _Part]) -> list[_Part]:
-    """Return the wanted parts. Raises ApiError 400."""
+    """Return the requested parts. Raises ApiError 400."""
     chosen = []
     for number, etag in wanted:
         part = stored.get(number)
@@ -197,7 +197,7 @@ def _chosen(wanted: list[tuple[int, str]], stored: dict[int, _Part]) -> list[_Pa
 
 
 def _find(connection: sqlite3.Connection, request: ApiRequest) -> tuple[str, Json]:
-    """Return the upload's id and its body. Raises ApiError NOT_FOUND."""
+    """Return the upload's ID and its body. Raises ApiError NOT_FOUND."""
     row = connection.execute(
         "SELECT id, body FROM storage_uploads"
         " WHERE id = ? AND kind = 'multipart' AND state = 'open' AND bucket = ? AND name = ?",

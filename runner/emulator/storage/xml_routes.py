@@ -1,6 +1,6 @@
 """The methods of the Cloud Storage XML API: objects and buckets by plain path, and signed URLs.
 
-They match any path, so they are tried last; `answered_in_xml` refuses what is not a bucket.
+They match any path, so they are tried last; `answered_in_xml` refuses paths that are not a bucket's.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _META = re.compile(r"x-(?:goog|amz)-meta-")
 
 
 def target_of(request: ApiRequest) -> Announced:
-    """Read from headers what a request says about the object. Raises ApiError 400."""
+    """Read an object's metadata from a request's headers. Raises ApiError 400."""
     given: dict[str, object] = {
         field: request.headers[header] for header, field in SETTINGS.items() if header in request.headers
     }
@@ -115,7 +115,7 @@ async def put(request: ApiRequest) -> Response:
 
 
 async def _copy(request: ApiRequest) -> Response:
-    """Make the object of another one (`x-goog-copy-source`)."""
+    """Copy an object (`x-goog-copy-source`)."""
     source = unquote(extension(request.headers, "copy-source") or "").removeprefix("/")
     bucket, _, name = source.partition("/")
     name, _, generation = name.partition("#") if re.search(r"#\d+\Z", name) else (name, "", "")

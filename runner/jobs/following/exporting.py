@@ -111,7 +111,7 @@ def _tensorboard(
     if before and not force:
         raise ConfigurationError(f"{folder} has event files", hint=_FORCE)
     for path in before:
-        path.unlink()  # first: files of one second have one name
+        path.unlink()  # first, because files of the same second have the same name
     writer = package.SummaryWriter(logdir=str(folder))
     lines = "".join(f"    {key}: {value}\n" for key, value in configuration_of(job).items())
     writer.add_text("configuration", lines, walltime=_seconds(job.create_time))
@@ -172,7 +172,7 @@ def _wandb(package: Any, job: TuningJob, results: Results, place: str, experimen
     by_step: dict[int, dict[str, float]] = {}
     for item in results.measurements:
         by_step.setdefault(item.step, {}).update(metrics_of(item))
-    for step in sorted(by_step):  # it takes steps in order only
+    for step in sorted(by_step):  # it accepts steps only in order
         run.log(by_step[step], step=step)
     run.summary["state"] = job.state.removeprefix("JOB_STATE_")
     place = str(run.settings.sync_dir)

@@ -209,7 +209,7 @@ class JobProgress:
         left = self.total - self.step
         if len(pauses) < 2 or left < 0:
             return None
-        import statistics  # here, so that looking starts fast
+        import statistics  # imported here, so that read-only commands start fast
 
         mean, spread = statistics.fmean(pauses), statistics.stdev(pauses)
         # The sum of `left` further steps varies, and the mean is itself an estimate.

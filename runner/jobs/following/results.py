@@ -156,7 +156,7 @@ def export(results: Results, form: Form) -> str:
     """Return the measurements as CSV with a header, or as one JSON object per line."""
     if form == "jsonl":
         return "".join(json.dumps(item.to_json(), separators=(",", ":")) + "\n" for item in results.measurements)
-    import csv  # here, so that looking starts fast
+    import csv  # imported here, so that read-only commands start fast
 
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")

@@ -106,7 +106,7 @@ async def watch_async(session: Session, name: str, **pace: Unpack[Pace]) -> Asyn
 
     Args and errors are those of `watch`. If the task is cancelled, it stops after the current request.
     """
-    import asyncio  # costs more to import than this module
+    import asyncio  # takes longer to import than this module
 
     course = _course(session, [name], pace)
     while (news := await asyncio.to_thread(next, course, None)) is not None:

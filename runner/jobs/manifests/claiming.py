@@ -107,7 +107,7 @@ def submit(session: Session, ledger: StateLedger, entry: Entry, weights: str | N
             owner=owner,
             jobs=jobs,
             send=partial(tuning_jobs.create, session, prepared.fields),
-            notes=Notes(),  # the record says it
+            notes=Notes(),  # the record reports it
             # They have held the record for so long that none of their requests can still arrive.
             unsent={record.run.owner} - {""},
             since=since,
@@ -178,7 +178,7 @@ def _failed(ledger: StateLedger, claimed: Entry, error: RunnerError) -> Step:
     if isinstance(error, GoogleApiError | ConfigurationError) and not passes:
         ledger.write(record.changed(phase="refused", owner="", problem=error.message[:500]), claimed.generation)
         return Step(name=record.name, what="refused", message=error.message)
-    with contextlib.suppress(RunnerError):  # else the claim runs out by itself
+    with contextlib.suppress(RunnerError):  # otherwise, the claim expires
         ledger.write(record.changed(phase="queued", owner="", problem=error.message[:500]), claimed.generation)
     if isinstance(error, QuotaExceededError):
         return Step(name=record.name, what="waiting", message=error.message)

@@ -165,7 +165,7 @@ def decide(source: ManifestJob, run: Run, view: View) -> PlannedJob:
     else:
         _same_identity(planned, entry, same, view)
     if planned.stranger:
-        planned.superseded = []  # the job of a manifest that nobody has removed
+        planned.superseded = []  # the job of a manifest that was not removed
         planned.warnings.append(f"{planned.stranger} has this name too: its job is this one, and each run replaces it")
     if planned.job is not None and planned.last is not None and planned.last.job == planned.job.name:
         planned.drift = against_live(planned.last, planned.job)

@@ -102,7 +102,7 @@ def read(content: bytes) -> tuple[list[Located], list[YamlProblem]]:
         line = content.count(b"\n", 0, error.start) + 1
         return [], [YamlProblem(line, "is not UTF-8")]
     conflict = _OURS.search(text)
-    if conflict and _THEIRS.search(text, conflict.end()):  # whatever else is wrong comes of it
+    if conflict and _THEIRS.search(text, conflict.end()):  # it causes all other errors
         return [], [YamlProblem(text.count("\n", 0, conflict.start()) + 1, "a merge conflict that nobody has resolved")]
     reader = _Reader()
     documents: list[Located] = []

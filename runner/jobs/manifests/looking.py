@@ -131,7 +131,7 @@ def look(session: Session, ledger: StateLedger, *, everywhere: bool = False, pla
         listed = dict(zip(asked, pool.map(jobs_at, asked), strict=True))
         others = {project: len(counted.result()) for project, counted in elsewhere.items()}
     running = Counter(others)
-    for parent, found in listed.items():  # names of jobs may have the project's number
+    for parent, found in listed.items():  # names of jobs can contain the project's number
         running[place_of(parent)[0]] += sum(not job.ended for job in found)
     jobs = [job for found in listed.values() for job in found]
     here = others.get(session.environment.project, 0)

@@ -293,7 +293,7 @@ def _preflight(session: Session, planned: list[PlannedJob]) -> list[PreflightFin
 def _look(job: PlannedJob) -> Look:
     run, spec = job.run, TuningJobSpec(**job.run.fields)
     wanted = None
-    if spec.output_uri:  # else the folder is named after the job
+    if spec.output_uri:  # otherwise, the folder is named after the job
         fingerprint = identity.labels_of(job.name, run)[FINGERPRINT_LABEL]
         wanted = Wanted(
             output=spec.output_uri, fingerprint=fingerprint, lineage=run.identity, replace=run.replace_output

@@ -146,7 +146,7 @@ class _Submitting:
             step = Step(name=name, what="waiting", message=f"{place.parent}: {error.message}")
         self.tell(step)
         if step.what == "waiting":
-            self.slots.close(place)  # the service says that the quota is used up, whatever was counted here
+            self.slots.close(place)  # the service reports an exhausted quota, regardless of this count
         elif step.what not in ("created", "adopted", "uncertain", "elsewhere"):
             self.slots.give_back(place)
 
@@ -169,7 +169,7 @@ def ordered(view: View, names: Iterable[str], fair_by: str = "") -> list[str]:
             value = run.labels.get(fair_by, "") if fair_by else ""
             lines.setdefault(value, []).append((-run.priority, run.queued, name))
     for line in lines.values():
-        line.sort(reverse=True)  # the first one is taken from the end
+        line.sort(reverse=True)  # the first one is removed from the end
 
     used = view.used(fair_by) if fair_by else Counter[str]()
 

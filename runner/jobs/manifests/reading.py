@@ -323,7 +323,7 @@ def _link(loaded: Loaded) -> None:
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 loaded.problems.append(job.problem(path, f"no manifest is named {job.after!r}{hint}"))
             elif cause is None:
-                pass  # its own mistakes are reported
+                pass  # its own errors are reported
             elif job.after in (*above, job.name):
                 loaded.problems.append(job.problem(path, f"{' -> '.join((*above, job.name, job.after))} is a cycle"))
             else:

@@ -102,7 +102,7 @@ def require_own(session: Session, job: TuningJob) -> None:
     try:
         there, _ = holder_of(session, mine)
     except NotFoundError:
-        return  # no bucket: whoever reads the folder says so
+        return  # the bucket does not exist; readers of the folder report it
     claimed = str(there.body.get("fingerprint", "")) if there else label
     if label and claimed != label:
         others = [other for other in jobs_of(session, claimed) if other.output_uri.rstrip("/") == mine]

@@ -63,13 +63,13 @@ def list_price(spec: TuningJobSpec) -> float | None:
 
 def versions() -> dict[str, str | None]:
     """Return the versions of the programs that affect a submission; None for one that is not installed."""
-    import platform  # here, so that looking starts fast
+    import platform  # imported here, so that read-only commands start fast
 
     return {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()}
 
 
 def _version(name: str) -> str | None:
-    from importlib import metadata  # here, so that looking starts fast
+    from importlib import metadata  # imported here, so that read-only commands start fast
 
     try:
         return metadata.version(name)

@@ -27,10 +27,10 @@ class PreflightFinding:
 
 
 def error(code: str, message: str, fix: str = "") -> PreflightFinding:
-    """Return what will make the job fail."""
+    """Return the problems that will make the job fail."""
     return PreflightFinding(code=code, severity="error", message=message, fix=fix)
 
 
 def warning(code: str, message: str, fix: str = "") -> PreflightFinding:
-    """Return what may make the job fail."""
+    """Return the problems that may make the job fail."""
     return PreflightFinding(code=code, severity="warning", message=message, fix=fix)

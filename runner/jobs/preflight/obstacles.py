@@ -109,7 +109,7 @@ def _output(session: Session, look: Look) -> Iterator[PreflightFinding]:
     except OutputTakenError as caught:
         yield error("output_taken", caught.message, caught.hint or "")
     except NotFoundError:
-        pass  # reported of the bucket
+        pass  # reported for the bucket
     except GoogleApiError as caught:
         fix = "your account needs roles/storage.objectUser on the bucket: submitting writes into its output folder"
         yield error("denied", caught.message, fix if caught.hint == caught.usual_hint else caught.hint or fix)

@@ -111,7 +111,7 @@ def _create(
     error: Exception
     try:
         job = send()
-    except Exception as caught:  # whatever goes wrong after the request has left, the job may exist
+    except Exception as caught:  # after the request was sent, the job may exist despite any error
         error = caught
         if isinstance(caught, RunnerError) and not failures.maybe_sent(caught):
             if failures.is_certain(caught):
@@ -152,7 +152,7 @@ def _appeared(jobs: Callable[[], list[AnyJob]], before: Collection[str], *made: 
         AmbiguousSubmissionError: the network has repeated the create request.
     """
     found = list(made)
-    with contextlib.suppress(RunnerError):  # out of reach still, and nobody can say more
+    with contextlib.suppress(RunnerError):  # still unreachable, so the result is unknown
         found += [job for job in jobs() if job.name not in before]
     if len(found) > 1:
         raise several(found)

@@ -1,10 +1,10 @@
-"""The way of every submission: check, price, agree, look for obstacles, upload, claim, create, record.
+"""The steps of every submission: check, price, get approval, look for obstacles, upload, claim, create, record.
 
     with offered(session, Request(spec=spec)) as offer:   # checks and prices; sends nothing
         print(offer.estimate.high, offer.obstacles())
         submission = carry_out(offer, terms=Terms(limit=20.0))
 
-Commands, the quickstart and programs call these; none has checks of its own.
+Commands, the quickstart and programs call these functions, and have no other checks.
 """
 
 from __future__ import annotations

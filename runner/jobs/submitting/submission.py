@@ -111,7 +111,7 @@ def once(
         if isinstance(found, Held):
             raise _held(found, notes)
         if not found.created and not trail.open and not notes.stage:
-            return found  # there is nothing to write down
+            return found  # there is nothing to record
         return replace(found, ledger_problem=notes.record("created" if found.created else "adopted", found.job.name))
 
 

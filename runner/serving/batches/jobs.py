@@ -151,7 +151,7 @@ def run_job(
         if len(journal.places) < len(lines.places):
             _collect(session, job, lines, journal)
         write_output(output, lines, journal)
-        with suppress(OSError):  # a journal that stays says that all is answered
+        with suppress(OSError):  # a remaining journal says that every question has an answer
             journal.path.unlink()
         return BatchOutcome(job=job, total=len(lines.places), failed=journal.failed, created=created)
 

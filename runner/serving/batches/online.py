@@ -105,7 +105,7 @@ def run_batch(
         run = _Run(session, endpoint, lines, journal, given, progress)
         run.ask_all(concurrency)
         write_output(output, lines, journal)
-        with suppress(OSError):  # a journal that stays says that all is answered
+        with suppress(OSError):  # a remaining journal says that every question has an answer
             journal.path.unlink()
         return run.state()
 

@@ -1,1 +1,1 @@
-"""Batch prediction: a file of instances in, a file of predictions out, by the code that serves deployed models."""
+"""Batch prediction jobs, which use the serving code of deployed models."""

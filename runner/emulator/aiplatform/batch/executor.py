@@ -1,4 +1,4 @@
-"""Runs batch prediction jobs. One that an emulator's end interrupts is begun again at the next start."""
+"""Runs batch prediction jobs. A job that the end of the emulator interrupts starts again with the emulator."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ from runner.emulator.storage import objects
 logger = logging.getLogger(__name__)
 
 _AT_ONCE = 8
-"""Instances that a model is asked at the same time: it answers them as one batch."""
+"""Number of concurrent instances: the model answers them as one batch."""
 
 
 class BatchExecutor:
-    """All unfinished batch prediction jobs of one emulator. Its methods are called on the emulator's event loop."""
+    """All unfinished batch prediction jobs of one emulator. Call its methods on the emulator's event loop."""
 
     def __init__(self, emulator: Emulator, deployments: Deployments) -> None:
         self.emulator = emulator
         self.deployments = deployments
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        # Each loads a model of its own.
+        # Each loads its own model.
         self._room = asyncio.Semaphore(1)
 
     def start(self) -> None:
-        """Take up every unfinished job."""
+        """Start every unfinished job."""
         for name in self.emulator.store.read(jobs.unfinished):
             self.launch(name)
 
     async def stop(self) -> None:
-        """Leave all jobs where they are."""
+        """Stop all jobs without changing their state."""
         tasks, self._tasks = list(self._tasks.values()), {}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def launch(self, name: str) -> None:
-        """Work on a job in the background."""
+        """Run a job in the background."""
         task = asyncio.create_task(self._run(name))
         self._tasks[name] = task
         task.add_done_callback(lambda done: self._tasks.pop(name, None) if self._tasks.get(name) is done else None)
 
     async def cancel(self, name: str) -> None:
-        """End a job before its time; one that has ended stays as it is."""
+        """Cancel a job; a job that has ended stays unchanged."""
         task = self._tasks.pop(name, None)
         if task is not None:
             task.cancel()
@@ -81,7 +81,7 @@ class BatchExecutor:
         return await self.emulator.store.write(lambda connection: jobs.change(connection, name, now, **fields))
 
     async def _predict(self, name: str) -> None:
-        """Read the instances, ask the model for each, write what it says. Raises ApiError."""
+        """Read the instances, send each to the model, and write the answers. Raises ApiError."""
         job = await self._change(name, state="JOB_STATE_RUNNING", startTime=self.emulator.clock.timestamp())
         instances = await asyncio.to_thread(self._instances, job)
         model = self.emulator.store.read(
@@ -151,7 +151,7 @@ class BatchExecutor:
         return list(await asyncio.gather(*map(one, instances)))
 
     async def _write(self, job: dict[str, Any], display: str, instances: list[Any], answers: list[Any]) -> str:
-        """Write predictions and errors into a folder of their own; return it."""
+        """Write predictions and errors to a new folder; return it."""
         bucket, prefix = split_uri(job["outputConfig"]["gcsDestination"]["outputUriPrefix"], "output_uri_prefix")
         moment = job["createTime"][:23].replace("-", "_").replace(":", "_").replace(".", "_")
         folder = f"{prefix.rstrip('/')}/prediction-{display}-{moment}Z".lstrip("/")
@@ -159,7 +159,7 @@ class BatchExecutor:
         key = (job.get("instanceConfig") or {}).get("keyField", "")
 
         def named(instance: Any) -> dict[str, Any]:
-            """Say what a line is about: the key in place of the instance where one is named."""
+            """Return the part of a line that identifies it: the key if there is one, otherwise the instance."""
             return {"key": instance.get(key)} if key and isinstance(instance, dict) else {"instance": instance}
 
         good = [{**named(one), "prediction": answer} for one, answer in pairs if not isinstance(answer, ApiError)]
@@ -172,7 +172,7 @@ class BatchExecutor:
 
 
 def _without(instances: list[Any], key: str) -> list[Any]:
-    """Return instances without the field that only names them."""
+    """Return instances without the field that only identifies them."""
     if not key:
         return instances
     return [

@@ -1,4 +1,4 @@
-"""Batch prediction jobs as stored, and what must hold before one exists."""
+"""Stored batch prediction jobs, and the validation of new ones."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def unfinished(connection: sqlite3.Connection) -> list[str]:
 
 
 def change(connection: sqlite3.Connection, name: str, now: str, **fields: Any) -> dict[str, Any]:
-    """Set fields of a job that has not ended, and return it; one that has stays as it is. Raises ApiError NOT_FOUND."""
+    """Set fields of a job and return it; a job that has ended stays unchanged. Raises ApiError NOT_FOUND."""
     job = get(connection, name)
     if job["state"] in TERMINAL:
         return job

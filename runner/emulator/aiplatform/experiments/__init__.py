@@ -1,1 +1,1 @@
-"""Experiments of tuning jobs: what Vertex ML Metadata and Vertex AI TensorBoard tell of them."""
+"""Experiments of tuning jobs, as in Vertex ML Metadata and Vertex AI TensorBoard."""

@@ -1,4 +1,4 @@
-"""Handlers that all these collections share: get one document, delete it with all that is below it."""
+"""Handlers that all these collections share: get one document, delete it with everything below it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from runner.emulator.routing import ApiRequest, Handler
 
 Document = dict[str, Any]
 NameOf = Callable[[sqlite3.Connection, ApiRequest], str]
-"""Returns the name of the resource that a path names."""
+"""Returns the name of the resource in a path."""
 
 
 def missing(message: str, name: str) -> str:
-    """Return what is said of a resource that is not there."""
+    """Return the message for a resource that does not exist."""
     return f"The {message} {name} is not found."
 
 
@@ -27,7 +27,7 @@ def get_and_delete(
     name_of: NameOf,
     view: Callable[[sqlite3.Connection, Document], Document] = lambda _, document: document,
 ) -> tuple[Handler, Handler]:
-    """Return the handlers that answer with a document, as `view` shows it, and that delete it."""
+    """Return the handlers that return a document, converted by `view`, and that delete it."""
 
     @reading
     def got(connection: sqlite3.Connection, request: ApiRequest) -> Document:

@@ -1,4 +1,4 @@
-"""metadataStores with their contexts, artifacts and executions: what an experiment is made of, to read and delete."""
+"""metadataStores with contexts, artifacts and executions: the parts of an experiment, read-only except deletion."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KINDS = (
     ("artifacts", tuning_experiments.ARTIFACT, "Artifact"),
     ("executions", "metadata-execution", "Execution"),
 )
-"""Collections, kinds of documents, Google's messages. No tuning job makes an execution."""
+"""Collections, kinds of documents, Google's messages. No tuning job creates an execution."""
 _IN_CONTEXT = re.compile(r"\bin_context\(\s*(\"[^\"]*\")\s*\)")
 
 

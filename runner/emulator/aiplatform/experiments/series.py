@@ -19,13 +19,13 @@ _QUANTITIES = {
     "train/epoch": ("step", "epoch"),
     "eval/loss": ("evaluation", "loss"),
 }
-"""Names of the series, to the kind of event and the field that has the value."""
+"""Maps names of series to the kind of event and the field with the value."""
 _POINT_FIELDS = frozenset({"step", "wallTime"})
 _DEFAULT_POINTS = 1000
 
 
 def of_run(connection: sqlite3.Connection, run: str) -> list[Document]:
-    """Return the time series of a run, in order of name, each with its points under `points`. Raises ApiError."""
+    """Return the time series of a run, ordered by name, each with its points under `points`. Raises ApiError."""
     job = tuning_experiments.job_of(connection, run)
     events = tuning_events.after(connection, job, 0, limit=1_000_000)
     found = []
@@ -66,7 +66,7 @@ def get(connection: sqlite3.Connection, name: str) -> Document:
 
 
 def shown(series: Document) -> Document:
-    """Return a time series as the resource that it is, without its points."""
+    """Return a time series as a resource, without its points."""
     return {key: value for key, value in series.items() if key != "points"}
 
 
@@ -77,13 +77,13 @@ def data(series: Document, points: Sequence[Document]) -> Document:
 
 
 def matching(text: str) -> Callable[[Sequence[Document]], list[Document]]:
-    """Return what picks the points that a filter on `step` and `wall_time` lets through. Raises ApiError."""
+    """Return a function that selects the points for a filter on `step` and `wall_time`. Raises ApiError."""
     matches = filters.compile_filter(text, _POINT_FIELDS)
     return lambda points: [point for point in points if matches(point)]
 
 
 def thinned(points: Sequence[Document], asked: str | None) -> list[Document]:
-    """Return at most as many points as asked, 1000 unless said, all for -1: evenly, with the first and the last.
+    """Return at most this many points (default 1000; -1 for all), evenly distributed, with the first and the last.
 
     Raises ApiError INVALID_ARGUMENT.
     """

@@ -1,4 +1,4 @@
-"""tensorboards, their experiments, runs and timeSeries: to look at, and to delete."""
+"""tensorboards, their experiments, runs and timeSeries, read-only except deletion."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _KINDS = (
     ("experiments", tuning_experiments.EXPERIMENT, "TensorboardExperiment"),
     ("runs", tuning_experiments.RUN, "TensorboardRun"),
 )
-"""Collections, each below the one before; kinds of documents; Google's messages."""
+"""Collections, each below the previous one; kinds of documents; Google's messages."""
 
 
 def _name(connection: sqlite3.Connection, request: ApiRequest) -> str:
-    """Return the name of the resource that a path names, or of the parent of its collection."""
+    """Return the name of the resource in a path, or of the parent of its collection."""
     parts = [scope.resolve(connection, request.fields).name]
     for collection in ("tensorboards", "experiments", "runs", "timeSeries"):
         if collection in request.fields:
@@ -58,7 +58,7 @@ def _listing(collection: str, kind: str, message: str, above: tuple[str, str, st
 
 
 def _counted(connection: sqlite3.Connection, item: Document) -> Document:
-    """Return a document as it is shown: a Tensorboard with the number of its runs."""
+    """Return a document for a response: a Tensorboard with the number of its runs."""
     if "isDefault" not in item:
         return item
     runs = len(children(connection, tuning_experiments.RUN, item["name"]))
@@ -80,7 +80,7 @@ def get_series(connection: sqlite3.Connection, request: ApiRequest) -> Document:
 
 @reading
 def read(connection: sqlite3.Connection, request: ApiRequest) -> Document:
-    """Return the points of one time series, thinned out to as many as asked."""
+    """Return the points of one time series, reduced to the requested number."""
     query = request.query_params
     found = series.get(connection, _name(connection, request))
     points = series.matching(query.get("filter", ""))(found["points"])

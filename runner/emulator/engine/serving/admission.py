@@ -1,4 +1,4 @@
-"""The bounded queue in front of an engine: which sequences are taken, and what is said where they are not."""
+"""The bounded queue of an engine: which sequences are accepted, and the errors for the others."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from runner.emulator.engine.serving.text import Decode
 from runner.emulator.errors import ApiError, invalid
 
 Request = tuple[Prompt, SamplingParameters, Callable[[int, Delta], None]]
-"""Prompt, parameters and a callback that takes the number of the sequence (0 to n - 1) and a delta."""
+"""Prompt, parameters and a callback that gets the number of the sequence (0 to n - 1) and a delta."""
 
 
 class Admission(ABC):
-    """What engines do alike with a request before they generate.
+    """The common processing of requests before generation, for all engines.
 
     Args:
-        decode: from token ids to text, without special tokens.
-        decode_all: the same with them.
-        end_tokens: ids that end a sequence.
-        max_queue: sequences that may wait.
-        metrics: counts what is refused.
+        decode: converts token IDs to text, without special tokens.
+        decode_all: the same with special tokens.
+        end_tokens: IDs that end a sequence.
+        max_queue: maximum number of waiting sequences.
+        metrics: counts refused sequences.
     """
 
     def __init__(
@@ -43,18 +43,21 @@ class Admission(ABC):
     @property
     @abstractmethod
     def death(self) -> str | None:
-        """Return why the engine can never generate again; None while it can."""
+        """Return why the engine has failed permanently; None if it has not."""
 
     @abstractmethod
     def check(self, prompt: Prompt, parameters: SamplingParameters) -> None:
-        """Raise INVALID_ARGUMENT when a prompt cannot be answered."""
+        """Raise INVALID_ARGUMENT if a prompt cannot be answered."""
 
     def _constraint(self, parameters: SamplingParameters) -> Constraint | None:
-        """Return what holds a sequence to a schema, where the engine does that itself."""
+        """Return the constraint for a schema, if the engine enforces schemas itself."""
         return None
 
     def _sequences(self, requests: Iterable[Request]) -> list[Sequence]:
-        """Return the sequences of several prompts. Raises ApiError INVALID_ARGUMENT for what never can be answered."""
+        """Return the sequences of several prompts.
+
+        Raises ApiError INVALID_ARGUMENT for those that can never be answered.
+        """
         sequences = []
         for prompt, parameters, deliver in requests:
             self.check(prompt, parameters)
@@ -69,7 +72,7 @@ class Admission(ABC):
         return sequences
 
     def _queue(self, sequences: list[Sequence]) -> None:
-        """Let sequences wait. Raises ApiError RESOURCE_EXHAUSTED, UNAVAILABLE: none of them does."""
+        """Add sequences to the queue. Raises ApiError RESOURCE_EXHAUSTED, UNAVAILABLE: none of them was added."""
         if self._closing:
             raise ApiError("UNAVAILABLE", "The model server is shutting down.")
         if (death := self.death) is not None:
@@ -84,5 +87,5 @@ class Admission(ABC):
 
 
 def dead_error(death: str) -> ApiError:
-    """Return what requests to a dead engine are answered."""
+    """Return the error for requests to a failed engine."""
     return ApiError("UNAVAILABLE", f"The model server's engine is dead ({death}); it is being started again.")

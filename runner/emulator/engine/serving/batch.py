@@ -1,7 +1,7 @@
 """The running batch: key-value cache, attention mask and the forward passes that extend them.
 
-Sequences share one cache whose rows are padded on the left to the longest, so that all of them grow at the same place.
-Positions are given explicitly, and a row's padding is masked: its tokens do not depend on its neighbours.
+Sequences share one cache whose rows are padded on the left to the longest, so that all of them grow at the same
+position. Positions are explicit, and a row's padding is masked, so that its tokens do not depend on other rows.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Layers = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 class Batch:
-    """Rows in the order they joined. Owned by one thread.
+    """Rows in the order in which they joined. Used by one thread.
 
     Args:
         model: a causal language model of transformers, or an image-text one.
-        pad_token: id that fills the padding; masked, so any will do.
+        pad_token: ID that fills the padding; it is masked, so any ID works.
     """
 
     def __init__(self, model: Any, pad_token: int) -> None:
@@ -40,12 +40,12 @@ class Batch:
 
     @property
     def rows(self) -> int:
-        """Return how many sequences are in the cache."""
+        """Return the number of sequences in the cache."""
         return 0 if self._cache is None else int(self._mask.shape[0])
 
     @property
     def width(self) -> int:
-        """Return the positions of each row, padding included."""
+        """Return the number of positions in each row, including padding."""
         return 0 if self._cache is None else int(self._mask.shape[1])
 
     reused = 0
@@ -66,15 +66,15 @@ class Batch:
         The batch is unchanged if the model fails.
 
         Args:
-            prompts: token ids.
-            image_inputs: what the processor made besides the ids; only with a single prompt.
-            scorer: keeps what it needs to score these prompts.
+            prompts: token IDs.
+            image_inputs: the processor's outputs besides the IDs; only with a single prompt.
+            scorer: stores what it needs to score these prompts.
         """
         width = max(map(len, prompts))
         ids = torch.tensor([[self._pad_token] * (width - len(one)) + one for one in prompts], device=self._device)
         mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in prompts], device=self._device)
-        # Made without the model's configuration: sliding and chunked layers then keep every position and are limited
-        # by their masks, so all layers can be padded and joined alike.
+        # Created without the model's configuration, so that sliding and chunked layers keep every position and are
+        # limited by their masks. All layers can therefore be padded and joined in the same way.
         cache = DynamicCache()
         with contextlib.nullcontext() if scorer is None else scorer.keeping():
             output = self._model(
@@ -105,7 +105,7 @@ class Batch:
         return logits
 
     def keep(self, rows: list[int]) -> None:
-        """Drop all rows but these, and the padding that no remaining row needs."""
+        """Drop all other rows, and the padding that no remaining row needs."""
         if len(rows) == self.rows:
             return
         if not rows:
@@ -139,7 +139,7 @@ class Batch:
         self._mask = torch.cat(masks)
 
     def _extended(self, image_inputs: dict[str, torch.Tensor], width: int) -> dict[str, torch.Tensor]:
-        """Move the inputs to the device, and extend those that have one value a token over tokens generated before."""
+        """Move the inputs to the device, and extend those with one value per token for previously generated tokens."""
         inputs = {}
         for name, value in image_inputs.items():
             if name.endswith("token_type_ids"):

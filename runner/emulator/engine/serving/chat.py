@@ -1,4 +1,4 @@
-"""OpenAI's chat completions: reads requests, forms answers and chunks."""
+"""OpenAI's chat completions: parses requests, creates answers and chunks."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ _READ_APART = {"messages", "stream_options", "tools", "tool_choice", "response_f
 }
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _FIXED = ("chat_template", "tokenize", "messages", "tools", "add_generation_prompt", "continue_final_message")
-"""What a request may not hand to a chat template under another name."""
+"""Names that a request must not pass to a chat template."""
 _LEAST_LOGPROB = -9999.0
-"""JSON has no infinity; this is OpenAI's and vLLM's floor."""
+"""JSON has no infinity; this is the lowest value of OpenAI and vLLM."""
 
 _WITHOUT_EFFECT = {"model", "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"}
-"""Fields that say nothing about the answer; `model` too: an endpoint has one, and Google's examples send ""."""
+"""Fields without effect on the answer; also `model`, because an endpoint has one, and Google's examples send ""."""
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "functions": ([],),
@@ -63,12 +63,12 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "parallel_tool_calls": (True, False),
     "continue_final_message": (False,),
 }
-"""Unsupported fields, and the values of them that ask for nothing."""
+"""Unsupported fields, and their values that request nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
-    """A checked request."""
+    """A validated request."""
 
     prompt: Prompt
     parameters: SamplingParameters
@@ -80,17 +80,17 @@ class ChatRequest:
 def read_chat_request(
     body: Mapping[str, Any], engine: ServingEngine, encoder: PromptEncoder, defaults: Mapping[str, Any], path: str = ""
 ) -> ChatRequest:
-    """Check a chat completions request.
+    """Validate a chat completions request.
 
     Args:
         body: as JSON.
-        engine: for its context length.
-        encoder: of the model.
+        engine: determines the context length.
+        encoder: the encoder of the model.
         defaults: sampling parameters of the model's generation configuration.
-        path: of the body, with its trailing dot, for messages.
+        path: path of the body with its trailing dot, for messages.
 
     Raises:
-        ApiError: INVALID_ARGUMENT, naming every field that is wrong or not supported.
+        ApiError: INVALID_ARGUMENT with every field that is wrong or not supported.
     """
     problems = Problems()
     values = read_fields(body, _READERS, path, problems)
@@ -134,7 +134,7 @@ def read_chat_request(
 
 
 def _read_template_values(body: Mapping[str, Any], path: str, problems: Problems) -> dict[str, Any]:
-    """Return what the chat template gets besides the messages, as vLLM hands it on: a family reads what it knows."""
+    """Return the chat template's arguments besides the messages, as in vLLM; a family reads those that it knows."""
     values: dict[str, Any] = {}
     effort, given = body.get("reasoning_effort"), body.get("chat_template_kwargs")
     if effort is not None:
@@ -150,7 +150,7 @@ def _read_template_values(body: Mapping[str, Any], path: str, problems: Problems
 
 
 def _read_response_format(value: Any, path: str, problems: Problems) -> dict[str, Any] | None:
-    """Return the schema that a response format holds the text to; None for text."""
+    """Return the schema of a response format; None for text."""
     kind = value.get("type") if isinstance(value, dict) else value
     if kind in (None, "text"):
         return None
@@ -165,12 +165,12 @@ def _read_response_format(value: Any, path: str, problems: Problems) -> dict[str
 
 
 class ChatFormat:
-    """Forms the answers to one request.
+    """Creates the answers to one request.
 
     Args:
         model: name to report.
-        engine: for the text of tokens.
-        request: that is answered.
+        engine: converts tokens to text.
+        request: the request.
     """
 
     def __init__(self, model: str, engine: ServingEngine, request: ChatRequest) -> None:
@@ -179,7 +179,7 @@ class ChatFormat:
         self._common = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
 
     def completion(self, outputs: list[Output]) -> dict[str, Any]:
-        """Return the whole answer."""
+        """Return the complete answer."""
         choices = [
             {
                 "index": index,
@@ -194,7 +194,7 @@ class ChatFormat:
         return {**self._common, "object": "chat.completion", "choices": choices, "usage": usage, **scores}
 
     def _said(self, text: str) -> dict[str, Any]:
-        """Return the content of a message, or the calls that it is."""
+        """Return the content of a message, or its calls."""
         calls = self._request.tools.calls(text) if self._request.tools else []
         return {"content": None, "tool_calls": calls} if calls else {"content": text}
 
@@ -204,10 +204,10 @@ class ChatFormat:
         return "tool_calls" if called else reason
 
     async def chunks(self, generation: Generation) -> AsyncIterator[dict[str, Any]]:
-        """Yield the chunks of a streamed answer: a role, texts as they come, an end for each choice, the usage."""
+        """Yield the chunks of a streamed answer: a role, texts, an end for each choice, the usage."""
         count = self._request.parameters.n
         pending: list[list[Choice]] = [[] for _ in range(count)]
-        # What may turn out to be a call is held back until it ends: None once it cannot be one any more.
+        # A text that may be a call is held back until it ends; None if it cannot be one any more.
         held: list[str | None] = ["" if self._request.tools else None] * count
         generated = 0
         for index in range(count):
@@ -227,7 +227,7 @@ class ChatFormat:
                     yield self._chunk(index, {}, None, self._reason(text, delta.finish_reason))
                 continue
             if delta.text or (delta.finish_reason and pending[index] and self._request.parameters.logprobs is not None):
-                # Tokens whose text was held back come with the text that they are part of.
+                # Tokens whose text was held back are sent with the text that contains them.
                 yield self._chunk(index, {"content": delta.text}, self._logprobs(pending[index]), None)
                 pending[index] = []
             if delta.finish_reason is not None:
@@ -259,7 +259,7 @@ class ChatFormat:
         }
 
     def _scores(self, outputs: list[Output]) -> list[dict[str, Any] | None]:
-        """Return vLLM's `prompt_logprobs`: by token id, the token's own first; null for the prompt's first token."""
+        """Return vLLM's `prompt_logprobs`: by token ID, the token's own first; null for the prompt's first token."""
         return [
             None,
             *(
@@ -281,7 +281,7 @@ class ChatFormat:
 
 
 def _streamed(said: dict[str, Any]) -> dict[str, Any]:
-    """Return what is said as a chunk has it: calls are numbered."""
+    """Return the content in the form of a chunk, with numbered calls."""
     if "tool_calls" not in said:
         return said
     return {"tool_calls": [{"index": number, **call} for number, call in enumerate(said["tool_calls"])]}

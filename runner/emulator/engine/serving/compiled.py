@@ -1,8 +1,8 @@
-"""The pass of a `DenseDecoder` in one call, by the compiled package of `native/`, where it is installed.
+"""The forward pass of a `DenseDecoder` as one call into the compiled package of `native/`, if it is installed.
 
-PyTorch's products of few rows reach a third of what a processor with AVX-512 can do, and a third of a step lies between
-them. Here nothing returns to Python within a step, weights are read once for all rows, and the threads of the CPU share
-each product.
+PyTorch's products of few rows reach a third of the rate of a processor with AVX-512, and a third of a step passes
+between them. Here, control does not return to Python within a step, weights are read once for all rows, and the CPU
+threads share each product.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from runner.emulator.engine.serving.dense import Attention, DenseDecoder, is_sma
 class CompiledDecoder(DenseDecoder):
     """A decoder of bfloat16 weights that keeps the values between the products in float32.
 
-    The model's own layers lose their weights, of which the decoder has a copy.
+    The model's own layers lose their weights, because the decoder has a copy.
 
     Args:
-        model: for which `supports` is true; in evaluation mode.
-        threads: of the CPU.
-        narrow: round what each product reads to bfloat16, as PyTorch does; by default where products of bfloat16 are
-            faster than those of float32.
+        model: a model in evaluation mode for which `supports` is true.
+        threads: number of CPU threads.
+        narrow: whether the inputs of each product are rounded to bfloat16, as PyTorch does; by default, if the processor
+            multiplies bfloat16 faster than float32.
     """
 
     own_threads = True
@@ -90,21 +90,21 @@ class CompiledDecoder(DenseDecoder):
         return made
 
     def _projection(self, linears: list[Any]) -> None:
-        """Return nothing: the products are the package's."""
+        """Return nothing: the package has its own products."""
 
 
 def decoder_for(model: Any, *, threads: int) -> DenseDecoder | None:
-    """Return the fastest decoder that computes what the model's own pass does, if there is one."""
+    """Return the fastest decoder that computes the same as the model's own pass, if there is one."""
     if CompiledDecoder.supports(model):
         return CompiledDecoder(model, threads=threads)
     return DenseDecoder(model) if DenseDecoder.supports(model) else None
 
 
 def _compiled() -> Any:
-    """Return the package's class, None if the package or the processor's kind has none."""
+    """Return the package's class; None if the package or the processor's type has none."""
     return getattr(native.module(), "Decoder", None)
 
 
 def _matrix(weight: torch.Tensor) -> tuple[int, int, int]:
-    """Return address, outputs and inputs."""
+    """Return the address, the number of outputs and the number of inputs."""
     return weight.data_ptr(), int(weight.shape[0]), int(weight.shape[1])

@@ -1,4 +1,4 @@
-"""OpenAI's completions of plain prompts, as vLLM serves them: reads requests, forms answers and chunks."""
+"""OpenAI's completions of plain prompts, as in vLLM: parses requests, creates answers and chunks."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _READERS: dict[str, Reader] = {**READERS, "logprobs": integer(0, 5), "stream": b
 _READ_APART = {"prompt", "stream_options"}
 _WITHOUT_EFFECT = {"model", "user"}
 _NEUTRAL: dict[str, tuple[Any, ...]] = {"suffix": ("",), "best_of": (1,)}
-"""Unsupported fields, and the values of them that ask for nothing."""
+"""Unsupported fields, and their values that request nothing."""
 _MOST_PROMPTS = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionRequest:
-    """A checked request."""
+    """A validated request."""
 
     texts: tuple[str, ...]
     prompts: tuple[Prompt, ...]
@@ -51,15 +51,15 @@ class CompletionRequest:
 def read_completion_request(
     body: Mapping[str, Any], engine: ServingEngine, encoder: PromptEncoder
 ) -> CompletionRequest:
-    """Check a completions request.
+    """Validate a completions request.
 
     Args:
         body: as JSON.
-        engine: for its context length.
-        encoder: of the model.
+        engine: determines the context length.
+        encoder: the encoder of the model.
 
     Raises:
-        ApiError: INVALID_ARGUMENT, naming every field that is wrong or not supported.
+        ApiError: INVALID_ARGUMENT with every field that is wrong or not supported.
     """
     problems = Problems()
     values = read_fields(body, _READERS, "", problems)
@@ -96,12 +96,12 @@ def _read_prompts(value: Any, problems: Problems) -> tuple[str, ...]:
 
 
 class CompletionFormat:
-    """Forms the answers to one request.
+    """Creates the answers to one request.
 
     Args:
         model: name to report.
-        engine: for the text of tokens.
-        request: that is answered.
+        engine: converts tokens to text.
+        request: the request.
     """
 
     def __init__(self, model: str, engine: ServingEngine, request: CompletionRequest) -> None:
@@ -115,7 +115,7 @@ class CompletionFormat:
         }
 
     def completion(self, outputs: list[list[Output]]) -> dict[str, Any]:
-        """Return the whole answer: the choices of the first prompt, then those of the next."""
+        """Return the complete answer: the choices of the first prompt, then those of the next."""
         choices: list[dict[str, Any]] = []
         for text, group in zip(self._request.texts, outputs, strict=True):
             before = text if self._request.echo else ""
@@ -126,7 +126,7 @@ class CompletionFormat:
         return {**self._common, "choices": choices, "usage": self._usage(generated)}
 
     async def chunks(self, generation: Generation) -> AsyncIterator[dict[str, Any]]:
-        """Yield the chunks of a streamed answer, and its usage where that is wanted."""
+        """Yield the chunks of a streamed answer, and its usage if requested."""
         count = self._request.parameters.n
         begun: dict[int, int] = {}
         pending: dict[int, list[Choice]] = {}
@@ -175,7 +175,7 @@ class CompletionFormat:
 
 
 def queued(engine: ServingEngine, request: CompletionRequest) -> Generation:
-    """Return the generation of all prompts of a request."""
+    """Return the generation for all prompts of a request."""
     return Generation(engine, [(prompt, request.parameters) for prompt in request.prompts])
 
 

@@ -1,4 +1,4 @@
-"""Text that must follow a JSON schema: which tokens may come next, by llguidance."""
+"""Constraints for text that must follow a JSON schema: the allowed next tokens, with llguidance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BITS = torch.arange(8, dtype=torch.uint8)
 
 
 def check_schema(schema: Mapping[str, Any]) -> None:
-    """Check that text can be held to a schema. Raises ValueError with what is wrong; ApiError without llguidance."""
+    """Check that a schema is supported. Raises ValueError with the error; ApiError without llguidance."""
     matcher = _library().LLMatcher
     said = matcher.validate_grammar(_grammar(schema))
     if said:
@@ -22,12 +22,12 @@ def check_schema(schema: Mapping[str, Any]) -> None:
 
 
 class Grammars:
-    """Makes constraints for one model.
+    """Creates constraints for one model.
 
     Args:
-        tokenizer: of the model.
+        tokenizer: the tokenizer of the model.
         vocabulary_size: length of its logits.
-        end_tokens: ids that end a sequence; they come when the text is complete.
+        end_tokens: IDs that end a sequence; they are allowed when the text is complete.
     """
 
     def __init__(self, tokenizer: Any, vocabulary_size: int, end_tokens: frozenset[int]) -> None:
@@ -49,14 +49,14 @@ class Grammars:
 
 
 class Constraint:
-    """What one sequence may say next."""
+    """The allowed next tokens of one sequence."""
 
     def __init__(self, matcher: Any, vocabulary_size: int) -> None:
         self._matcher = matcher
         self._vocabulary_size = vocabulary_size
 
     def apply(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return logits without the tokens that may not come next. Raises ApiError when the schema leaves none."""
+        """Return logits without the tokens that are not allowed. Raises ApiError if the schema allows none."""
         mask = torch.frombuffer(bytearray(self._matcher.compute_bitmask()), dtype=torch.uint8)
         if self._matcher.is_error():
             raise ApiError("INVALID_ARGUMENT", f"The schema cannot be followed: {self._matcher.get_error()}")
@@ -64,12 +64,12 @@ class Constraint:
         return logits.masked_fill(~allowed.to(logits.device), -torch.inf)
 
     def take(self, token: int) -> None:
-        """Go on behind a token."""
+        """Continue after a token."""
         self._matcher.consume_token(token)
 
 
 def _grammar(schema: Mapping[str, Any]) -> str:
-    # Without free white space: a small model would write nothing else.
+    # Without optional white space, because a small model would write nothing else.
     made: str = _library().LLMatcher.grammar_from_json_schema(
         json.dumps(schema), defaults={"whitespace_flexible": False}
     )

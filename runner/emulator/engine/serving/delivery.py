@@ -1,4 +1,4 @@
-"""What an engine makes of a token or an end: text for who waits, and counts."""
+"""The effects of a token or an end in an engine: text for the client, and counts."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from runner.emulator.engine.serving.sequence import Delta, FinishReason, Sequenc
 
 
 def deliver_token(sequence: Sequence, choice: Choice, max_length: int, metrics: Metrics) -> None:
-    """Add a generated token to a sequence, and end it where the token, a stop string or a limit says so.
+    """Add a generated token to a sequence, and end it at an end token, a stop string or a limit.
 
     Args:
-        sequence: has not ended.
-        choice: the token, with its log probabilities if they were asked for.
-        max_length: tokens of prompt and output together.
-        metrics: of the engine.
+        sequence: a sequence that has not ended.
+        choice: the token, with its log probabilities if requested.
+        max_length: maximum number of tokens of prompt and output together.
+        metrics: the metrics of the engine.
     """
     if not sequence.generated:
         metrics.first_tokens += 1
@@ -38,7 +38,7 @@ def deliver_end(
     text: str = "",
     choices: tuple[Choice, ...] = (),
 ) -> None:
-    """End a sequence, with what is left to tell. Nothing happens to one that has ended."""
+    """End a sequence and send the remaining text. Does nothing if it has ended."""
     if sequence.finish_reason is not None:
         return
     sequence.finish_reason = reason

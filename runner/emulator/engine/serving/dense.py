@@ -1,8 +1,8 @@
-"""The forward pass of a dense Llama-style model on the CPU: fused products, no padding, the faster type each time.
+"""The forward pass of a dense Llama-style model on a CPU: fused products, no padding, the faster data type each time.
 
-transformers' own pass spends a third of a decode step outside matrix products, and pads prompts to the longest of a
-group. Here the tokens of all sequences lie behind one another in one matrix. What is computed is the same; in float32
-results differ by rounding alone, and in bfloat16 the values between the products are kept in float32.
+In transformers' own pass, a third of a decode step is spent outside matrix products, and prompts are padded to the
+longest of a group. Here, the tokens of all sequences are concatenated in one matrix. The computation is the same; in
+float32, results differ only by rounding, and in bfloat16, the values between the products are kept in float32.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from runner.emulator.engine.processors import multiplies_faster_in_bfloat16
 
 _ARCHITECTURES = ("LlamaForCausalLM", "Qwen3ForCausalLM")
 _ROPE_TYPES = ("default", "linear", "llama3", "yarn")
-"""Those whose angles depend on the position alone, not on the length of the sequence."""
+"""Rotary embeddings whose angles depend only on the position, not on the length of the sequence."""
 
 _PACKED_TOKENS = 96
-"""Up to so many tokens at once a product is bound by reading the weights, which a packed copy makes faster."""
+"""Number of tokens up to which reading the weights limits a product, so that a packed copy makes it faster."""
 
 _MAX_PACKED_BYTES = 2 * 2**30
-"""Weights that get a packed copy: it takes as much memory again."""
+"""Maximum size of weights that get a packed copy, which doubles their memory."""
 
 
 class DenseDecoder:
     """Weights and arithmetic of one model. The model's own layers become views of the fused weights.
 
     Args:
-        model: for which `supports` is true; in evaluation mode.
+        model: a model in evaluation mode for which `supports` is true.
     """
 
     own_threads = False
-    """Whether `forward` shares its products among threads itself; many rows are then computed in one pass."""
+    """Whether `forward` itself divides its products among threads; then, many rows are computed in one pass."""
 
     def __init__(self, model: Any) -> None:
         body, config = model.model, model.config
@@ -54,7 +54,7 @@ class DenseDecoder:
 
     @staticmethod
     def supports(model: Any) -> bool:
-        """Return whether this pass computes what the model's own does."""
+        """Return whether this pass computes the same as the model's own."""
         config = model.config
         if type(model).__name__ not in _ARCHITECTURES or model.device.type != "cpu":
             return False
@@ -77,10 +77,10 @@ class DenseDecoder:
         """Return the last hidden states, shape (tokens, hidden), in float32.
 
         Args:
-            tokens: of all sequences, one behind the other.
-            positions: of each token in its sequence.
-            attention: stores keys and values and attends to them.
-            wanted: places of the tokens whose states are returned; None returns all.
+            tokens: tokens of all sequences, concatenated.
+            positions: position of each token in its sequence.
+            attention: stores keys and values and computes attention.
+            wanted: indices of the tokens whose states are returned; None returns all.
         """
         states = self._embedding[torch.tensor(tokens)].float()
         cosine, sine = self._rotation(positions)
@@ -95,7 +95,7 @@ class DenseDecoder:
             heads = heads.to(self.dtype)
             read = attention(number, heads[:, : self.heads], heads[:, self.heads :].unflatten(1, (2, -1)))
             if wanted is not None and number == self.layers - 1:
-                states, read = states[wanted], read[wanted]  # nothing reads the others any more
+                states, read = states[wanted], read[wanted]  # the others are not needed any more
             states += block.attention_out(read.reshape(len(states), -1))
             gate, up = block.feed_in(_normed(states, block.norm_feed, self._epsilon)).chunk(2, -1)
             states += block.feed_out(functional.silu(gate).mul_(up))
@@ -107,16 +107,19 @@ class DenseDecoder:
         return logits
 
     def _projection(self, linears: list[Any]) -> Any:
-        """Return what multiplies with the weights of linear layers that take the same input."""
+        """Return an object that multiplies with the weights of linear layers that have the same input."""
         return _Projection(linears, pack=self.dtype == torch.bfloat16 and self._small and torch._C._has_mkldnn)
 
     def _rotation(self, positions: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what a head and its swapped halves are multiplied by, shape (positions, 1, head size)."""
+        """Return the factors for a head and its swapped halves, shape (positions, 1, head size)."""
         cosine, sine = self._angles_to(max(positions))[:, torch.tensor(positions)]
         return cosine.unsqueeze(1), sine.unsqueeze(1)
 
     def _angles_to(self, position: int) -> torch.Tensor:
-        """Return cosines and sines of all positions up to this one, or more; the sines of the first half negative."""
+        """Return cosines and sines of all positions up to this one, or more.
+
+        The sines of the first half are negative.
+        """
         if position >= self._angles.shape[1]:
             count = max(1024, 2 * position)
             cosine, sine = self._rotary(torch.empty(0, dtype=torch.float32), torch.arange(count).unsqueeze(0))
@@ -126,35 +129,35 @@ class DenseDecoder:
 
 
 class Attention(ABC):
-    """Where keys and values of a pass lie. `DenseDecoder.forward` calls it once a layer."""
+    """The keys and values of a pass. `DenseDecoder.forward` calls it once per layer."""
 
     @abstractmethod
     def rows(self) -> list[tuple[int, int, int, int, int]]:
-        """Return for each sequence, in the order of its tokens, where its entries lie: see `entries_place`."""
+        """Return the location of each sequence's entries, in the order of its tokens: see `entries_place`."""
 
     @abstractmethod
     def __call__(self, layer: int, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
-        """Store keys and values, and return what the queries read, shape (tokens, heads, head size).
+        """Store keys and values, and return the results for the queries, shape (tokens, heads, head size).
 
         Args:
-            layer: number.
+            layer: number of the layer.
             queries: shape (tokens, heads, head size).
             entries: keys and values, shape (tokens, 2, key heads, head size).
         """
 
 
 def is_small(model: Any) -> bool:
-    """Return whether a model may have a copy of its weights that is faster to read."""
+    """Return whether a model can have a copy of its weights that is faster to read."""
     size: int = sum(one.numel() * one.element_size() for one in model.parameters())
     return size <= _MAX_PACKED_BYTES
 
 
 def entries_place(entries: torch.Tensor, tokens: int) -> tuple[int, int, int, int, int]:
-    """Return address and number of new tokens of a sequence, and between them the values from one to the next of each.
+    """Return the address and the number of new tokens of a sequence, and the strides of the entries in between.
 
     Args:
-        entries: keys and values, shape (layers, 2, key heads, positions, head size); positions follow one another.
-        tokens: that are new.
+        entries: keys and values, shape (layers, 2, key heads, positions, head size); positions are contiguous.
+        tokens: number of new tokens.
     """
     layer, kind, head = entries.stride()[:3]
     return entries.data_ptr(), layer, kind, head, tokens
@@ -182,7 +185,7 @@ class _Block:
 
 
 class _Projection:
-    """A product with the weights of one or more linear layers, which take the same input."""
+    """A product with the weights of one or more linear layers that have the same input."""
 
     def __init__(self, linears: list[Any], *, pack: bool) -> None:
         weight = linears[0].weight.detach()
@@ -196,7 +199,10 @@ class _Projection:
         self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, 16) if pack else None
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return the product, in float32 or the weights' type. Inputs have either, shape (tokens, features)."""
+        """Return the product, in float32 or the weights' type.
+
+        Inputs have one of these types, shape (tokens, features).
+        """
         if self._weight.dtype == torch.float32:
             return functional.linear(inputs, self._weight)
         if self._packed is not None and inputs.shape[0] <= _PACKED_TOKENS:

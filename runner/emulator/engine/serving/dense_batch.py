@@ -1,7 +1,7 @@
-"""The running batch of a `DenseDecoder`: its rows, and the prompts whose beginning it remembers.
+"""The running batch of a `DenseDecoder`: its rows, and a cache of prompt prefixes.
 
-What a prompt shares with one that was read before is copied. With PyTorch's products a step is computed in shares, one
-for each thread of the CPU: its threads, if they share each of hundreds of small products, wait for one another longer
+A prefix that a prompt shares with an earlier one is copied. With PyTorch's products, each CPU thread computes a step
+for a share of the rows. If threads shared hundreds of small products instead, they would wait for each other longer
 than they compute.
 """
 
@@ -17,19 +17,20 @@ from runner.emulator.engine.serving.dense_cache import Cache, Row, Writing
 from runner.emulator.engine.serving.scores import PromptScorer
 
 _SHORTEST_PREFIX = 16
-"""Tokens that two prompts must share for a copy to pay."""
+"""Minimum length of a shared prefix that is copied."""
 
 PREFIX_POSITIONS = 4096
-"""Positions of prompts that are remembered, the last used ones. One of SmolLM2-135M takes 23 kB, so 94 MB in all."""
+"""Maximum number of cached prompt positions, the last used ones. A position of SmolLM2-135M takes 23 kB, so 94 MB in
+total."""
 
 
 class DenseBatch:
-    """Rows in the order they joined. Owned by one thread. `batch.Batch` says what the methods do, but for `read`.
+    """Rows in the order in which they joined. Used by one thread. See `batch.Batch` for the methods except `read`.
 
     Args:
-        decoder: that computes.
-        prefix_positions: bound of the prompts that are remembered; 0 remembers none.
-        threads: of the CPU, that share the rows of a step.
+        decoder: the decoder.
+        prefix_positions: maximum number of cached prompt positions; 0 disables the cache.
+        threads: number of CPU threads that share the rows of a step.
     """
 
     def __init__(self, decoder: DenseDecoder, prefix_positions: int = PREFIX_POSITIONS, *, threads: int = 1) -> None:
@@ -44,12 +45,12 @@ class DenseBatch:
 
     @property
     def rows(self) -> int:
-        """Return how many sequences are in the cache."""
+        """Return the number of sequences in the cache."""
         return len(self._rows)
 
     @property
     def width(self) -> int:
-        """Return the positions of the longest row."""
+        """Return the number of positions of the longest row."""
         return max((row.length for row in self._rows), default=0)
 
     def unread(self, ids: list[int]) -> int:
@@ -57,7 +58,7 @@ class DenseBatch:
         return len(ids) - self._prefixes.length(ids)
 
     def read(self, ids: list[int]) -> None:
-        """Read the beginning of a prompt that joins later. What was read before of it is not read again."""
+        """Read the beginning of a prompt that joins later. Positions that were read before are not read again."""
         self._read([ids])
 
     def join(
@@ -83,9 +84,9 @@ class DenseBatch:
         return logits[places]
 
     def _read(self, prompts: list[list[int]], *, reuse: bool = True) -> tuple[_Reading, torch.Tensor]:
-        """Compute and remember the keys and values of prompts; return them and the hidden states.
+        """Compute and cache the keys and values of prompts; return them and the hidden states.
 
-        Those of the last tokens; of all tokens when nothing is reused.
+        The states are those of the last tokens, or of all tokens if nothing is reused.
         """
         known = [self._prefixes.find(one) if reuse else None for one in prompts]
         reading = _Reading(self._decoder, prompts, [0 if one is None else one.shape[3] for one in known])
@@ -109,7 +110,7 @@ class DenseBatch:
         return torch.cat([logits for _, logits in done])[[order[row] for row in self._rows]]
 
     def _step_share(self, share: Cache, told: dict[Row, int], threads: int) -> tuple[list[Row], torch.Tensor]:
-        """Do it for the rows of one share; return them and the logits, in its order. Runs on a thread of the pool."""
+        """Do it for the rows of one share; return them and the logits in its order. Runs on a thread of the pool."""
         torch.set_num_threads(threads)
         with torch.inference_mode():
             share.make_room()
@@ -120,7 +121,7 @@ class DenseBatch:
             return rows, self._decoder.logits(states)
 
     def keep(self, rows: list[int]) -> None:
-        """Drop all rows but these."""
+        """Drop all other rows."""
         kept = [self._rows[row] for row in rows]
         for row in set(self._rows).difference(kept):
             row.cache.remove(row)
@@ -141,7 +142,7 @@ class DenseBatch:
 
 
 class _Reading(Attention):
-    """Whole prompts, each behind what is known of it."""
+    """Complete prompts, each with the cached part of it."""
 
     def __init__(self, decoder: DenseDecoder, prompts: list[list[int]], known: list[int]) -> None:
         self.known = known
@@ -181,19 +182,20 @@ class _Reading(Attention):
 
 
 class _Prefixes:
-    """Keys and values of the prompts read last, by their tokens."""
+    """Keys and values of the last prompts, by their tokens."""
 
     def __init__(self, positions: int) -> None:
         self._positions = positions
         self._known: dict[tuple[int, ...], torch.Tensor] = {}
-        """Prompt to keys and values, shape (layers, 2, key heads, positions, head size); last used at the end."""
+        """Maps a prompt to keys and values, shape (layers, 2, key heads, positions, head size); the last used one at
+        the end."""
 
     def length(self, prompt: list[int]) -> int:
-        """Return how many of a prompt's tokens are known."""
+        """Return how many of a prompt's tokens are cached."""
         return self._best(prompt)[1]
 
     def find(self, prompt: list[int]) -> torch.Tensor | None:
-        """Return keys and values of a prompt's beginning."""
+        """Return keys and values of a prompt's prefix."""
         best, length = self._best(prompt)
         if not length:
             return None
@@ -201,7 +203,7 @@ class _Prefixes:
         return found[..., :length, :]
 
     def remember(self, prompt: list[int], row: torch.Tensor) -> None:
-        """Keep a prompt's keys and values, which nobody changes any more; the last one always."""
+        """Cache a prompt's keys and values, which must not change any more; the last prompt is always cached."""
         if not self._positions or len(prompt) < _SHORTEST_PREFIX:
             return
         ids = tuple(prompt)
@@ -212,7 +214,7 @@ class _Prefixes:
             del self._known[next(iter(self._known))]
 
     def _best(self, prompt: list[int]) -> tuple[tuple[int, ...], int]:
-        """Return what shares most with a prompt, and how much: never its last token, since something is computed."""
+        """Return the entry with the longest shared prefix, and its length; the last token is always computed."""
         best: tuple[int, ...] = ()
         length = 0
         for one in self._known:
@@ -224,7 +226,7 @@ class _Prefixes:
 
 
 def _shared(one: tuple[int, ...], other: list[int]) -> int:
-    """Return how many tokens two prompts begin with alike."""
+    """Return the length of the common prefix of two prompts."""
     for place, (left, right) in enumerate(zip(one, other, strict=False)):
         if left != right:
             return place

@@ -1,9 +1,9 @@
 """Continuous batching: one thread owns the model, and sequences join and leave between two tokens.
 
-A sequence waits in a bounded queue, joins when a row and cache positions are free, and leaves at its end. When the
-sequences outgrow the cache, the one that joined last goes back to the head of the queue and is read again later, with
-what it has generated: nothing is lost, and the oldest always reaches its end. Short prompts are read before long ones,
-and a long one in pieces, with a token for everybody else in between.
+A sequence waits in a bounded queue, joins when a row and cache positions are free, and leaves at its end. If the
+sequences outgrow the cache, the one that joined last returns to the head of the queue and is read again later with its
+generated tokens, so that nothing is lost, and the oldest sequence always reaches its end. Short prompts are read before
+long ones. A long prompt is read in pieces, and every other sequence gets a token between two pieces.
 """
 
 from __future__ import annotations
@@ -38,17 +38,18 @@ from runner.emulator.engine.serving.sequence import (
 logger = logging.getLogger(__name__)
 
 CACHE_POSITIONS = 32768
-"""Rows times padded width of the cache. A position of SmolLM2-135M takes 30 layers x 3 heads x 64 x 2 bfloat16 = 23 kB,
-so 0.75 GB in all; one of a tiny stand-in about 2 kB."""
+"""Maximum number of rows times padded width of the cache. A position of SmolLM2-135M takes 30 layers x 3 heads x 64 x 2
+bfloat16 = 23 kB, so 0.75 GB in total; a position of a tiny stand-in about 2 kB."""
 
 _PREFILL_POSITIONS = 1024
-"""Prompt positions read between two tokens, so that long prompts do not hold up the others for long."""
+"""Prompt positions that are read between two tokens, so that long prompts do not delay other sequences for long."""
 
 _GROUP_POSITIONS = 512
-"""Prompt positions read in one pass: enough for fast products, and its first tokens go out before the next pass."""
+"""Prompt positions that are read in one pass: enough for fast products, and first tokens are sent before the next pass.
+Prompt positions that are read in one pass: enough for fast products, and first tokens are sent before the next pass."""
 
 _HEADROOM = 128
-"""Positions that must be free a row before one more joins: joining only to be sent back at once would get nowhere."""
+"""Free positions per row that are required before another one joins, so that it does not have to leave immediately."""
 
 
 class Engine(Admission):
@@ -56,13 +57,13 @@ class Engine(Admission):
 
     Args:
         model: a transformers model in evaluation mode.
-        tokenizer: used by the engine's thread alone.
-        max_length: tokens of prompt and output.
-        max_batch: sequences generated at once.
-        max_queue: sequences that may wait.
-        metrics: counts what happens.
-        cache_positions: bound of rows times width of the cache.
-        scorer: of this model's prompts; None makes one.
+        tokenizer: used only by the engine's thread.
+        max_length: maximum tokens of prompt and output.
+        max_batch: maximum number of concurrent sequences.
+        max_queue: maximum number of waiting sequences.
+        metrics: the metrics.
+        cache_positions: maximum of rows times width of the cache.
+        scorer: the scorer of this model's prompts; None creates one.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Engine(Admission):
         self._joining: list[Sequence] = []
         self._running: list[Sequence] = []
         self._ahead: Sequence | None = None
-        """One that waits while its prompt is read in pieces."""
+        """A sequence that waits while its prompt is read in pieces."""
         self._changed = threading.Condition()
         self._death: str | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -130,14 +131,14 @@ class Engine(Admission):
         return sequences
 
     def cancel(self, sequences: Iterable[Sequence]) -> None:
-        """Give up sequences that have not ended. Their rows are free before the next token."""
+        """Cancel unfinished sequences. Their rows are free before the next token."""
         with self._changed:
             for sequence in sequences:
                 sequence.cancelled = True
             self._changed.notify()
 
     def check(self, prompt: Prompt, parameters: SamplingParameters) -> None:
-        """Raise INVALID_ARGUMENT when a prompt is too long or a token id is not in the vocabulary."""
+        """Raise INVALID_ARGUMENT if a prompt is too long or a token ID is not in the vocabulary."""
         check_prompt(prompt, parameters, self.max_length, self.vocabulary_size)
 
     def _constraint(self, parameters: SamplingParameters) -> Constraint | None:
@@ -149,7 +150,8 @@ class Engine(Admission):
         try:
             self._generate()
         except BaseException as error:
-            # What fails on a sequence is caught where it does; this would leave all who wait without an answer.
+            # Errors of a sequence are handled where they occur; an error here would leave all waiting clients without
+            # an answer.
             logger.exception("the engine died")
             with self._changed:
                 self._death = f"{type(error).__name__}: {error}"
@@ -172,7 +174,7 @@ class Engine(Admission):
             deliver_end(sequence, self.metrics, "cancelled")
 
     def _wait_and_take(self) -> list[Sequence] | None:
-        """Wait for work, drop what was cancelled and return the sequences that join; None at the end."""
+        """Wait for work, remove cancelled sequences and return those that join; None at the end."""
         with self._changed:
             while not (self._waiting or self._running or self._closing):
                 self._changed.wait()
@@ -191,16 +193,16 @@ class Engine(Admission):
             return joining
 
     def _make_room(self) -> None:
-        """Send back the sequences that joined last while one more token a row would not fit."""
+        """Return the last joined sequences to the queue until another token per row fits."""
         while len(self._running) > 1 and len(self._running) * (self._batch.width + 1) > self._cache_positions:
             self._waiting.appendleft(self._running.pop())
             self._batch.keep(list(range(len(self._running))))
             self.metrics.preempted += 1
 
     def _take(self) -> list[Sequence]:
-        """Take from the queue, in order, what rows, cache and the time between two tokens allow.
+        """Take sequences from the queue in order, as far as rows, cache and the time between two tokens allow.
 
-        Prompts too long for one pass stay in the queue; the first of them is read ahead.
+        Prompts that are too long for one pass stay in the queue; the first of them is read ahead.
         """
         taken: list[Sequence] = []
         self._ahead = None
@@ -229,7 +231,7 @@ class Engine(Admission):
         self._batch.read(ids[: known + _GROUP_POSITIONS])
 
     def _guarded(self, sequences: list[Sequence], work: Callable[[], None]) -> None:
-        """Do `work`; if it raises, fail the sequences it was for and continue with the others."""
+        """Do `work`; if it raises, fail its sequences and continue with the others."""
         try:
             work()
         except Exception as error:
@@ -241,7 +243,7 @@ class Engine(Admission):
             for sequence in list(sequences):
                 deliver_end(sequence, self.metrics, "error", said)
             if self._batch.rows != len(self._running):
-                # The rows are not those of the running sequences any more, and cannot be told apart.
+                # The rows no longer match the running sequences.
                 for sequence in self._running:
                     deliver_end(sequence, self.metrics, "error", said)
                 self._running = []
@@ -272,7 +274,7 @@ class Engine(Admission):
         self._leave()
 
     def _choose(self, sequences: list[Sequence], logits: torch.Tensor) -> None:
-        # On the CPU, NumPy finds the greatest of a large vocabulary several times as fast.
+        # On the CPU, NumPy finds the maximum of a large vocabulary several times faster.
         best = (logits if logits.is_cuda else logits.float().numpy()).argmax(-1).tolist()
         if not all(one.sampler.plain for one in sequences):
             logits = logits.cpu()
@@ -284,7 +286,7 @@ class Engine(Admission):
             deliver_token(sequence, choice, self.max_length, self.metrics)
 
     def _leave(self) -> None:
-        """Take the rows of finished sequences out of the batch."""
+        """Remove the rows of finished sequences from the batch."""
         rows = [row for row, one in enumerate(self._running) if one.finish_reason is None]
         if len(rows) < len(self._running):
             self._batch.keep(rows)
@@ -297,7 +299,7 @@ class Engine(Admission):
 
 
 def _prefill_groups(sequences: list[Sequence]) -> list[list[Sequence]]:
-    """Return what is read in one pass, the shortest first: texts together, those to be scored apart, images alone."""
+    """Return the prompts for one pass, the shortest first: texts together, those to be scored alone, images alone."""
     groups: list[list[Sequence]] = []
     texts = sorted((one for one in sequences if not one.prompt.image_inputs), key=lambda one: one.length)
     for scored in (False, True):

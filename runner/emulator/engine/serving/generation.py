@@ -1,4 +1,4 @@
-"""Brings what the engine's thread generates to the event loop."""
+"""Transfers generated tokens from the engine's thread to the event loop."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Output:
 
     @property
     def cumulative_logprob(self) -> float:
-        """Return the sum of the tokens' log probabilities; they must have been asked for."""
+        """Return the sum of the tokens' log probabilities, which the request must include."""
         return sum(one.logprob or 0.0 for one in self.choices)
 
 
 class Generation:
-    """All sequences of one HTTP request. A context manager: leaving it, however that happens, cancels what still runs.
+    """All sequences of one HTTP request. A context manager, which cancels running sequences when it is left.
 
     Args:
-        engine: which generates.
+        engine: the engine.
         requests: prompt and parameters, each for `n` sequences.
 
     Raises:
@@ -72,7 +72,7 @@ class Generation:
         """Yield request number, sequence number and delta until every sequence has ended.
 
         Raises:
-            ApiError: INTERNAL when the model failed, UNAVAILABLE when the server is shutting down.
+            ApiError: INTERNAL if the model failed, UNAVAILABLE if the server is shutting down.
         """
         unfinished = len(self._sequences)
         while unfinished:

@@ -1,4 +1,4 @@
-"""What the HTTP side of a serving process asks of the engine that generates, and which engine that is."""
+"""The interface between the HTTP part of a serving process and its engine, and the choice of the engine."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from runner.emulator.errors import invalid
 EngineKind = Literal["torch", "vllm"]
 
 ENGINE_VARIABLE = "RUNNER_SERVING_ENGINE"
-"""Environment variable that says which engine serves: `torch` or `vllm`."""
+"""Environment variable that selects the engine: `torch` or `vllm`."""
 
 
 class ServedModel(Protocol):
-    """What is served; `loading.load` returns one. An engine that loads the weights itself needs its configurations."""
+    """A model to serve, from `loading.load`. An engine that loads the weights itself only needs the configurations."""
 
     @property
     def model(self) -> Any:
@@ -33,11 +33,11 @@ class ServedModel(Protocol):
 
     @property
     def processor(self) -> Any | None:
-        """Return its processor of images, if it takes any."""
+        """Return its processor of images, if it accepts images."""
 
     @property
     def card(self) -> dict[str, Any]:
-        """Return what the weights are: `standIn` and `weights`; and their `directory` where no weights are loaded."""
+        """Return a description of the weights: `standIn` and `weights`; also `directory` if no weights are loaded."""
 
 
 class ServingEngine(Protocol):
@@ -45,11 +45,11 @@ class ServingEngine(Protocol):
 
     @property
     def kind(self) -> EngineKind:
-        """Return which engine this is."""
+        """Return the name of this engine."""
 
     @property
     def max_length(self) -> int:
-        """Return how many tokens prompt and output may have together."""
+        """Return the maximum number of tokens of prompt and output."""
 
     @property
     def metrics(self) -> Metrics:
@@ -57,20 +57,20 @@ class ServingEngine(Protocol):
 
     @property
     def decode_all(self) -> Decode:
-        """Return the function from token ids to text, special tokens included."""
+        """Return the function from token IDs to text, including special tokens."""
 
     @property
     def death(self) -> str | None:
-        """Return why the engine can never generate again; None while it can."""
+        """Return why the engine has failed permanently; None if it has not."""
 
     def start(self) -> None:
-        """Begin to generate."""
+        """Start generating."""
 
     def close(self) -> None:
         """Cancel everything and stop."""
 
     def check(self, prompt: Prompt, parameters: SamplingParameters) -> None:
-        """Raise INVALID_ARGUMENT when a prompt cannot be answered."""
+        """Raise INVALID_ARGUMENT if a prompt cannot be answered."""
 
     def submit_all(
         self, requests: Iterable[tuple[Prompt, SamplingParameters, Callable[[int, Delta], None]]]
@@ -78,15 +78,15 @@ class ServingEngine(Protocol):
         """Queue the sequences of several prompts, all or none.
 
         Raises:
-            ApiError: RESOURCE_EXHAUSTED when they do not fit now; UNAVAILABLE when the engine closes or is dead.
+            ApiError: RESOURCE_EXHAUSTED if they do not fit now; UNAVAILABLE if the engine closes or has failed.
         """
 
     def cancel(self, sequences: Iterable[Sequence]) -> None:
-        """Give up sequences that have not ended."""
+        """Cancel unfinished sequences."""
 
 
 def check_prompt(prompt: Prompt, parameters: SamplingParameters, max_length: int, vocabulary_size: int) -> None:
-    """Raise INVALID_ARGUMENT when a prompt is empty or too long, or a token id is not in the vocabulary."""
+    """Raise INVALID_ARGUMENT if a prompt is empty or too long, or a token ID is not in the vocabulary."""
     if not prompt.ids:
         raise invalid("The prompt has no tokens.")
     if len(prompt.ids) >= max_length:
@@ -100,13 +100,13 @@ def check_prompt(prompt: Prompt, parameters: SamplingParameters, max_length: int
 
 
 def engine_kind() -> EngineKind:
-    """Return the engine that serves here: vLLM where it is installed and a CUDA device is there, else torch.
+    """Return the engine for this machine: vLLM if it is installed and there is a CUDA device, otherwise torch.
 
-    `RUNNER_SERVING_ENGINE` decides otherwise.
+    `RUNNER_SERVING_ENGINE` overrides this choice.
 
     Raises:
-        ModelError: FAILED_PRECONDITION when vLLM is asked for and cannot run here; INVALID_ARGUMENT when the variable
-            names no engine.
+        ModelError: FAILED_PRECONDITION if vLLM is selected and cannot run here; INVALID_ARGUMENT if the variable names
+            no engine.
     """
     asked = os.environ.get(ENGINE_VARIABLE, "")
     if asked not in ("", "torch", "vllm"):
@@ -129,7 +129,7 @@ def engine_kind() -> EngineKind:
 
 
 def _cuda_device() -> bool:
-    # Asked of the driver's management library, CUDA stays uninitialised in this process.
+    # The driver's management library answers this, so that CUDA is not initialized in this process.
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     import torch
 

@@ -1,7 +1,7 @@
-"""Sampling parameters of one request: their names, ranges and defaults, as vLLM's `SamplingParams` has them.
+"""Sampling parameters of one request: their names, ranges and defaults, as in vLLM's `SamplingParams`.
 
-Values that arrive through protobuf's `Struct` are floats, so `5.0` is read as the integer 5. Every mistake in a request
-is collected and reported at once, each with the path of its field.
+Values that arrive through protobuf's `Struct` are floats, so `5.0` is read as the integer 5. All errors of a request
+are reported together, each with the path of its field.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any
 from runner.emulator.errors import invalid
 
 GREEDY_TEMPERATURE = 1e-5
-"""Below this vLLM takes the most likely token (`vllm/sampling_params.py`, `_SAMPLING_EPS`)."""
+"""Below this value, vLLM takes the most likely token (`vllm/sampling_params.py`, `_SAMPLING_EPS`)."""
 
 MOST_LOGPROBS = 20
-"""OpenAI's bound of `top_logprobs`, and the default of vLLM's `--max-logprobs`."""
+"""OpenAI's maximum of `top_logprobs`, and the default of vLLM's `--max-logprobs`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParameters:
-    """How one sequence is generated. The defaults are those of vLLM's `SamplingParams`."""
+    """The generation settings of one sequence. The defaults are those of vLLM's `SamplingParams`."""
 
     max_tokens: int = 16
-    """Bound of generated tokens, the end-of-sequence token included."""
+    """Maximum number of generated tokens, including the end-of-sequence token."""
     min_tokens: int = 0
     """No end-of-sequence or stop token before this many tokens."""
     temperature: float = 1.0
@@ -43,16 +43,16 @@ class SamplingParameters:
     stop_token_ids: frozenset[int] = frozenset()
     include_stop_str_in_output: bool = False
     ignore_eos: bool = False
-    """Go on after the end-of-sequence token; it is generated all the same."""
+    """Continue after the end-of-sequence token, which is also generated."""
     skip_special_tokens: bool = True
     logprobs: int | None = None
-    """How many alternatives to report for each token; 0 reports the token's own; None reports nothing."""
+    """Number of alternatives for each token; 0 reports only the token itself; None reports nothing."""
     prompt_logprobs: int | None = None
     """The same for the tokens of the prompt."""
     n: int = 1
-    """Sequences to generate for the prompt."""
+    """Number of sequences to generate for the prompt."""
     schema: Mapping[str, Any] | None = None
-    """JSON schema that the text follows; None leaves it free."""
+    """JSON schema for the text; None for no schema."""
 
     @property
     def greedy(self) -> bool:
@@ -61,17 +61,17 @@ class SamplingParameters:
 
 
 class Problems:
-    """What is wrong with a request, in the order of its fields."""
+    """The errors of a request, in the order of its fields."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
 
     def add(self, path: str, message: str) -> None:
-        """Note that the field at `path` is wrong."""
+        """Add an error of the field at `path`."""
         self.found.append(f"{path}: {message}")
 
     def raise_if_any(self) -> None:
-        """Raise a 400 that lists every problem.
+        """Raise a 400 with all errors.
 
         Raises:
             ApiError: INVALID_ARGUMENT.
@@ -85,13 +85,13 @@ Reader = Callable[[Any], Any]
 
 
 def shown(value: Any) -> str:
-    """Return a JSON value as an error message quotes it, shortened."""
+    """Return a JSON value for an error message, shortened."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def integer(low: int, high: int | None = None) -> Reader:
-    """Return a reader of whole numbers, `5.0` included."""
+    """Return a reader of integers, including `5.0`."""
     bounds = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
 
     def read(value: Any) -> int:
@@ -173,19 +173,19 @@ READERS: dict[str, Reader] = {
     "logprobs": integer(0, MOST_LOGPROBS),
     "n": integer(1),
 }
-"""Every sampling parameter that is honoured. Any other field is refused, never ignored."""
+"""Every supported sampling parameter. Other fields are refused, never ignored."""
 
 
 def read_fields(
     body: Mapping[str, Any], readers: Mapping[str, Reader], path: str, problems: Problems
 ) -> dict[str, Any]:
-    """Convert the fields of `body` that have a reader; null is the same as absent.
+    """Convert the fields of `body` that have a reader; null counts as absent.
 
     Args:
         body: a JSON object.
         readers: by field name.
-        path: of `body`, with its trailing dot, for messages; empty at the top.
-        problems: where mistakes go; a field with one is left out.
+        path: path of `body` with its trailing dot, for messages; empty at the top.
+        problems: gets the errors; a field with an error is omitted.
     """
     values = {}
     for name, reader in readers.items():
@@ -201,14 +201,14 @@ def read_fields(
 def refuse_others(
     body: Mapping[str, Any], known: Collection[str], neutral: Mapping[str, Sequence[Any]], path: str, problems: Problems
 ) -> None:
-    """Note every field that is not known, unless its value asks for nothing; see `read_fields`."""
+    """Add an error for every unknown field, unless its value requests nothing; see `read_fields`."""
     for name in body.keys() - known:
         if body[name] is not None and body[name] not in neutral.get(name, ()):
             problems.add(path + name, f"is not supported by this server, got {shown(body[name])}")
 
 
 def read_stream_options(body: Mapping[str, Any], path: str, problems: Problems) -> bool:
-    """Return whether `stream_options` ask for the usage; see `read_fields`."""
+    """Return whether `stream_options` request the usage; see `read_fields`."""
     options = body.get("stream_options")
     if options is None:
         return False

@@ -1,7 +1,7 @@
 """The prediction route of Model Garden's vLLM container: `{"instances": […], "parameters": {…}}`.
 
 An instance is a `prompt` with vLLM's sampling parameters, or, with `"@requestFormat": "chatCompletions"`, a chat
-completions request. Without `raw_response` the prediction repeats the prompt before the output.
+completions request. Without `raw_response`, the prediction repeats the prompt before the output.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _READERS = {**READERS, "raw_response": boolean}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextInstance:
-    """A checked instance with a prompt."""
+    """A validated instance with a prompt."""
 
     text: str
     prompt: Prompt
@@ -46,16 +46,16 @@ Instance = TextInstance | ChatRequest
 def read_instances(
     body: Mapping[str, Any], engine: ServingEngine, encoder: PromptEncoder, chat_defaults: Mapping[str, Any]
 ) -> list[Instance]:
-    """Check a prediction request.
+    """Validate a prediction request.
 
     Args:
-        body: as JSON; `parameters` holds defaults for every instance.
-        engine: for its context length.
-        encoder: of the model.
-        chat_defaults: sampling parameters of the model's generation configuration, which chat completions use.
+        body: as JSON; `parameters` contains defaults for every instance.
+        engine: determines the context length.
+        encoder: the encoder of the model.
+        chat_defaults: sampling parameters of the model's generation configuration, for chat completions.
 
     Raises:
-        ApiError: INVALID_ARGUMENT, naming every field that is wrong with its instance.
+        ApiError: INVALID_ARGUMENT with every field that is wrong and its instance.
     """
     problems = Problems()
     for name in sorted(body.keys() - {"instances", "parameters"}):
@@ -69,7 +69,7 @@ def read_instances(
     elif not isinstance(shared, dict):
         problems.add("parameters", f"must be an object, got {shown(shared)}")
         shared = {}
-    # A mistake in the shared parameters is reported once, not for each instance.
+    # An error in the shared parameters is reported once, not for each instance.
     _read_text_fields(shared, "parameters.", problems)
     problems.raise_if_any()
     checked: list[Instance] = []
@@ -131,10 +131,10 @@ def _read_text_fields(fields: Mapping[str, Any], path: str, problems: Problems) 
 
 
 async def predict(model: str, engine: ServingEngine, instances: list[Instance]) -> dict[str, Any]:
-    """Answer a prediction request: one prediction an output, in the order of the instances.
+    """Answer a prediction request with one prediction per output, in the order of the instances.
 
-    Where every instance wants the raw response, the answer also has `output_token_counts` and `cumulative_logprobs`,
-    one entry a prediction.
+    If every instance requests the raw response, the answer also has `output_token_counts` and `cumulative_logprobs`,
+    with one entry per prediction.
     """
     with Generation(engine, [(one.prompt, one.parameters) for one in instances]) as generation:
         outputs = await generation.outputs()
@@ -155,6 +155,6 @@ async def predict(model: str, engine: ServingEngine, instances: list[Instance]) 
 def _prediction(instance: TextInstance, output: Output) -> str:
     if instance.raw_response:
         return output.text
-    # Both are stripped by the container's own formatting.
+    # The container's own formatting strips both.
     answer = output.text.strip("\n")
     return f"Prompt:\n{instance.text.strip()}\nOutput:\n{answer}"

@@ -1,4 +1,4 @@
-"""The serving process of one deployed model: HTTP over a Unix socket, as `protocol.ServingSpec` describes it."""
+"""The serving process of one deployed model: HTTP over a Unix socket, as specified by `protocol.ServingSpec`."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _SHUTDOWN_SECONDS = 5
-"""How long answers that have begun may continue after SIGTERM."""
+"""Maximum time for running answers after SIGTERM."""
 
 _DEATH_SECONDS = 1
-"""How often the server looks whether its engine is alive."""
+"""Interval of the checks whether the engine has failed."""
 
 _CLIENT_CLOSED = 499
 
@@ -60,7 +60,7 @@ class ModelServer:
     Args:
         spec: name and limits.
         loaded: model, tokenizer, processor.
-        engine: that generates; None makes the emulator's own of the loaded model.
+        engine: the engine; None creates the emulator's own for the loaded model.
     """
 
     def __init__(self, spec: ServingSpec, loaded: ServedModel, engine: ServingEngine | None = None) -> None:
@@ -109,7 +109,7 @@ class ModelServer:
     async def _chat(self, request: Request) -> Response:
         body = await _read_json(request)
         chat = await self._read(read_chat_request, body)
-        # One process may stand behind several names: the answer has the one that was asked for.
+        # One process can have several names: the answer has the requested one.
         name = unquote(request.headers.get("x-served-name", "")) or self._name
         if not chat.stream:
             return await _while_connected(request, complete_chat(name, self.engine, chat))
@@ -124,12 +124,12 @@ class ModelServer:
         return _Stream(CompletionFormat(name, self.engine, asked), queued(self.engine, asked))
 
     async def _read(self, read: Callable[..., _T], body: dict[str, Any]) -> _T:
-        """Check a request and encode its prompts, while the server continues answering others."""
+        """Validate a request and encode its prompts, while the server continues to answer others."""
         reading = functools.partial(read, body, self.engine, self._encoder, self._chat_defaults)
         return await asyncio.get_running_loop().run_in_executor(self._readers, reading)
 
     def _counted(self, handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        """Turn errors into answers and count all answers."""
+        """Convert errors to responses and count all responses."""
 
         async def handle(request: Request) -> Response:
             try:
@@ -146,14 +146,14 @@ class ModelServer:
 
 
 class _Stream(Response):
-    """A streamed completion: server-sent events until the last token, or until the client goes away."""
+    """A streamed completion: server-sent events until the last token, or until the client disconnects."""
 
     def __init__(self, form: ChatFormat | CompletionFormat, generation: Generation) -> None:
         super().__init__(media_type="text/event-stream", headers={"cache-control": "no-cache"})
         del self.headers["content-length"]
         self._form = form
         self._generation = generation
-        # A full queue must still become a 429, so the sequences are queued before the answer begins.
+        # A full queue must still cause a 429, so the sequences are queued before the response begins.
         self._generation.__enter__()
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
@@ -188,7 +188,7 @@ def _error_response(error: ApiError) -> Response:
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:
-    """Answer what no route takes."""
+    """Answer requests without a route."""
     number = error.status_code if isinstance(error, HTTPException) else 500
     status = "NOT_FOUND" if number == 404 else "UNIMPLEMENTED"
     return _error_response(ApiError(status, f"No route for {request.method} {request.url.path}.", http=number))
@@ -211,7 +211,7 @@ async def _disconnected(receive: Receive) -> None:
 
 
 async def _first_of(main: asyncio.Future[Any], other: Awaitable[None]) -> bool:
-    """Wait for `main` or `other`; return whether `main` is done, raising what it raised. `other` is cancelled."""
+    """Wait for `main` or `other`; return whether `main` is done, raising its error. `other` is cancelled."""
     watching = asyncio.ensure_future(other)
     try:
         await asyncio.wait([main, watching], return_when=asyncio.FIRST_COMPLETED)
@@ -224,7 +224,7 @@ async def _first_of(main: asyncio.Future[Any], other: Awaitable[None]) -> bool:
 
 
 async def _while_connected(request: Request, answer: Awaitable[dict[str, Any]]) -> Response:
-    """Return the answer; give it up, and with it the sequences it waits for, when the client goes away."""
+    """Return the response; cancel it and its sequences if the client disconnects."""
     answering = asyncio.ensure_future(answer)
     try:
         if not await _first_of(answering, _disconnected(request.receive)):
@@ -263,14 +263,14 @@ def _positions(model: Any) -> int:
 
 
 def _chat_defaults(model: Any) -> dict[str, Any]:
-    """Return the sampling parameters that the checkpoint itself asks for, which vLLM gives to chat completions."""
+    """Return the sampling parameters in the checkpoint, which vLLM uses for chat completions."""
     configured = model.generation_config.to_diff_dict()
     names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
     return {name: configured[name] for name in names if configured.get(name) is not None}
 
 
 class _Server(uvicorn.Server):
-    """Ends with exit code 0 on SIGTERM: uvicorn's own handling raises the signal again afterwards."""
+    """Exits with code 0 on SIGTERM, because uvicorn's own handling raises the signal again afterwards."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -281,20 +281,20 @@ class _Server(uvicorn.Server):
 async def serve(
     spec: ServingSpec, loaded: ServedModel, open_engine: Callable[[], ServingEngine] | None = None
 ) -> str | None:
-    """Serve until SIGTERM or SIGINT, or until the engine dies; answers that have begun get a few seconds more.
+    """Serve until SIGTERM or SIGINT, or until the engine fails; running answers get a few more seconds.
 
     Args:
         spec: name and limits.
         loaded: model, tokenizer, processor.
-        open_engine: makes the engine, which loads the weights itself; None makes the emulator's own of `loaded`.
+        open_engine: creates the engine, which loads the weights itself; None creates the emulator's own for `loaded`.
 
     Returns:
-        Why the engine died; None after a signal.
+        Why the engine failed; None after a signal.
 
     Raises:
         ModelError: vLLM does not start with this model.
     """
-    # vLLM binds to the running loop, so it is opened here; the socket appears once it has loaded the weights.
+    # vLLM belongs to the running loop, so it is started here; the socket appears after it has loaded the weights.
     model_server = ModelServer(spec, loaded, open_engine() if open_engine else None)
     config = uvicorn.Config(
         model_server.app,
@@ -319,7 +319,7 @@ async def serve(
 
 
 async def _end_with_engine(engine: ServingEngine, server: uvicorn.Server) -> str:
-    """End the server once its engine has died, also when nobody asks for anything; return why it died."""
+    """End the server after its engine has failed, even without requests; return the reason."""
     while (death := engine.death) is None:
         await asyncio.sleep(_DEATH_SECONDS)
     logger.error("the engine is dead: %s", death)
@@ -328,9 +328,9 @@ async def _end_with_engine(engine: ServingEngine, server: uvicorn.Server) -> str
 
 
 def _listening_socket(path: Path) -> socket.socket:
-    """Listen on a Unix socket that only this user can connect to, in place of one left behind.
+    """Listen on a Unix socket that only this user can connect to, and replace an old one.
 
-    The path appears once connections are taken, so that nobody who waits for it is refused.
+    The path appears when connections are accepted, so that waiting clients are not refused.
     """
     listening = socket.socket(socket.AF_UNIX)
     unfinished = path.with_name(path.name + "~")
@@ -346,11 +346,11 @@ def _listening_socket(path: Path) -> socket.socket:
 
 
 def main(directory: Path) -> int:
-    """Load the model of the folder's `serving.json` and serve it until SIGTERM.
+    """Load the model in the folder's `serving.json` and serve it until SIGTERM.
 
     Returns:
-        0; 1 if the model cannot be loaded: `failed.json` in the folder then has `status`, `message` and `reason`;
-        2 if the engine died.
+        0; 1 if the model cannot be loaded: `failed.json` in the folder then contains `status`, `message` and `reason`;
+        2 if the engine failed.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     spec = ServingSpec.read(directory / "serving.json")
@@ -362,8 +362,8 @@ def main(directory: Path) -> int:
             loaded = load_description(spec.source, cache_directory=spec.cache_directory)
             open_engine = functools.partial(_open_vllm, spec, loaded)
         else:
-            # In a thread that ends: OpenMP keeps a team for each thread that has computed, and with more of their
-            # threads than processors it sleeps between any two operations whatever GOMP_SPINCOUNT says.
+            # In a thread that ends: OpenMP keeps a team for each thread that has computed. With more of their threads
+            # than processors, it sleeps between all operations, regardless of GOMP_SPINCOUNT.
             with ThreadPoolExecutor(1) as loading:
                 loaded, engine = loading.submit(_load, spec).result()
             open_engine = lambda: engine  # noqa: E731

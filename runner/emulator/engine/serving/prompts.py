@@ -1,4 +1,4 @@
-"""Turns prompts and chat messages into token ids and image inputs."""
+"""Converts prompts and chat messages to token IDs and image inputs."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from runner.emulator.errors import engine_error, invalid
 from runner.errors import ConfigurationError
 
 READERS = 4
-"""Requests that are read at once, each with a process for its template."""
+"""Number of requests that are read concurrently, each with a process for its template."""
 _MOST_PIXELS = 33_000_000
-"""Bound of one image's pixels (8K): a small file can decode to gigabytes."""
+"""Maximum number of pixels of one image (8K), because a small file can decode to gigabytes."""
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 _MESSAGE_FIELDS = {"role", "content", "name", "refusal", "annotations", "audio", "tool_calls", "tool_call_id"}
 
 Message = dict[str, Any]
-"""`role`, and `content`: a string, or a list of text and image parts as chat templates take them."""
+"""`role`, and `content`: a string, or a list of text and image parts, as in chat templates."""
 
 
 class PromptEncoder:
-    """Encodes for one model, for several threads: templates are rendered side by side, tokens made one after another.
+    """Encodes for one model, for several threads: templates are rendered concurrently, but tokens are not made so.
 
     Args:
-        tokenizer: of the model; nobody else may use it.
-        processor: for images; None if the model takes text only.
+        tokenizer: the tokenizer of the model, which nobody else may use.
+        processor: for images; None if the model accepts only text.
     """
 
     def __init__(self, tokenizer: Any, processor: Any | None) -> None:
@@ -46,7 +46,7 @@ class PromptEncoder:
         self._renderers: dict[bool, Renderer] = {}
 
     def encode_text(self, text: str) -> Prompt:
-        """Encode a plain prompt, special tokens at its beginning included."""
+        """Encode a plain prompt, with special tokens at its beginning."""
         with self._one_at_a_time:
             return Prompt([int(one) for one in self._tokenizer(text)["input_ids"]])
 
@@ -61,20 +61,20 @@ class PromptEncoder:
         """Render messages with the model's chat template.
 
         Args:
-            messages: of the conversation.
-            answering: whether the assistant's next message begins at the end, vLLM's `add_generation_prompt`.
-            tools: functions that the model may call.
-            own: what else the template may ask for, vLLM's `chat_template_kwargs`.
+            messages: the messages of the conversation.
+            answering: whether the assistant's next message begins at the end; vLLM's `add_generation_prompt`.
+            tools: functions that the model can call.
+            own: other arguments of the template; vLLM's `chat_template_kwargs`.
 
         Raises:
-            ApiError: the template refuses the messages, or takes too much memory or time.
+            ApiError: the template refuses the messages, or needs too much memory or time.
         """
         renderer = self._renderer(tools)
         if "tool_calls" not in renderer.source:
-            # The template knows nothing of calls: the conversation still shows them, as text.
+            # The template does not know calls; the conversation still shows them, as text.
             messages = [_with_calls_in_text(one) for one in messages]
         images = self._processor is not None and any(isinstance(one["content"], list) for one in messages)
-        # Templates for images want every content as parts.
+        # Templates for images require all content as parts.
         shown_messages = [_without_pixels(one, parts=images) for one in messages]
         try:
             text = renderer.render(shown_messages, prompt=answering, tools=tools, own=own)
@@ -87,10 +87,10 @@ class PromptEncoder:
             return Prompt([int(one) for one in self._tokenizer(text, add_special_tokens=False)["input_ids"]])
 
     def _renderer(self, tools: Sequence[dict[str, Any]]) -> Renderer:
-        """Return what renders, with the template for tools where there is one. Raises ApiError."""
+        """Return the renderer, with the template for tools if there is one. Raises ApiError."""
         with self._one_at_a_time:
             if not self._tokenizer.chat_template:
-                # vLLM's words.
+                # The message is vLLM's.
                 raise invalid(
                     "As of transformers v4.44, default chat template is no longer allowed, so you must provide a chat "
                     "template if the tokenizer does not define one."
@@ -113,12 +113,12 @@ class PromptEncoder:
         return Prompt([int(one) for one in encoded["input_ids"][0]], inputs)
 
     def read_messages(self, value: Any, path: str, problems: Problems) -> list[Message]:
-        """Check chat messages and load their images.
+        """Validate chat messages and load their images.
 
         Args:
             value: OpenAI's `messages`.
-            path: of the field, for messages.
-            problems: where mistakes go.
+            path: path of the field, for messages.
+            problems: gets the errors.
         """
         if not isinstance(value, list) or not value:
             problems.add(path, "must be a list of at least one message")
@@ -134,7 +134,7 @@ class PromptEncoder:
             for name in sorted(one.keys() - _MESSAGE_FIELDS):
                 if one[name] not in (None, []):
                     problems.add(f"{place}.{name}", "is not supported by this server")
-            # Chat templates know the older name of the role only.
+            # Chat templates only know the older name of the role.
             role = "system" if one.get("role") == "developer" else one.get("role")
             calls = _read_calls(one, place, problems)
             content = one.get("content")
@@ -179,7 +179,7 @@ class PromptEncoder:
 
 
 def _without_pixels(message: Message, *, parts: bool) -> Message:
-    """Return a message as the template sees it: images without what is on them, and all content as parts if asked."""
+    """Return a message for the template: images without their contents, and all content as parts if requested."""
     content = message["content"]
     if isinstance(content, str):
         return {**message, "content": [{"type": "text", "text": content}]} if parts else message
@@ -187,7 +187,7 @@ def _without_pixels(message: Message, *, parts: bool) -> Message:
 
 
 def _read_calls(message: Mapping[str, Any], place: str, problems: Problems) -> list[dict[str, Any]]:
-    """Return the calls of an assistant's message, arguments as objects: chat templates want them so."""
+    """Return the calls of an assistant's message, with arguments as objects, as chat templates require."""
     calls = message.get("tool_calls") or []
     read = []
     for number, call in enumerate(calls if isinstance(calls, list) else [None]):
@@ -217,7 +217,7 @@ def read_image(url: Any) -> Image.Image:
     """Decode an image given as a `data:` URL.
 
     Raises:
-        ValueError: it is no such URL, or no readable image.
+        ValueError: it is not such a URL, or not a readable image.
     """
     if not isinstance(url, str) or not url.startswith("data:"):
         scheme = url.split(":", 1)[0] if isinstance(url, str) and ":" in url else shown(url)

@@ -1,4 +1,4 @@
-"""Chooses the next token of one sequence from its logits."""
+"""Selects the next token of one sequence from its logits."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from runner.emulator.engine.serving.constraints import Constraint
 from runner.emulator.engine.serving.parameters import SamplingParameters
 
 _NUCLEUS_BOUNDS = (1e-3, 1e-5, 0.0)
-"""Likelihood that a token needs to be sorted for `top_p`, if what remains is enough: sorting a whole vocabulary costs
-milliseconds a token."""
+"""Minimum likelihood of a token to be sorted for `top_p`, if the rest suffices: sorting a whole vocabulary takes
+milliseconds per token."""
 
 Floats = numpy.typing.NDArray[numpy.float32]
 Places = numpy.typing.NDArray[numpy.int64]
@@ -22,7 +22,7 @@ Places = numpy.typing.NDArray[numpy.int64]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One generated token. Log probabilities are the model's own, before penalties and temperature, as vLLM's are."""
+    """One generated token. Log probabilities are the model's own, before penalties and temperature, as in vLLM."""
 
     token: int
     logprob: float | None = None
@@ -31,17 +31,17 @@ class Choice:
 
 
 class Sampler:
-    """Chooses the tokens of one sequence.
+    """Selects the tokens of one sequence.
 
-    With a seed the choices depend on nothing but the logits: each token takes exactly one random number, and no other
+    With a seed, the selection depends only on the logits: each token uses exactly one random number, and no other
     sequence of the batch shares the generator.
 
     Args:
-        parameters: of the sequence.
-        prompt: token ids of the prompt, which `repetition_penalty` also looks at.
-        end_tokens: ids that end the sequence, held off by `min_tokens`.
-        index: of this sequence among the `n` of its request; offsets the seed.
-        constraint: what the text must follow.
+        parameters: the parameters of the sequence.
+        prompt: token IDs of the prompt, to which `repetition_penalty` also applies.
+        end_tokens: IDs that end the sequence, which `min_tokens` delays.
+        index: number of this sequence among the `n` of its request; offsets the seed.
+        constraint: the constraint of the text.
     """
 
     def __init__(
@@ -68,14 +68,15 @@ class Sampler:
             and parameters.repetition_penalty == 1
             and not parameters.min_tokens
         )
-        """Whether the next token is the argmax of the untouched logits; a caller may take those of all rows at once."""
+        """Whether the next token is the argmax of the unmodified logits; a caller can compute this for all rows at
+        once."""
 
     def choose(self, logits: torch.Tensor, generated: int) -> Choice:
         """Return the next token.
 
         Args:
-            logits: of one position, shape (vocabulary,); left as it is.
-            generated: how many tokens the sequence has so far.
+            logits: logits of one position, shape (vocabulary,); not modified.
+            generated: number of tokens that the sequence has so far.
         """
         logits = logits.float()
         adjusted = self._adjust(logits, generated)
@@ -122,7 +123,7 @@ class Sampler:
         return logits
 
     def _draw(self, logits: torch.Tensor) -> int:
-        """Draw from the distribution that top_k, top_p and min_p leave."""
+        """Draw from the distribution after top_k, top_p and min_p."""
         parameters = self._parameters
         probabilities, tokens = _truncate(logits, parameters.top_k, parameters.top_p)
         if parameters.min_p:
@@ -134,7 +135,7 @@ class Sampler:
 
 
 def _truncate(logits: torch.Tensor, top_k: int, top_p: float) -> tuple[Floats, Places | None]:
-    """Return the probabilities that remain and their tokens, most likely first; no tokens if all remain, in order."""
+    """Return the remaining probabilities and their tokens, most likely first; no tokens if all remain, in order."""
     tokens: Places
     if 0 < top_k < logits.numel():
         values, found = logits.topk(top_k)
@@ -146,7 +147,7 @@ def _truncate(logits: torch.Tensor, top_k: int, top_p: float) -> tuple[Floats, P
     else:
         return logits.softmax(0).numpy(), None
     if top_p < 1:
-        # A token stays if the ones before it do not reach top_p yet; so the first always stays.
+        # A token stays if the previous ones do not reach top_p yet, so the first one always stays.
         keep = probabilities.cumsum() - probabilities < top_p
         keep[0] = True
         probabilities, tokens = probabilities[keep], tokens[keep]
@@ -154,7 +155,7 @@ def _truncate(logits: torch.Tensor, top_k: int, top_p: float) -> tuple[Floats, P
 
 
 def _likeliest(probabilities: Floats, enough: float) -> Places:
-    """Return the most likely tokens, in order, that have `enough` of the likelihood, and often more of them."""
+    """Return the most likely tokens in order, which together have at least `enough` of the likelihood."""
     for bound in _NUCLEUS_BOUNDS:
         tokens = numpy.flatnonzero(probabilities >= bound)
         if probabilities[tokens].sum() >= enough:

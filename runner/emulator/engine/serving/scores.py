@@ -1,4 +1,4 @@
-"""Log probabilities of the tokens of a prompt, as vLLM's `prompt_logprobs` has them."""
+"""Log probabilities of the tokens of a prompt, as in vLLM's `prompt_logprobs`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 LOGITS_AT_ONCE = 2**24
-"""Positions times vocabulary in one piece: 64 MB of float32. A long prompt's logits together would take gigabytes."""
+"""Positions times vocabulary that are computed together: 64 MB of float32. All logits of a long prompt would take
+gigabytes."""
 
 Scored = tuple[int, float, int]
 """A token, its log probability and its rank, 1 for the most likely."""
@@ -18,19 +19,19 @@ Scored = tuple[int, float, int]
 
 @dataclass(frozen=True, slots=True)
 class PromptToken:
-    """One token of a prompt, given those before it."""
+    """One token of a prompt, given the previous ones."""
 
     own: Scored
     top: tuple[Scored, ...] = ()
-    """The most likely tokens in its place, best first."""
+    """The most likely tokens at its position, best first."""
 
 
 class PromptScorer:
-    """Keeps the last hidden states of forward passes, and computes logits from them piece by piece.
+    """Stores the last hidden states of forward passes, and computes logits from them in parts.
 
     Args:
         model: a causal language model of transformers.
-        at_once: positions times vocabulary whose logits are computed in one piece.
+        at_once: positions times vocabulary for which logits are computed together.
     """
 
     def __init__(self, model: Any, at_once: int = LOGITS_AT_ONCE) -> None:
@@ -43,7 +44,7 @@ class PromptScorer:
 
     @contextlib.contextmanager
     def keeping(self) -> Iterator[None]:
-        """Keep the states of the forward pass within; it computes the last position's logits only."""
+        """Store the states of the forward pass in the context, which then computes only the last position's logits."""
         self._keeping = True
         try:
             yield
@@ -51,16 +52,16 @@ class PromptScorer:
             self._keeping = False
 
     def keep(self, states: torch.Tensor) -> None:
-        """Keep the states of a pass that was computed elsewhere, shape (rows, width, hidden), padded on the left."""
+        """Store the states of another pass, shape (rows, width, hidden), padded on the left."""
         self._states = states
 
     def score(self, row: int, tokens: list[int], alternatives: int) -> tuple[PromptToken, ...]:
-        """Return the tokens of a prompt but the first, which nothing is before.
+        """Return the tokens of a prompt except the first, which has no previous tokens.
 
         Args:
-            row: of the pass that was kept; its prompt ends at the last position.
-            tokens: ids of that prompt.
-            alternatives: how many of the most likely tokens to name for each.
+            row: row of the stored pass; its prompt ends at the last position.
+            tokens: IDs of this prompt.
+            alternatives: number of the most likely tokens for each position.
         """
         if self._states is None:
             raise RuntimeError("no forward pass was kept")
@@ -76,7 +77,7 @@ class PromptScorer:
         return tuple(found)
 
     def forget(self) -> None:
-        """Give the states' memory back."""
+        """Free the memory of the states."""
         self._states = None
 
     def _select_last(self, _module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
@@ -87,7 +88,7 @@ class PromptScorer:
 
 
 def _scored(logprobs: torch.Tensor, tokens: list[int], alternatives: int) -> list[PromptToken]:
-    """Return what `logprobs`, shape (tokens, vocabulary), says of each token."""
+    """Return the scores of each token from `logprobs`, shape (tokens, vocabulary)."""
     own = logprobs.gather(1, torch.tensor(tokens, device=logprobs.device).unsqueeze(1))
     ranks = (logprobs >= own).sum(1).tolist()
     values, indices = logprobs.topk(min(alternatives, logprobs.shape[1]), dim=1)

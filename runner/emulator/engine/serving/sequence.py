@@ -1,4 +1,4 @@
-"""One sequence: its prompt, what has been generated and what is told about it."""
+"""One sequence: its prompt, its generated tokens and its deltas."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FinishReason = Literal["stop", "length", "cancelled", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Token ids, and what the processor made of the images, if any."""
+    """Token IDs, and the processor's outputs for images, if there are any."""
 
     ids: list[int]
     image_inputs: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -28,22 +28,22 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What one step added to a sequence. The last one has a `finish_reason`."""
+    """The additions of one step to a sequence. The last one has a `finish_reason`."""
 
     text: str
     choices: tuple[Choice, ...]
     finish_reason: FinishReason | None = None
     error: str = ""
     prompt: tuple[PromptToken, ...] = ()
-    """With the first token, if they were asked for: the scores of the prompt's tokens but the first."""
+    """With the first token, if requested: the scores of the prompt's tokens except the first."""
 
 
 Deliver = Callable[[Delta], None]
-"""Takes the deltas of one sequence, in order, on the engine's thread; must not block."""
+"""Gets the deltas of one sequence in order, on the engine's thread; must not block."""
 
 
 class Sequence:
-    """One sequence being generated. Only the engine's thread changes it, except for `cancelled`."""
+    """One sequence that is being generated. Only the engine's thread changes it, except for `cancelled`."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Sequence:
 
     @property
     def scores_prompt(self) -> bool:
-        """Return whether its prompt is to be scored when it is read: once for all sequences of a request."""
+        """Return whether its prompt must be scored when it is read: once for all sequences of a request."""
         return self.parameters.prompt_logprobs is not None and not self.index and not self.generated
 
     @property
@@ -80,15 +80,15 @@ class Sequence:
 
     @property
     def length(self) -> int:
-        """Return how many tokens prompt and output have."""
+        """Return the number of tokens of prompt and output."""
         return len(self.prompt.ids) + len(self.generated)
 
     def take(self, token: int, max_length: int) -> tuple[str, FinishReason | None]:
-        """Add a generated token; return the text that is now certain and, at the end, why it ends.
+        """Add a generated token; return the text that is now certain and, at the end, the reason for the end.
 
         Args:
-            token: that comes next.
-            max_length: tokens that prompt and output may have together.
+            token: the next token.
+            max_length: maximum tokens of prompt and output together.
         """
         self.generated.append(token)
         reason: FinishReason | None = None
@@ -107,22 +107,22 @@ class Sequence:
         return text, reason
 
     def take_scores(self) -> tuple[PromptToken, ...]:
-        """Return the scores of the prompt, once."""
+        """Return the scores of the prompt once."""
         scores, self.prompt_scores = self.prompt_scores, ()
         return scores
 
 
 def end_tokens_of(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Return the ids that end a sequence: the generation configuration's and the tokenizer's, as vLLM has it."""
+    """Return the IDs that end a sequence: those of the generation configuration and the tokenizer, as in vLLM."""
     configured = model.generation_config.eos_token_id
     ids = configured if isinstance(configured, list) else [configured]
     return frozenset(one for one in [*ids, tokenizer.eos_token_id] if one is not None)
 
 
 def decoder_of(tokenizer: Any, *, skip_special_tokens: bool) -> Decode:
-    """Return a function from token ids to text."""
+    """Return a function from token IDs to text."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None and not getattr(tokenizer, "clean_up_tokenization_spaces", False):
-        # The wrapper adds nothing then, and takes several times as long.
+        # The wrapper adds nothing in this case, and takes several times as long.
         return lambda ids: str(backend.decode(list(ids), skip_special_tokens=skip_special_tokens))
     return lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))

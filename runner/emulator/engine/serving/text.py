@@ -1,4 +1,4 @@
-"""Turns the tokens of one sequence into text, piece by piece: whole characters only, and cut at stop strings."""
+"""Converts the tokens of one sequence to text step by step: only complete characters, and cut at stop strings."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Decode = Callable[[Sequence[int]], str]
 class TextAssembler:
     """Emits text that will not change any more.
 
-    Held back are bytes that do not make a whole character yet and text that may turn out to be the beginning of a stop
-    string. What is emitted, put together, is the sequence's text, whether or not anybody streams it.
+    It holds back bytes that are not a complete character yet, and text that may be the beginning of a stop string. The
+    concatenation of the emitted texts is the sequence's text, whether it is streamed or not.
 
     Args:
-        decode: from token ids to text.
+        decode: converts token IDs to text.
         stop: strings that end the sequence.
-        include_stop: whether the stop string belongs to the text.
+        include_stop: whether the text includes the stop string.
     """
 
     def __init__(self, decode: Decode, stop: Sequence[str] = (), include_stop: bool = False) -> None:
@@ -27,25 +27,25 @@ class TextAssembler:
         self._stop = tuple(stop)
         self._include_stop = include_stop
         self._window: list[int] = []
-        """Tokens of the piece emitted last, as context for spaces between pieces, and those not emitted yet."""
+        """Tokens of the last emitted text, as context for spaces between texts, and those that are not emitted yet."""
         self._context = 0
-        """How many of the window's tokens are context."""
+        """Number of context tokens in the window."""
         self._context_text = ""
         self._held = ""
         self.stopped = False
-        """Whether a stop string was met; no more tokens may follow."""
+        """Whether a stop string was found; no more tokens may follow."""
 
     def add(self, token: int) -> str:
-        """Take one token and return the text that is now certain; often empty."""
+        """Add one token and return the text that is now certain; often empty."""
         self._window.append(token)
         text = self._decode(self._window)
-        # A replacement character at the end is most likely a character whose other bytes are still to come.
+        # A replacement character at the end is probably a character whose other bytes follow.
         if text.endswith(_REPLACEMENT):
             return ""
         return self._emit(self._advance(text))
 
     def finish(self) -> str:
-        """Return what was held back, at the end of the sequence. Half a character becomes U+FFFD."""
+        """Return the held-back text at the end of the sequence. An incomplete character becomes U+FFFD."""
         if self.stopped:
             return ""
         piece = self._advance(self._decode(self._window)) if self._window else ""
@@ -79,7 +79,7 @@ class TextAssembler:
 
 
 def _possible_beginning(text: str, stop: Sequence[str]) -> int:
-    """Return the length of the longest end of `text` that begins one of `stop`."""
+    """Return the length of the longest suffix of `text` that is a prefix of one of `stop`."""
     longest = min(len(text), max(len(one) for one in stop) - 1)
     for length in range(longest, 0, -1):
         end = text[len(text) - length :]

@@ -1,7 +1,7 @@
-"""Functions that a chat completions request offers, and the calls of them in what a model says.
+"""Functions in a chat completions request, and calls of them in a model's text.
 
-As vLLM has it: a named function and `required` hold the text to a schema; `auto` leaves the model free and looks for
-calls in the forms that the families were trained on: JSON with a name, bare or in `<tool_call>`.
+As in vLLM, a named function and `required` constrain the text with a schema. `auto` does not constrain the text, and
+detects calls in the forms of the families' training: JSON with a name, plain or in `<tool_call>`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Tools:
     """The functions of one request."""
 
     definitions: tuple[dict[str, Any], ...]
-    """As they came: chat templates render them."""
+    """Unchanged, because chat templates render them."""
     choice: str
     """`auto`, `required`, or the name of the function that must be called."""
     parallel: bool = True
-    """Whether there may be several calls."""
+    """Whether several calls are allowed."""
 
     @property
     def named(self) -> bool:
@@ -38,7 +38,7 @@ class Tools:
         return self.choice not in CHOICES
 
     def schema(self) -> dict[str, Any] | None:
-        """Return what the text must follow; None if it is free."""
+        """Return the schema for the text; None if there is none."""
         if self.choice == "auto":
             return None
         parameters = {one["function"]["name"]: _parameters(one["function"]) for one in self.definitions}
@@ -57,14 +57,14 @@ class Tools:
         return {"type": "array", "minItems": 1, **({} if self.parallel else {"maxItems": 1}), "items": items}
 
     def may_begin(self, text: str) -> bool:
-        """Return whether a text that begins so may turn out to be a call."""
+        """Return whether a text with this beginning may be a call."""
         if self.choice != "auto":
             return True
         begin = text.lstrip()
         return any(begin.startswith(one) or one.startswith(begin) for one in _OPENINGS)
 
     def calls(self, text: str) -> list[dict[str, Any]]:
-        """Return the calls that a text holds, as OpenAI writes them; none if it does not hold one."""
+        """Return the calls in a text, in OpenAI's format; none if it contains none."""
         if self.named:
             return [_call(self.choice, text)]
         found = [_parsed(part) for part in _TAGGED.findall(text) or [text]]
@@ -96,7 +96,7 @@ def _parameters(function: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_tools(body: Mapping[str, Any], path: str, problems: Problems) -> Tools | None:
-    """Read `tools` and `tool_choice` of a request; None when no function may be called."""
+    """Read `tools` and `tool_choice` of a request; None if no function can be called."""
     given = body.get("tools") or []
     if not isinstance(given, list):
         problems.add(f"{path}tools", f"must be a list, got {shown(given)}")

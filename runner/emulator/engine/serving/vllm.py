@@ -1,11 +1,12 @@
 """Generates with vLLM's in-process `AsyncLLM`, on a GPU.
 
-Written against vLLM 0.22.1: its documented streaming example (docs.vllm.ai/en/v0.22.1/examples/deployment/
-async_llm_streaming), and, for `AsyncLLM.generate`, `SamplingParams`, `RequestOutput` and `Logprob`, the sources of its
-repository around that version. It has not been run with vLLM or on a GPU yet.
+It follows vLLM 0.22.1: the documented streaming example
+(docs.vllm.ai/en/v0.22.1/examples/deployment/async_llm_streaming), and, for `AsyncLLM.generate`, `SamplingParams`,
+`RequestOutput` and `Logprob`, the sources of its repository at about that version. It has not been run with vLLM or on
+a GPU yet.
 
-vLLM gets token ids and gives token ids. Chat templates, text, stop strings, limits and the queue are this package's
-own, the same as with the emulator's engine.
+vLLM gets token IDs and returns token IDs. This package handles chat templates, text, stop strings, limits and the
+queue, in the same way as for the emulator's engine.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from runner.emulator.errors import invalid
 logger = logging.getLogger(__name__)
 
 _HOTTEST = 2.0
-"""Newer versions' `SamplingParams` refuse temperatures above."""
+"""`SamplingParams` of newer versions refuse higher temperatures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,10 @@ class ModelDescription:
 
 
 def load_description(source: ModelSource, *, cache_directory: str) -> LoadedModel:
-    """Load everything about a source but its weights, which vLLM loads itself. CUDA stays untouched.
+    """Load everything of a source except its weights, which vLLM loads itself. Does not initialize CUDA.
 
     Raises:
-        ModelError: the folder is no checkpoint that may be loaded.
+        ModelError: the folder is not a checkpoint that can be loaded.
     """
     from transformers import AutoConfig, AutoProcessor, AutoTokenizer, GenerationConfig
 
@@ -72,7 +73,7 @@ def load_description(source: ModelSource, *, cache_directory: str) -> LoadedMode
         )
         processor = AutoProcessor.from_pretrained(directory, **common) if images else None
         tokenizer = processor.tokenizer if processor else AutoTokenizer.from_pretrained(directory, **common)
-    except Exception as error:  # libraries raise what they like at a configuration that makes no sense
+    except Exception as error:  # libraries raise any error for an invalid configuration
         raise ModelError("INVALID_ARGUMENT", f"The checkpoint cannot be loaded: {error}") from error
     tokenizer.chat_template = tokenizer.chat_template or getattr(processor, "chat_template", None)
     card = {**describe(source), "directory": str(directory)}
@@ -89,20 +90,20 @@ def engine_arguments(spec: ServingSpec, loaded: ServedModel, max_length: int) ->
         "disable_log_stats": True,
     }
     if loaded.processor is not None:
-        arguments["limit_mm_per_prompt"] = {"image": 0}  # no memory for images, which this engine does not take
+        arguments["limit_mm_per_prompt"] = {"image": 0}  # no memory for images, which this engine does not support
     return arguments
 
 
 def sampling_arguments(
     parameters: SamplingParameters, *, index: int, end_tokens: frozenset[int], room: int
 ) -> dict[str, Any]:
-    """Return the arguments of vLLM's `SamplingParams` for one sequence, but `output_kind`.
+    """Return the arguments of vLLM's `SamplingParams` for one sequence, except `output_kind`.
 
     Args:
-        parameters: of the request.
-        index: of the sequence among the request's `n`; offsets the seed, and only the first scores the prompt.
-        end_tokens: ids that end it.
-        room: tokens that fit after the prompt.
+        parameters: the parameters of the request.
+        index: number of the sequence among the request's `n`; offsets the seed, and only the first scores the prompt.
+        end_tokens: IDs that end the sequence.
+        room: number of tokens that fit after the prompt.
     """
     limit = min(parameters.max_tokens, room)
     return {
@@ -117,7 +118,7 @@ def sampling_arguments(
         "frequency_penalty": parameters.frequency_penalty,
         "repetition_penalty": parameters.repetition_penalty,
         "logit_bias": dict(parameters.logit_bias) or None,
-        # vLLM takes -1 for no seed.
+        # vLLM uses -1 for no seed.
         "seed": None if parameters.seed is None else (parameters.seed + index) % 2**63,
         "stop_token_ids": sorted(end_tokens),
         "ignore_eos": parameters.ignore_eos,
@@ -132,9 +133,9 @@ def open_vllm(spec: ServingSpec, loaded: ServedModel, *, max_length: int) -> Vll
     """Start vLLM with a model's weights. Call it in the running event loop; it blocks until they are loaded.
 
     Raises:
-        ModelError: FAILED_PRECONDITION when vLLM does not start.
+        ModelError: FAILED_PRECONDITION if vLLM does not start.
     """
-    # This process was forked from one that has loaded torch: vLLM's own workers must not be.
+    # This process was forked from one that has loaded torch; vLLM's own workers must not be forked.
     os.environ["VLLM_WORKER_MULTIPROCESSING_METHOD"] = "spawn"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     try:
@@ -161,17 +162,17 @@ def open_vllm(spec: ServingSpec, loaded: ServedModel, *, max_length: int) -> Vll
 
 
 class VllmEngine(Admission):
-    """A `ServingEngine`. Everything happens on the event loop's thread; vLLM computes in processes of its own.
+    """A `ServingEngine`. Everything runs on the event loop's thread; vLLM computes in its own processes.
 
-    At most `max_batch` sequences are given to vLLM, so that the others wait here, where the queue is bounded.
+    vLLM gets at most `max_batch` sequences, so that the others wait here, where the queue is bounded.
 
     Args:
         llm: vLLM's `AsyncLLM`.
-        make_sampling: from `sampling_arguments` to vLLM's `SamplingParams`, with outputs as deltas.
+        make_sampling: converts `sampling_arguments` to vLLM's `SamplingParams`, with outputs as deltas.
         loaded: configurations and tokenizer of the model.
-        max_length: tokens of prompt and output.
-        max_batch: sequences generated at once.
-        max_queue: sequences that may wait.
+        max_length: maximum tokens of prompt and output.
+        max_batch: maximum number of concurrent sequences.
+        max_queue: maximum number of waiting sequences.
     """
 
     def __init__(
@@ -202,14 +203,14 @@ class VllmEngine(Admission):
 
     @property
     def death(self) -> str | None:
-        """Return vLLM's error when its engine core has died."""
+        """Return vLLM's error after its engine core has failed."""
         if not self._llm.errored:
             return None
         error = self._llm.dead_error
         return f"{type(error).__name__}: {error}"
 
     def start(self) -> None:
-        """Do nothing: vLLM runs already."""
+        """Do nothing, because vLLM is already running."""
 
     def close(self) -> None:
         """Cancel everything and end vLLM's processes."""
@@ -218,7 +219,7 @@ class VllmEngine(Admission):
         self._llm.shutdown()
 
     def check(self, prompt: Prompt, parameters: SamplingParameters) -> None:
-        """Raise INVALID_ARGUMENT when a prompt is too long, has images, or a parameter is none of vLLM's."""
+        """Raise INVALID_ARGUMENT if a prompt is too long or has images, or vLLM does not know a parameter."""
         check_prompt(prompt, parameters, self.max_length, self.vocabulary_size)
         if parameters.temperature > _HOTTEST:
             raise invalid(f"temperature: vLLM takes at most {_HOTTEST:g}, got {parameters.temperature:g}")
@@ -236,7 +237,7 @@ class VllmEngine(Admission):
         return sequences
 
     def cancel(self, sequences: Iterable[Sequence]) -> None:
-        """Give up sequences that have not ended; vLLM aborts a request whose generator is cancelled."""
+        """Cancel unfinished sequences; vLLM aborts a request whose generator is cancelled."""
         for sequence in sequences:
             if sequence.finish_reason is not None:
                 continue
@@ -275,7 +276,8 @@ class VllmEngine(Admission):
             stream = self._llm.generate(
                 {"prompt_token_ids": list(sequence.prompt.ids)}, self._make_sampling(arguments), uuid.uuid4().hex
             )
-            # Closing the generator aborts the request, if vLLM would continue: at a stop string, which only we know.
+            # Closing the generator aborts the request if vLLM would continue after a stop string, which only this
+            # package knows.
             async with contextlib.aclosing(stream):
                 async for output in stream:
                     self._take(sequence, output)
@@ -288,7 +290,7 @@ class VllmEngine(Admission):
             deliver_end(sequence, self.metrics, "error", f"{type(error).__name__}: {error}")
 
     def _take(self, sequence: Sequence, output: Any) -> None:
-        """Deliver what one `RequestOutput` adds."""
+        """Deliver the additions of one `RequestOutput`."""
         completion = output.outputs[0]
         if sequence.scores_prompt and output.prompt_logprobs:
             sequence.prompt_scores = prompt_tokens(
@@ -303,7 +305,7 @@ class VllmEngine(Admission):
             if sequence.finish_reason is not None:
                 return
         if completion.finish_reason in ("stop", "length"):
-            # vLLM knows of an end that we do not, such as a tokenizer's that no configuration names.
+            # vLLM has an end that this package does not know, such as a tokenizer's that no configuration names.
             deliver_end(sequence, self.metrics, completion.finish_reason, text=sequence.text.finish())
         elif completion.finish_reason is not None:
             deliver_end(sequence, self.metrics, "error", f"vLLM ended the answer: {completion.finish_reason}")
@@ -313,9 +315,9 @@ def choice_of(token: int, places: Mapping[int, Any] | None, alternatives: int | 
     """Return a generated token with its log probabilities.
 
     Args:
-        token: id.
-        places: vLLM's `Logprob` (`logprob`, `rank`) by token id: the most likely and the token itself.
-        alternatives: how many of the most likely were asked for.
+        token: ID of the token.
+        places: vLLM's `Logprob` (`logprob`, `rank`) by token ID: the most likely tokens and the token itself.
+        alternatives: requested number of the most likely tokens.
     """
     if alternatives is None or places is None:
         return Choice(token)
@@ -326,7 +328,7 @@ def choice_of(token: int, places: Mapping[int, Any] | None, alternatives: int | 
 def prompt_tokens(
     ids: list[int], places: Iterable[Mapping[int, Any] | None], alternatives: int
 ) -> tuple[PromptToken, ...]:
-    """Return the scores of a prompt's tokens but the first from vLLM's `prompt_logprobs`, whose first is None."""
+    """Return the scores of a prompt's tokens except the first from vLLM's `prompt_logprobs`, whose first is None."""
     return tuple(
         PromptToken((token, float(place[token].logprob), int(place[token].rank)), _best(place, alternatives))
         for token, place in zip(ids, places, strict=True)
