@@ -60,7 +60,7 @@ SETTINGS = (
 )
 """Every field that can be set, with its flag and its variable. `flags` of `resolve` has the field names as keys."""
 
-HOW_TO_SET = "`runner emulator start && runner emulator provision` makes one here; --environment names one"
+HOW_TO_SET = "run `runner emulator start && runner emulator provision` to work on this machine, or pass --environment"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 # A location and a project become part of the addresses that the token is sent to, so neither may hold anything else.
 FORMS = {

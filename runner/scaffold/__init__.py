@@ -27,7 +27,7 @@ _IGNORED = """# Weights and reports are results, not sources.
 /reports/
 /plan.json
 """
-_ATTRIBUTES = """# A dataset is identified by its bytes, and Git on Windows changes line ends without this line.
+_ATTRIBUTES = """# A dataset is identified by its bytes. Git on Windows must not change its line ends.
 *.jsonl -text
 """
 _SAMPLE_ROWS = {"train": 320, "validation": 40}

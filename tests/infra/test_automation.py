@@ -224,7 +224,7 @@ def test_a_folder_without_a_project_has_the_command_that_writes_one(tmp_path: Pa
     folder = tmp_path / "my stacks"
     error = automation("graph", "--stack", "dev", "--directory", str(folder))["error"]
     assert error["message"] == f"there is no Pulumi.yaml in {folder}"
-    assert error["hint"] == f"`runner infra init '{folder}' --stack dev` writes one"
+    assert error["hint"] == f"run `runner infra init '{folder}' --stack dev` to create one"
 
 
 def test_embedded_needs_an_emulator(tmp_path: Path) -> None:
