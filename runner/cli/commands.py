@@ -11,6 +11,7 @@ from click.core import augment_usage_errors, iter_params_for_processing
 
 from runner.cli.options import Invocation, global_options
 from runner.cli.values import Refused, name_of
+from runner.errors import RunnerError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -75,7 +76,10 @@ def _require_sound(
     if checks is not None:
         sources = (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT)
         sound = {name: value for name, value in ctx.params.items() if ctx.get_parameter_source(name) in sources}
-        problems += checks(ctx.ensure_object(Invocation), sound)
+        try:
+            problems += checks(ctx.ensure_object(Invocation), sound)
+        except RunnerError as error:  # such as an emulator that does not run
+            problems.append(error.message)
     raise Mistakes(problems, found[0], ctx)
 
 

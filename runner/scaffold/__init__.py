@@ -14,6 +14,7 @@ from runner.catalog.models import TuningMode
 from runner.datasets.records.writing import reshaped
 from runner.errors import ConfigurationError, require_sound
 from runner.local_files import missing, replace, unusable
+from runner.prices import exact
 
 Shape = Literal["chat", "prompt-completion"]
 Ci = Literal["github", "gitlab"]
@@ -130,7 +131,7 @@ spec:
   data:
     train: data/train.jsonl
     {held_out}
-  maxCost: {answers.max_cost:g} # US dollars; a higher estimate is refused
+  maxCost: {exact(answers.max_cost)} # US dollars; a higher estimate is refused
 """
 
 
