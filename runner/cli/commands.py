@@ -80,7 +80,8 @@ def _require_sound(
             problems += checks(ctx.ensure_object(Invocation), sound)
         except RunnerError as error:  # such as an emulator that does not run
             problems.append(error.message)
-    raise Mistakes(problems, found[0], ctx)
+    missing = (error for error in found if isinstance(error, click.MissingParameter))  # its help says what to give
+    raise Mistakes(problems, next(missing, found[0]), ctx)
 
 
 def _of_values(parameter: click.Parameter, ctx: click.Context, given: Mapping[str, Any]) -> list[click.UsageError]:
