@@ -68,7 +68,7 @@ def configuration(stack: str, directory: Path = ROOT) -> dict[str, str]:
         known = ", ".join(stacks(directory)) or "none"
         raise ConfigurationError(
             f"there is no {path.name} in {'this folder' if directory == Path() else directory}; stacks there: {known}",
-            hint=f"`runner infra init {shlex.quote(str(directory))} --stack {shlex.quote(stack)}` writes it",
+            hint=f"to create it, run `runner infra init {shlex.quote(str(directory))} --stack {shlex.quote(stack)}`",
         )
     given = _read(path).get("config") or {}
     if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):

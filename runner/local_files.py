@@ -46,7 +46,7 @@ def expanded(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         message = f"{text}: nobody called {text.split('/')[0][1:]!r} has a home folder here"
-        raise ConfigurationError(message, hint=f"./{text} is a path in this folder") from None
+        raise ConfigurationError(message, hint=f"for a path in this folder, write ./{text}") from None
 
 
 def missing(path: Path) -> str:
@@ -177,7 +177,7 @@ def read_records(path: Path, content: bytes) -> list[dict[str, Any]]:
             body, expected, found = {}, 0, 1
         if expected not in {None, found}:
             message = f"{path}:{number} is damaged: its checksum is wrong"
-            hint = "nothing was changed; `runner repair` keeps what is sound and sets the file aside"
+            hint = "nothing was changed; `runner repair` keeps the valid records and moves the file aside"
             raise ConfigurationError(message, hint=hint)
         records.append(body)
     return records

@@ -42,7 +42,7 @@ def acquire(descriptor: int, path: Path, *, nothing: str = "nothing was changed"
                 if time.monotonic() - start > LONGEST_SECONDS:
                     raise LockedError(
                         f"{path} is locked: {holder(path)}; {nothing}",
-                        hint="look at what that process does, end it if it hangs, then run the same command again",
+                        hint="check that process, and end it if it hangs; then run the same command again",
                     )
                 time.sleep(_PAUSE_SECONDS)
     note_holder(path)

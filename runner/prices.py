@@ -114,7 +114,7 @@ def exact(usd: float) -> str:
     """Return the text of an amount that `dollars_of` converts back exactly."""
     from decimal import Decimal  # not for every command
 
-    return f"{Decimal(repr(usd)):f}"
+    return f"{Decimal(repr(float(usd))):f}".removesuffix(".0")
 
 
 def is_dollars(value: object) -> bool:

@@ -51,6 +51,9 @@ PATTERNS = {
     r"\bmend(?:s|ed|ing)?\b": "write `correct` or `repair`",
     r"\bWho(?:ever|m)? (?:alerts|cannot|may)\b|\b[Ww]hoever\b|\b[Ww]hatever\b": "name it; write `if you …`",
     r"\b(?:is|are|was|were) (?:told|looked at)\b": "write `reports`, `checks`",
+    r"` (?:writes|makes|has|names|needs|makes|puts|takes) (?:it|one|them|none)\b|\b(?:is|are) named by `?--": (
+        "write `run … to …`, `pass --…`"
+    ),
     r"\bso many (?:seconds|minutes|times)\b": "write `this many`",
     r"\b(?:tokens|objects|requests|answers|operations|submissions|MB|bytes) a (?:CPU )?second\b": "write `per second`",
     r"\bby turns\b": "write `alternately`",
@@ -66,7 +69,8 @@ HISTORY = ("CHANGELOG.md",)
 def spoken() -> list[tuple[str, str]]:
     """Return the place and the text of every string that the command line or a library shows to people."""
     found = []
-    for path in sorted(path for folder in TALKING for path in (ROOT / "runner" / folder).rglob("*.py")):
+    folders = [*(ROOT / "runner" / name for name in TALKING), ROOT / "infra" / "automation"]
+    for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
         begins = True  # a string that begins a statement is a docstring; a command's is its help, and in docs/cli.md
         with path.open("rb") as file:
             for token in tokenize.tokenize(file.readline):
@@ -113,6 +117,7 @@ BAD = (
     "mend the file",
     "Whom alerts tell",
     "each problem is told",
+    "`runner init` writes one, another folder is named by --directory",
     "wait so many seconds",
     "objects a CPU second, to another client",
     "both programs run by turns",

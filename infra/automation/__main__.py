@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
 def _add_answers(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--kind", help="what the stack is for, default: its name, where that says it")
     group.add_argument("--operator", action="append", metavar="MEMBER", help="who may act as the runner")
-    group.add_argument("--notify", action="append", metavar="EMAIL", help="who is told")
+    group.add_argument("--notify", action="append", metavar="EMAIL", help="who receives alerts")
     group.add_argument("--budget", type=int, metavar="AMOUNT", help="monthly budget, whole units of the currency")
     group.add_argument("--currency", metavar="CODE", help="of the budget")
     group.add_argument("--billing-account", metavar="ID", help="of the budget")

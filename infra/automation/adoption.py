@@ -112,7 +112,7 @@ def _advice(item: Registered, live: Live, urn: str) -> str:
             f"`pulumi config set --path 'open-model-tuning:buckets[\"{item.name}\"].mode' import`"
         )
     command = import_command(urn, live.id, name_of(item.parent))
-    return f"{name}: {live.id} is there and was not made by this stack: `{command}` takes it in"
+    return f"{name}: {live.id} exists and was not created by this stack; to import it, run `{command}`"
 
 
 def explain(error: EmbeddedError) -> str:

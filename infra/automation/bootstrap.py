@@ -172,7 +172,7 @@ def _make_bucket(rest: Rest, project: str, region: str, name: str, made: list[st
         # Names of buckets are the world's: whoever has this one would read the state.
         raise ForeignBucketError(
             f"bucket {name} is there already, and is not of project {project}",
-            hint="make a bucket of another name by hand and let PULUMI_BACKEND_URL name it",
+            hint="create a bucket with another name, and set PULUMI_BACKEND_URL to it",
         )
     body = kind.body(inputs)
     changes = differences({key: body[key] for key in _KEPT}, there.body)

@@ -40,9 +40,9 @@ def problems(source: Path) -> list[str]:
         elif path.suffix.lower() not in DATA:
             found.append(f"{name}: neither a manifest nor a data set ({', '.join(sorted(MANIFESTS | DATA))})")
     if files > MOST_FILES:
-        found.append(f"{files} files; at most {MOST_FILES} are looked at")
+        found.append(f"{files} files; at most {MOST_FILES} are checked")
     if size > MOST_BYTES:
-        found.append(f"{size} bytes; at most {MOST_BYTES} are looked at. Put large data sets into a bucket.")
+        found.append(f"{size} bytes; at most {MOST_BYTES} are checked. Put large data sets into a bucket.")
     return found
 
 

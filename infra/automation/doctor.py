@@ -47,7 +47,7 @@ def _finding(check: str, status: str, detail: str, hint: str = "", *, needed: bo
 def _engine() -> dict[str, Any]:
     found = shutil.which("pulumi")
     if found is None:
-        hint = f"see {INSTALL}; `runner infra up --embedded` works without it in the emulator"
+        hint = f"see {INSTALL}; in the emulator, `runner infra up --embedded` works without it"
         return _finding("engine", "missing", "`pulumi` is not on the PATH", hint)
     said, numbers = installation.version(found)
     if numbers < installation.OLDEST:

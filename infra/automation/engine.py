@@ -127,7 +127,7 @@ def confirm(options: Namespace, verb: str) -> None:
     """Raise ConfigurationError when nobody confirmed a verb that changes something."""
     if not options.confirmed:
         problem = f"{verb} of stack {options.stack} was not confirmed"
-        raise ConfigurationError(problem, hint="confirm with --yes; `runner infra preview` shows it")
+        raise ConfigurationError(problem, hint="run `runner infra preview` to see the changes; confirm them with --yes")
 
 
 def _ready(options: Namespace, directory: Path, verb: str) -> None:
@@ -141,7 +141,7 @@ def _place(options: Namespace, directory: Path) -> None:
         problem = "it is not said where Pulumi's state is"
         raise ConfigurationError(
             problem,
-            hint="PULUMI_BACKEND_URL=gs://BUCKET; `runner infra bootstrap` makes the bucket",
+            hint="set PULUMI_BACKEND_URL=gs://BUCKET; `runner infra bootstrap` creates the bucket",
         )
 
 
@@ -250,7 +250,7 @@ def _check(ended: Ended, verb: str, options: Namespace) -> None:
         again = "ended at once: what it was making may not be in the state" if ended.interrupted > 1 else "finished"
         raise InterruptedRunError(
             f"{verb} of stack {options.stack} was stopped; what it had begun was {again} ({counted})",
-            hint=f"`runner infra {verb} --stack {options.stack}` goes on, and finds what was begun",
+            hint=f"to continue, run `runner infra {verb} --stack {options.stack}`",
         )
     if ended.status:
         _show(ended.complained if ended.events else "")

@@ -70,40 +70,43 @@ def _forbidden(events: list[Event]) -> Iterator[Cause]:
 
 _HINTS = (
     ("currently locked", "if no other run is alive, `pulumi cancel --stack STACK --yes` removes the lock"),
-    ("incorrect passphrase", "PULUMI_CONFIG_PASSPHRASE is not the one that the stack was made with"),
+    ("incorrect passphrase", "PULUMI_CONFIG_PASSPHRASE is not the passphrase that the stack was created with"),
     (
         "passphrase must be set",
-        "set PULUMI_CONFIG_PASSPHRASE, or make the stack with a key, as `runner infra bootstrap --stack STACK` says",
+        "set PULUMI_CONFIG_PASSPHRASE, or create the stack with a key; see `runner infra bootstrap --stack STACK`",
     ),
     ("does not satisfy the version range", f"update the engine: {INSTALL}"),
     ("no language plugin", f"the engine alone is not enough; install all of Pulumi: {INSTALL}"),
-    ("no resource plugin", "`pulumi install` in the folder of Pulumi.yaml fetches the provider"),
-    ("unable to open state directory", "make that folder, or have PULUMI_BACKEND_URL name another"),
-    ("PULUMI_ACCESS_TOKEN must be set", "`pulumi login`, or PULUMI_BACKEND_URL=gs://BUCKET"),
-    ("could not find default credentials", "`gcloud auth application-default login`"),
-    ("bucket doesn't exist", "`runner infra bootstrap --stack STACK` makes it"),
+    ("no resource plugin", "run `pulumi install` in the folder of Pulumi.yaml to download the provider"),
+    ("unable to open state directory", "create that folder, or set PULUMI_BACKEND_URL to another one"),
+    ("PULUMI_ACCESS_TOKEN must be set", "run `pulumi login`, or set PULUMI_BACKEND_URL=gs://BUCKET"),
+    ("could not find default credentials", "run `gcloud auth application-default login`"),
+    ("bucket doesn't exist", "run `runner infra bootstrap --stack STACK` to create it"),
     (
         # Which the first request of all needs: no `up` gets as far as to enable it.
         "Cloud Resource Manager API",
-        "`runner infra bootstrap --stack STACK` enables it; the API needs a few minutes after that",
+        "run `runner infra bootstrap --stack STACK` to enable it; the API needs a few minutes after that",
     ),
     (
         "has not been used in project",
-        "the API needs a few minutes after it was enabled: `runner infra up --stack STACK`",
+        "the API needs a few minutes after it was enabled; then run `runner infra up --stack STACK`",
     ),
-    ("deployed model", "`runner endpoints undeploy ENDPOINT` takes its models down; `runner endpoints ls` names them"),
-    ("not empty", "delete the objects, or set open-model-tuning:forceDestroy to true and `up` before this"),
+    (
+        "deployed model",
+        "undeploy its models with `runner endpoints undeploy ENDPOINT`; `runner endpoints ls` lists the endpoints",
+    ),
+    ("not empty", "delete the objects, or set open-model-tuning:forceDestroy to true and run `up` first"),
     (
         "lready exist",
-        "`runner infra up --stack STACK` again: it takes over what this stack made, and says what to do with the rest",
+        "run `runner infra up --stack STACK` again: it adopts its own resources, and explains the others",
     ),
-    ("existing object already found", "`runner infra up --stack STACK` again: it takes over what is in the perimeter"),
-    ("lready own", "`runner infra up --stack STACK` again: it takes over what this stack made"),
-    ("(403)", "ask for the role that this needs: docs/iam.md lists those of the deploying account"),
+    ("existing object already found", "run `runner infra up --stack STACK` again: it adopts what is in the perimeter"),
+    ("lready own", "run `runner infra up --stack STACK` again: it adopts the resources of this stack"),
+    ("(403)", "ask for the missing role; docs/iam.md lists the roles of the deploying account"),
     ("rule ", "change the setting that the rule names; `runner infra doctor --stack STACK` checks all rules offline"),
-    ("(429)", "wait a minute, then `runner infra up --stack STACK` goes on where it stopped"),
-    ("(500)", "`runner infra up --stack STACK` goes on where it stopped"),
-    ("(503)", "`runner infra up --stack STACK` goes on where it stopped"),
+    ("(429)", "wait a minute, then run `runner infra up --stack STACK` to continue"),
+    ("(500)", "run `runner infra up --stack STACK` to continue"),
+    ("(503)", "run `runner infra up --stack STACK` to continue"),
 )
 
 
@@ -135,7 +138,7 @@ def failure(ended: Ended, verb: str, stack: str) -> EngineError:
     found = causes(ended.events)
     texts = [str(cause) for cause in found] or [_complaint(ended)]
     hint = next((hint for text in texts if (hint := hint_for(text, stack))), None)
-    hint = hint or f"`pulumi stack --stack {stack}` in the folder of Pulumi.yaml shows what is there"
+    hint = hint or f"run `pulumi stack --stack {stack}` in the folder of Pulumi.yaml to see the resources"
     more = f" (and {len(texts) - 1} more)" if len(texts) > 1 else ""
     problems = texts[:_MOST]
     prefix = f"{verb} of stack {stack} failed: " if found else ""

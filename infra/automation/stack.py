@@ -49,21 +49,21 @@ def directory(options: Namespace, *, runs: bool = False) -> Path:
     if not file.is_file():
         folder, other = (
             shlex.quote(str(chosen)),
-            "" if options.directory else ", another folder is named by --directory",
+            "" if options.directory else "; to use another folder, pass --directory",
         )
         if options.embedded:
-            other += "; `runner emulator provision` needs none"
+            other += ". `runner emulator provision` works without one"
         raise ConfigurationError(
             f"there is no Pulumi.yaml in {chosen if options.directory else 'this folder'}",
-            hint=f"`runner infra init {folder} --stack {shlex.quote(options.stack)}` writes one{other}",
+            hint=f"run `runner infra init {folder} --stack {shlex.quote(options.stack)}` to create one{other}",
         )
     name = stack_files.project_name(chosen)
     if name != NAMESPACE:
-        raise ConfigurationError(f"{file} is of the project {name!r}, not of {NAMESPACE}", hint="name another folder")
+        raise ConfigurationError(f"{file} is of the project {name!r}, not of {NAMESPACE}", hint="use another folder")
     if runs and not options.directory and chosen.resolve() != stack_files.ROOT:
         raise ConfigurationError(
-            "Pulumi's engine would run the program in this folder, which is done only where the folder is named",
-            hint="add `--directory .` if the program is yours",
+            "Pulumi's engine would run the program in this folder, which needs --directory",
+            hint="if you trust the program, add `--directory .`",
         )
     return chosen
 

@@ -97,7 +97,7 @@ def _missing(error: EngineError, stack: str) -> ConfigurationError | None:
     if "no stack named" not in error.message:
         return None
     problem = f"there is no stack {stack} yet"
-    hint = f"`runner infra up --stack {stack}` makes it, after `runner infra bootstrap`"
+    hint = f"to create it, run `runner infra bootstrap`, then `runner infra up --stack {stack}`"
     return ConfigurationError(problem, hint=hint)
 
 

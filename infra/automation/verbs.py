@@ -26,7 +26,7 @@ class ChangesError(RunnerError):
     """Something would change, and nothing was expected to."""
 
     code = "changes"
-    usual_hint = "`runner infra up` makes the changes"
+    usual_hint = "to make the changes, run `runner infra up`"
 
 
 def run(options: Namespace) -> Result:
@@ -161,7 +161,7 @@ def _refresh(options: Namespace) -> Result:
     if options.expect_no_changes and result["changes"]:
         raise ChangesError(
             f"what is there is not what stack {options.stack} made:\n{result['text']}",
-            hint=f"`runner infra up --stack {options.stack}` puts it right",
+            hint=f"to correct it, run `runner infra up --stack {options.stack}`",
         )
     return result
 

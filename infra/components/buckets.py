@@ -150,7 +150,7 @@ class TuningBuckets(pulumi.ComponentResource):
             location = get_bucket(name=spec.name, opts=pulumi.InvokeOptions(parent=self)).location.lower()
         except Exception as error:  # the SDK has no class for what a provider answers
             problem = f"gs://{spec.name} is to be attached, and cannot be seen: {sentence(str(error))}"
-            hint = "make it first, or let `buckets` name another"
+            hint = "create it first, or set another name in `buckets`"
             raise ConfigurationError(problem, hint=hint) from error
         if location != stamp.region:
             raise ConfigurationError(

@@ -101,7 +101,7 @@ class EmulatorMocks(pulumi.runtime.Mocks):
     def _bucket(self, name: str) -> dict[str, Any]:
         body = self._reconciler().context.rest.find("storage", f"b/{name}")
         if body is None:
-            raise EmbeddedError(f"bucket {name} is to be attached and does not exist", hint="make it first")
+            raise EmbeddedError(f"bucket {name} is to be attached and does not exist", hint="create it first")
         return {"id": name, "name": name, "location": body.get("location", "")}
 
     def _objects(self, name: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class ObstacleError(RunnerError):
     """Something that would be deleted holds something. Nothing was deleted."""
 
     code = "infrastructure"
-    usual_hint = "delete or move what the message names, then run it again"
+    usual_hint = "delete or move it, then run the command again"
     details = ("problems",)
 
     def __init__(self, problems: list[str], hints: list[str]) -> None:

@@ -11,6 +11,7 @@ from click.core import augment_usage_errors, iter_params_for_processing
 
 from runner.cli.options import Invocation, global_options
 from runner.cli.values import Refused, name_of
+from runner.errors import RunnerError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -75,8 +76,12 @@ def _require_sound(
     if checks is not None:
         sources = (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT)
         sound = {name: value for name, value in ctx.params.items() if ctx.get_parameter_source(name) in sources}
-        problems += checks(ctx.ensure_object(Invocation), sound)
-    raise Mistakes(problems, found[0], ctx)
+        try:
+            problems += checks(ctx.ensure_object(Invocation), sound)
+        except RunnerError as error:  # such as an emulator that does not run
+            problems.append(error.message)
+    missing = (error for error in found if isinstance(error, click.MissingParameter))  # its help says what to give
+    raise Mistakes(problems, next(missing, found[0]), ctx)
 
 
 def _of_values(parameter: click.Parameter, ctx: click.Context, given: Mapping[str, Any]) -> list[click.UsageError]:

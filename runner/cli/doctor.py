@@ -131,7 +131,7 @@ def _environment(environment: Environment) -> Finding:
     message = f"project {environment.project}, location {environment.location}"
     if absent:
         message += f", no {' and no '.join(absent)} bucket"
-        return Finding(check="environment", state="missing", message=message, fix="`pulumi up` makes them")
+        return Finding(check="environment", state="missing", message=message, fix="run `pulumi up` to create them")
     return Finding(check="environment", state="ok", message=message)
 
 

@@ -88,4 +88,4 @@ def command(invocation: Invocation, clean: bool, stale: float, read_all_datasets
         for name in removed:
             output.note(f"removed {name}")
     if failed:
-        raise RunnerError(f"not removed: {'; '.join(failed)}", hint="`runner leaks --clean` again, in a minute")
+        raise RunnerError(f"not removed: {'; '.join(failed)}", hint="run `runner leaks --clean` again in a minute")

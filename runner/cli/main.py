@@ -228,7 +228,7 @@ def _is_of_state(error: OSError) -> bool:
 
 def _disk_error(error: OSError) -> RunnerError:
     """Return the error for a failed write that no code has handled."""
-    hint = "free disk space, then run the same command again: it finds what was done on the service"
+    hint = "free disk space, then run the same command again; it continues where it stopped"
     if error.filename is not None:
         return local_files.unwritable(Path(os.fsdecode(error.filename)), error, hint=hint)
     try:
@@ -241,7 +241,7 @@ def _disk_error(error: OSError) -> RunnerError:
 
 
 def _unprinted(error: OSError) -> RunnerError:
-    hint = "the command is done, only its output is lost: free disk space, or redirect the output"
+    hint = "the command has finished, only its output is lost: free disk space, or redirect the output"
     return DiskError(f"cannot write standard output: {error.strerror}", path="-", hint=hint)
 
 

@@ -41,7 +41,7 @@ def command(invocation: Invocation, what: str | None, only_print: bool) -> None:
         page = f"/{'tuning/jobs' if kind == 'jobs' else kind}/{name}"
         raise RunnerError(
             f"the emulator has no page of {'job' if kind == 'jobs' else 'endpoint'} {name}",
-            hint=f"`runner console --open` has one: {page}",
+            hint=f"run `runner console --open`, then open {page} there",
         )
     if environment.target.free:
         address = environment.vertex_base
@@ -69,7 +69,7 @@ def _found(session: Session, what: str) -> tuple[str, str]:
         return "endpoints", resolve_endpoint(session, what).id
     except NotFoundError as error:
         message = f"no job and no endpoint in {session.environment.location} is called {what!r}"
-        raise NotFoundError(message, hint="`runner jobs ls`, `runner endpoints ls`") from error
+        raise NotFoundError(message, hint="`runner jobs ls` and `runner endpoints ls` list them") from error
 
 
 def _open(address: str) -> bool:

@@ -60,7 +60,7 @@ def command(
             raise ConfigurationError(
                 f"job {original.id} cannot be reproduced: {'; '.join(problems)}",
                 problems=problems,
-                hint=f"`runner jobs clone {original.id}` tunes on the current data",
+                hint=f"to tune on the current data, run `runner jobs clone {original.id}`",
             )
         for change in changes:
             output.note(f"differs: {change['what']} was {change['then']}, is {change['now']}")

@@ -185,7 +185,7 @@ def build(
     async def too_large(scope: Scope, receive: Receive, send: Send) -> None:
         most = ", ".join(f"{what} {size(limit)}" for what, limit in _LIMITS.items())
         body = {"code": "page", "message": f"this is more than a form takes: at most {most}"}
-        body["hint"] = "a larger dataset: put it into a bucket, and name the object"
+        body["hint"] = "upload a larger dataset to a bucket, and enter its address"
         response = _error(pages, Request(scope), 413, body)
         await response(scope, receive, send)
 

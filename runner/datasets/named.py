@@ -36,7 +36,7 @@ def sources(
         ConfigurationError: an address is invalid, or no environment determines the buckets.
     """
     if first == second == STDIN:
-        raise ConfigurationError("standard input can contain only one dataset", hint="name a file for one of them")
+        raise ConfigurationError("standard input can contain only one dataset", hint="use a file for one of them")
     with ExitStack() as stack:
         session: Any = None
 

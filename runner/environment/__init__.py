@@ -60,7 +60,7 @@ SETTINGS = (
 )
 """All fields that can be set, with their flags and variables. `flags` of `resolve` has the field names as keys."""
 
-HOW_TO_SET = "`runner emulator start && runner emulator provision` makes one here; --environment names one"
+HOW_TO_SET = "run `runner emulator start && runner emulator provision` to work on this machine, or pass --environment"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 # A location and a project become part of the addresses that get the token, so they must not contain other characters.
 FORMS = {

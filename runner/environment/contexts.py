@@ -154,11 +154,11 @@ def emulator_place(*, chosen: bool) -> str | None:
         return str(document)
     if runs:
         message = "the emulator has no project yet"
-        hint = f"`runner emulator provision`, or `runner use {GOOGLE}` to switch to Google Cloud"
+        hint = f"run `runner emulator provision`, or `runner use {GOOGLE}` to switch to Google Cloud"
         raise ConfigurationError(message, hint=hint)
     if chosen or document.is_file():
         raise UnreachableError(
             "commands act in the emulator, which is not running",
-            hint=f"`runner emulator start`, or `runner use {GOOGLE}` to switch to Google Cloud",
+            hint=f"run `runner emulator start`, or `runner use {GOOGLE}` to switch to Google Cloud",
         )
     return None

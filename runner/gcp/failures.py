@@ -111,9 +111,9 @@ def translate(error: Exception, method: str, resource: str) -> Exception:
         )
     if isinstance(error, TransportError):
         kind = UnreachableError if isinstance(error, ConnectError) else ConnectionLostError
-        hint = "check the address and the network; `runner emulator status` tells whether the local server runs"
+        hint = "check the address and the network; `runner emulator status` shows whether the emulator runs"
         if isinstance(error, StrangerError):
-            hint = "nothing was sent; an answer, or a record in a bucket, names that host: check who can write there"
+            hint = "nothing was sent; an answer or a record in a bucket names that host: check who can write there"
         return kind(f"{method} {resource}: {error}", hint=hint)
     return error
 

@@ -143,7 +143,7 @@ def _parsed(text: str | bytes, uri: str) -> dict[str, Any]:
             http=500,
             method=_METHOD,
             resource=uri,
-            hint="`runner repair` sets it aside; `gcloud storage ls --all-versions` lists its older versions",
+            hint="run `runner repair` to move it aside; `gcloud storage ls --all-versions` lists older versions",
         )
     return body
 

@@ -47,7 +47,7 @@ def provision(
     if done.returncode:
         lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         message = f"the Pulumi program failed: {lines[-1] if lines else f'status {done.returncode}'}"
-        raise RunnerError(message, hint="`runner emulator logs` shows the emulator's side; then run it again")
+        raise RunnerError(message, hint="see `runner emulator logs`, then run the command again")
     for line in done.stderr.strip().splitlines() if tell else ():
         if tell and not line.startswith((" ", "+")):  # the steps and the sum; not every resource
             tell(line)

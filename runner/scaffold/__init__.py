@@ -14,6 +14,7 @@ from runner.catalog.models import TuningMode
 from runner.datasets.records.writing import reshaped
 from runner.errors import ConfigurationError, require_sound
 from runner.local_files import missing, replace, unusable
+from runner.prices import exact
 
 Shape = Literal["chat", "prompt-completion"]
 Ci = Literal["github", "gitlab"]
@@ -27,7 +28,7 @@ _IGNORED = """# Weights and reports are results, not sources.
 /reports/
 /plan.json
 """
-_ATTRIBUTES = """# A dataset is identified by its bytes, and Git on Windows changes line ends without this line.
+_ATTRIBUTES = """# A dataset is identified by its bytes. Git on Windows must not change its line ends.
 *.jsonl -text
 """
 _SAMPLE_ROWS = {"train": 320, "validation": 40}
@@ -130,7 +131,7 @@ spec:
   data:
     train: data/train.jsonl
     {held_out}
-  maxCost: {answers.max_cost:g} # US dollars; a higher estimate is refused
+  maxCost: {exact(answers.max_cost)} # US dollars; a higher estimate is refused
 """
 
 

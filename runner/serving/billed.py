@@ -22,7 +22,7 @@ KINDS = ("tuning", "serving", "storage", "other")
 _TUNING = re.compile(r"tun(?:e|ing)|train", re.IGNORECASE)
 _SERVING = re.compile(r"predict|online|serving|endpoint|deploy|inference", re.IGNORECASE)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-_HINT = "`runner bill --billing-query` prints what writes such a file"
+_HINT = "to create such a file, run the command that `runner bill --billing-query` prints"
 _MOST_BYTES = 64 * 2**20
 
 

@@ -20,7 +20,7 @@ from runner.waiting import silent
 from runner.wording import counted
 
 Gate = Literal["better", "not-worse"]
-BASE_HINT = "`runner eval FILE --base-endpoint ID`, or `--base-model PUBLISHER/MODEL` for one that Google serves"
+BASE_HINT = "run `runner eval FILE --base-endpoint ID`, or use `--base-model PUBLISHER/MODEL` for a managed model"
 _OPEN: dict[str, frozenset[str]] = {
     "better": frozenset({"better"}),
     "not-worse": frozenset({"better", "no difference"}),

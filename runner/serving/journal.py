@@ -198,7 +198,7 @@ def _read(path: Path, descriptor: int) -> DeploymentRecord | None:
         record.operation = mark.get("operation", record.operation)
     if record is None:
         message = f"{path}:1 is damaged: it describes no deployment"
-        hint = "`runner repair` sets it aside; `runner endpoints ls` and `runner leaks` show what is there"
+        hint = "run `runner repair` to move it aside; `runner endpoints ls` and `runner leaks` show what exists"
         raise ConfigurationError(message, hint=hint)
     return record
 

@@ -50,7 +50,7 @@ def own_models(session: Session, endpoint: Endpoint) -> list[DeployedModel]:
     own = [item for item in endpoint.deployed_models if is_ours(session, endpoint, item)]
     if not own:
         message = f"nothing on endpoint {endpoint.id} was deployed by this tool"
-        raise ConfigurationError(message, hint="`runner endpoints ls` lists what was")
+        raise ConfigurationError(message, hint="`runner endpoints ls` lists the deployments of this tool")
     return own
 
 

@@ -36,9 +36,7 @@ def check_hourly_limit(session: Session, plan: DeploymentPlan, limit: float | No
     require_dollars(limit, "max_hourly_cost")
     if limit is None:
         return
-    hint = (
-        "`runner endpoints ls --all` shows the price of each; --max-hourly-cost, RUNNER_MAX_HOURLY_COST set the limit"
-    )
+    hint = "`runner endpoints ls --all` lists prices; change the limit with --max-hourly-cost or RUNNER_MAX_HOURLY_COST"
     if plan.usd_per_hour is None:
         raise CostRefusedError(
             f"no price is published for the machine of {plan.display_name}: no limit can be checked", hint=hint

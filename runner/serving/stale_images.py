@@ -67,7 +67,7 @@ def unnamed(
     total = sum(sizes.values())
     if total > READ_BYTES and not read_all:
         raise UnknownNamesError(
-            f"{total / 2**30:.1f} GiB of datasets would be read", hint="--read-all-datasets reads them"
+            f"{total / 2**30:.1f} GiB of datasets would be read", hint="to read them, pass --read-all-datasets"
         )
     for uri in sorted(sizes, key=sizes.__getitem__):
         if not left:

@@ -34,5 +34,5 @@ def test_the_emulator_has_no_page_of_an_endpoint_or_a_job(run: CommandLine, in_p
     outcome = run("open", endpoint, "--json")
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.error["message"] == f"the emulator has no page of endpoint {endpoint}"
-    assert outcome.error["hint"] == f"`runner console --open` has one: /endpoints/{endpoint}"
+    assert outcome.error["hint"] == f"run `runner console --open`, then open /endpoints/{endpoint} there"
     assert run("open", "--json").document["opened"] is False

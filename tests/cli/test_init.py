@@ -82,6 +82,13 @@ def test_the_workflow_is_what_the_linters_want(run: CommandLine, tmp_path: Path,
             subprocess.run([program, *arguments, str(workflow)], check=True, capture_output=True)
 
 
+@pytest.mark.parametrize("budget", ["0.00001", "1234567.89", "10,000,000"])
+def test_a_budget_is_written_as_it_was_given(budget: str, run: CommandLine, tmp_path: Path) -> None:
+    assert run("init", str(tmp_path / "new"), "--max-cost", budget, "--yes").code == 0
+    loaded = reading.load([tmp_path / "new" / "jobs"])
+    assert (loaded.problems, [job.max_cost for job in loaded.jobs]) == ([], [float(budget.replace(",", ""))])
+
+
 def test_both_pipelines_run_the_same_commands(run: CommandLine, tmp_path: Path, here: None) -> None:
     for ci in ("github", "gitlab"):
         assert run("init", str(tmp_path / ci), "--ci", ci, "--yes").code == 0

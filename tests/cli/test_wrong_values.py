@@ -222,6 +222,15 @@ def test_all_mistakes_of_a_line_are_told_at_once(
     assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "folder", "sound.jsonl"]
 
 
+def test_an_emulator_that_does_not_run_hides_no_mistake(run: CommandLine, state_directory: Path) -> None:
+    assert run("use", "emulator").code == 0
+    outcome = run("jobs", "submit", "--model", "m", "--train", "absent.jsonl", "--epochs", "x", "--json")
+    assert outcome.code == 2
+    first, second, *others = outcome.error["problems"]
+    assert (first, second[:9]) == ("--train absent.jsonl: no such file", "--epochs ")
+    assert any("emulator" in problem for problem in others)
+
+
 def test_options_of_one_command_have_names_of_their_own() -> None:
     """Click sets all options of one name from each of them."""
     names = [(path, parameter.name) for path, parameter, _ in EVERY if getattr(parameter, "flag_value", None) is None]

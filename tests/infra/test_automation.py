@@ -114,7 +114,7 @@ def test_a_refresh_without_the_engine_names_what_others_did_and_forgets_what_is_
     httpx.patch(f"{buckets}-outputs", json={"versioning": {"enabled": False}}, trust_env=False).raise_for_status()
     drift = checkout.automation("refresh", "--expect-no-changes")["error"]
     assert (drift["code"], "Bucket outputs: versioning" in drift["message"]) == ("changes", True)
-    assert drift["hint"].startswith("`runner infra up --stack local --embedded")
+    assert drift["hint"].startswith("to correct it, run `runner infra up --stack local --embedded")
     assert httpx.get(f"{buckets}-outputs", trust_env=False).json()["versioning"] == {"enabled": False}, (
         "nothing changes"
     )
@@ -224,7 +224,7 @@ def test_a_folder_without_a_project_has_the_command_that_writes_one(tmp_path: Pa
     folder = tmp_path / "my stacks"
     error = automation("graph", "--stack", "dev", "--directory", str(folder))["error"]
     assert error["message"] == f"there is no Pulumi.yaml in {folder}"
-    assert error["hint"] == f"`runner infra init '{folder}' --stack dev` writes one"
+    assert error["hint"] == f"run `runner infra init '{folder}' --stack dev` to create one"
 
 
 def test_embedded_needs_an_emulator(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ RECORDED = [
     (
         "",
         "getting stack configuration: get stack secrets manager: incorrect passphrase",
-        "not the one that the stack was made with",
+        "not the passphrase that the stack was created with",
     ),
     (
         "",
@@ -101,13 +101,13 @@ EVENTS: list[tuple[dict[str, Any], str, str]] = [
             }
         },
         f"up of stack dev failed: {UNUSED}, accessNotConfigured (403)",
-        "`runner infra bootstrap --stack dev` enables it",
+        "run `runner infra bootstrap --stack dev` to enable it",
     ),
     (
         {"diagnosticEvent": {"severity": "error", "urn": ROOT_URN, "message": CONFLICT}},
         "up of stack dev failed: Bucket datasets: Your previous request to create the named bucket succeeded and you "
         "already own it., conflict (409)",
-        "it takes over what this stack made",
+        "it adopts the resources of this stack",
     ),
     (
         {

@@ -41,7 +41,7 @@ def test_no_stack_is_used_that_is_neither_named_nor_here(words: tuple[str, ...],
     error = refused(*words, "--project", "acme-ml")
     assert error["message"] == "there is no Pulumi.yaml in this folder"
     assert error["hint"].startswith(
-        "`runner infra init . --stack dev` writes one, another folder is named by --directory"
+        "run `runner infra init . --stack dev` to create one; to use another folder, pass --directory"
     )
     assert list(folder.iterdir()) == []
 
@@ -58,7 +58,7 @@ def test_a_project_of_something_else_is_left_alone(words: tuple[str, ...], folde
 def test_the_engine_runs_the_program_of_a_folder_only_where_the_folder_is_named(verb: str, folder: Path) -> None:
     make_project(folder)
     (folder / "Pulumi.dev.yaml").write_text("config:\n  gcp:project: acme-ml\n")
-    assert refused(verb)["hint"] == "add `--directory .` if the program is yours"
+    assert refused(verb)["hint"] == "if you trust the program, add `--directory .`"
     assert automation(verb, "--directory", ".", "--confirmed")["error"]["code"] == "engine_missing"
     assert automation("graph")["result"]["graph"], "what runs nothing of it needs no name"
 

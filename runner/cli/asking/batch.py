@@ -139,7 +139,7 @@ def command(
     rate = choices.pop("rate")
     del choices["replicas"]
     given = {"model": model, "machine_type": machine_type, "rate": rate, "dry_run": dry_run, "timeout": timeout}
-    require_sound(_mistakes(invocation, given), hint="--engine vertex")
+    require_sound(_mistakes(invocation, given), hint="add --engine vertex")
     _ask(invocation, source, endpoint, output, concurrency=concurrency, **choices)
 
 

@@ -92,7 +92,7 @@ def command(
     if message is None and not interactive and replay is None:
         message = standard_input().strip()
     if message == "":
-        raise ConfigurationError("the message is empty", hint='`runner chat "MESSAGE"`')
+        raise ConfigurationError("the message is empty", hint='run `runner chat "MESSAGE"`')
     from runner.cli.asking.conversation import Conversation
     from runner.cli.asking.talking import Talk, base_of
     from runner.serving.prediction import resolve_endpoint

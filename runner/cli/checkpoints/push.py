@@ -21,7 +21,7 @@ push_options = together(
 def check_push(repository: str | None, *, public: bool) -> None:
     """Refuse an impossible push before anything is downloaded. Raises ConfigurationError, EngineMissingError."""
     if public and repository is None:
-        raise ConfigurationError("--public requires --push", hint="--push NAMESPACE/NAME")
+        raise ConfigurationError("--public requires --push", hint="add --push NAMESPACE/NAME")
     if repository is not None:
         from runner.serving.hub import check_name
 

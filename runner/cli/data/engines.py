@@ -83,7 +83,7 @@ def engine_options(function: Command) -> Command:
     ) -> Any:
         limit = click.get_current_context().ensure_object(Invocation).max_cost
         given = {"engine_name": engine_name, "beam_runner": beam_runner, "pipeline": pipeline, "dry_run": dry_run}
-        require_sound(engine_mistakes(given, limit), hint="--engine beam")
+        require_sound(engine_mistakes(given, limit), hint="add --engine beam")
         choice = EngineChoice(
             name=engine_name, runner=beam_runner or "DirectRunner", pipeline=pipeline, dry_run=dry_run
         )

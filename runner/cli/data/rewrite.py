@@ -103,7 +103,7 @@ def split(
     from runner.errors import ConfigurationError
 
     if STDIN in {training, validation}:
-        raise ConfigurationError("standard output can take only one of the two files", hint="name two files")
+        raise ConfigurationError("standard output can take only one of the two files", hint="use two files")
     with (
         engines.opened(invocation, engine, "split", path) as beam,
         sources(invocation, path) as (source, _),

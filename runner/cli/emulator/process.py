@@ -216,7 +216,9 @@ def logs(invocation: Invocation, lines: int, follow: bool, requests: bool) -> No
                 else:
                     time.sleep(0.3)
     except FileNotFoundError as error:
-        raise ConfigurationError(f"there is no log at {path}", hint="`runner emulator start` makes one") from error
+        raise ConfigurationError(
+            f"there is no log at {path}", hint="start the emulator: `runner emulator start`"
+        ) from error
 
 
 _REQUESTS = " runner.emulator.access_log: "

@@ -106,7 +106,7 @@ def canary(
             _show(invocation, found)
             return
         limits = serving.CanaryLimits(error_rate=max_error_rate, latency_ratio=max_latency_ratio)
-        invocation.interrupted = f"the traffic split stays; `runner endpoints rollback {found.id}` takes it back"
+        invocation.interrupted = f"the traffic split stays; to undo it, run `runner endpoints rollback {found.id}`"
         last = ""
 
         def report(verdict: serving.Verdict) -> None:

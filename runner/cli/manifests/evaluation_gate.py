@@ -34,7 +34,7 @@ def check_losses(session: Session, run: Run, job: TuningJob) -> None:
         problem = f"the validation loss {measured[-1]:.4f} is above the gate's {limit}"
     else:
         return
-    raise GateFailedError(problem, hint="`runner endpoints deploy` deploys it anyway")
+    raise GateFailedError(problem, hint="to deploy it anyway, run `runner endpoints deploy`")
 
 
 def answers_check(invocation: Invocation, session: Session, run: Run, job: TuningJob) -> Check | None:
@@ -60,7 +60,7 @@ def answers_check(invocation: Invocation, session: Session, run: Run, job: Tunin
         tuned = Respondent(name=model.display_name or endpoint.id, endpoint=endpoint, deployed_model=model.id)
         sampling = {"max_tokens": int(wanted["max_tokens"])}
         found = evaluate(session, questions, base, tuned, primary=wanted["metric"], sampling=sampling)
-        hint = "`runner endpoints deploy` deploys it anyway, and `runner eval` compares them again"
+        hint = "to deploy it anyway, run `runner endpoints deploy`; to compare again, run `runner eval`"
         hold_gate(found, wanted["require"], hint=hint)
 
     return check

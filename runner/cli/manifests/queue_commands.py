@@ -231,5 +231,5 @@ def _fit(invocation: Invocation, session: Session, named: list[tuple[str, str]])
         problems.append(f"{project}/{location}: {found[0]}")
         invocation.output.warning(f"{project}/{location} is not used: {found[0]}")
     if not fit:
-        require_sound(problems, hint="`runner doctor` in each project")
+        require_sound(problems, hint="run `runner doctor` in each project")
     return fit

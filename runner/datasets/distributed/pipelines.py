@@ -103,7 +103,7 @@ class Beam:
             raise ConfigurationError(message, hint="decompress it first, or omit --engine")
         if not self.is_local and not isinstance(source, RemoteObject):
             message = f"{source} is on this machine, where the workers of {self.runner} are not"
-            raise ConfigurationError(message, hint="`runner data upload`, then its gs:// address")
+            raise ConfigurationError(message, hint="upload it with `runner data upload`, then use its gs:// address")
 
     def ranges(self, source: Source, name: str) -> list[Range]:
         """Return the ranges of a source; `name` is of the folder for what comes of them."""
@@ -140,7 +140,7 @@ class Beam:
                 reason = str(error).strip().splitlines() or [repr(error)]
                 raise RunnerError(
                     f"the pipeline that should {what} {name_of(source)} failed: {reason[-1][:500]}",
-                    hint=f"the workers' log says more; without --engine this machine reads {name_of(source)}",
+                    hint=f"see the log of the workers; to read {name_of(source)} on this machine, omit --engine",
                 ) from error
 
     def staged(self, what: str, source: Source, stack: contextlib.ExitStack) -> list[str]:

@@ -59,7 +59,7 @@ class PictureCheck:
     def findings(self, source: Source) -> Iterator[Finding]:
         """Yield what is wrong with the images of a dataset, line by line."""
         if source == STDIN:
-            raise ConfigurationError("standard input cannot be read twice", hint="name a file to look at its images")
+            raise ConfigurationError("standard input cannot be read twice", hint="to check the images, use a file")
         name = name_of(source)
         waiting: list[tuple[int, list[tuple[str, ImagePart]]]] = []
         with open_examples(source) as opened, ThreadPoolExecutor(_THREADS, "images") as pool:

@@ -147,7 +147,7 @@ def _decompress(opened: OpenedBytes, name: str, stack: ExitStack) -> None:
         if zipfile.is_zipfile(path) and _only_member(path, name, opened, stack) is None:
             return
     if inner:
-        raise refusal("not-text", f"{name} holds {inner} inside {compression}", file=name, fix="unpack it once")
+        raise refusal("not-text", f"{name} holds {inner} inside {compression}", file=name, fix="decompress it once")
 
 
 def _only_member(path: Path, name: str, opened: OpenedBytes, stack: ExitStack) -> Any:
@@ -166,9 +166,9 @@ def _only_member(path: Path, name: str, opened: OpenedBytes, stack: ExitStack) -
             shown = ", ".join(info.filename for info in files[:10]) + (", …" if len(files) > 10 else "")
             count = counted(len(files), "file")
             message = f"the zip archive {name} holds {count}, not one{': ' if files else ''}{shown}"
-            raise refusal("not-text", message, file=name, fix="unpack it and name one of them")
+            raise refusal("not-text", message, file=name, fix="decompress it and choose one of the files")
         if files[0].flag_bits & 1:
-            raise refusal("not-text", f"the zip archive {name} is encrypted", file=name, fix="unpack it first")
+            raise refusal("not-text", f"the zip archive {name} is encrypted", file=name, fix="decompress it first")
         opened.name = files[0].filename
         opened.notes.append(f"the archive's only file, {files[0].filename}")
         return stack.enter_context(archive.open(files[0]))

@@ -81,7 +81,7 @@ def preview_line(path: Source, line: int, counter: TokenCounter, *, limit: int |
     if parsed.example is None:
         findings = [finding.to_json() for finding in parsed.findings]
         message = f"line {line} of {name_of(path)} is not an example: {parsed.findings[0].message}"
-        raise DatasetError(message, findings=findings, hint="`runner data check` explains")
+        raise DatasetError(message, findings=findings, hint="`runner data check` shows the reason")
     tokens, trained = measure(counter, parsed.example)
     exact = isinstance(counter, TokenizerCounter) and not parsed.example.images
     if isinstance(counter, TokenizerCounter):

@@ -143,7 +143,7 @@ class _Writer:
         if missing:
             there = ", ".join(map(repr, opened.columns[:20]))
             message = f"no column {', '.join(map(repr, missing))}: there are {there}"
-            raise ConfigurationError(message, hint="--prompt-column and --answer-column name the columns")
+            raise ConfigurationError(message, hint="name the columns with --prompt-column and --answer-column")
         for row in self.outcome.watched(opened.rows(), opened, progress):
             for made in self.maker.of_row(row):
                 self.outcome.write(Place(row.number, row.line), made, self.target)

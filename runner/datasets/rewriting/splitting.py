@@ -172,7 +172,7 @@ def require_sound(totals: Totals, name: str) -> None:
     if totals.error_count:
         findings = [finding.to_json() for finding in totals.findings if finding.severity == "error"]
         message = f"{counted(totals.error_count, 'error')} in {name}: what is broken cannot be split"
-        raise DatasetError(message, findings=findings, hint="`runner data fix` first")
+        raise DatasetError(message, findings=findings, hint="run `runner data fix` first")
 
 
 def place_of(prompt: int, seed: int) -> int:

@@ -43,11 +43,11 @@ CHAT = Keys(
     meant={
         "system": (
             "a system text beside the messages, where the service ignores it",
-            "`runner data fix` puts it first",
+            "run `runner data fix` to put it first",
         ),
         "images": (
             "images beside the messages, where the service ignores them",
-            "`runner data fix` puts them into the messages",
+            "run `runner data fix` to put them into the messages",
         ),
     },
 )

@@ -187,5 +187,5 @@ def _read(directory: Path) -> tuple[Path, str, dict[str, str]]:
     path = beside if beside.is_file() else path
     template = beside.read_text("utf-8") if beside.is_file() else settings.get("chat_template")
     if not isinstance(template, str):
-        raise ConfigurationError(f"{directory} has no chat template", hint="it belongs into chat_template.jinja")
+        raise ConfigurationError(f"{directory} has no chat template", hint="put it into chat_template.jinja")
     return path, template, special

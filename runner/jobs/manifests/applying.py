@@ -81,7 +81,9 @@ def check_unmoved(saved: dict[str, Any], now: Plan) -> None:
     if changes:
         shown = "\n".join(changes)
         raise StalePlanError(
-            f"the plan no longer fits, and nothing was changed:\n{shown}", changes=changes, hint="`runner plan` again"
+            f"the plan no longer fits, and nothing was changed:\n{shown}",
+            changes=changes,
+            hint="run `runner plan` again",
         )
 
 
@@ -173,7 +175,7 @@ def _check_same(found: Entry | None, job: PlannedJob) -> None:
         return
     change = f"{job.name}: another runner changed its record"
     raise StalePlanError(
-        f"{change}; nothing was submitted for it", changes=[change], hint="`runner plan` again, then apply"
+        f"{change}; nothing was submitted for it", changes=[change], hint="run `runner plan` again, then `runner apply`"
     )
 
 

@@ -134,5 +134,5 @@ def upload(session: Session, path: Path, version: DataVersion) -> None:
     with prepared(path) as plain:
         sha256, crc32c = digests_of(plain)
         if f"sha256:{sha256}" != version.digest:
-            raise ConfigurationError(f"{path} has changed since it was planned", hint="`runner plan` again")
+            raise ConfigurationError(f"{path} has changed since it was planned", hint="run `runner plan` again")
         upload_file(session, plain, version.uri, content_type=CONTENT_TYPE, crc32c=crc32c)

@@ -96,7 +96,7 @@ def parse_place(text: str) -> tuple[str, str]:
     """Return project and location of `PROJECT/LOCATION`. Raises ConfigurationError."""
     found = _PLACE.fullmatch(text)
     if found is None:
-        raise ConfigurationError(f"{text!r} is not a place", hint="--place PROJECT/LOCATION")
+        raise ConfigurationError(f"{text!r} is not a place", hint="write PROJECT/LOCATION, such as mine/us-central1")
     return found[1], found[2]
 
 

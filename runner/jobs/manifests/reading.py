@@ -97,7 +97,7 @@ class Loaded:
             raise ConfigurationError(
                 f"{counted(len(problems), 'mistake')} in the manifests:\n{shown}",
                 problems=problems,
-                hint=hint or "`runner explain manifests`; `runner schema` prints the schema for an editor",
+                hint=hint or "see `runner explain manifests`; `runner schema` prints the schema for editors",
             )
 
 

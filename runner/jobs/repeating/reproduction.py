@@ -107,4 +107,4 @@ def template_of(session: Session, job: TuningJob) -> dict[str, str] | None:
 
 
 def _unusable(message: str) -> ConfigurationError:
-    return ConfigurationError(message, hint="`runner jobs clone JOB` takes the job's own document")
+    return ConfigurationError(message, hint="to use the specification of the job itself, run `runner jobs clone JOB`")

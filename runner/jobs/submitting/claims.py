@@ -223,7 +223,5 @@ def _unprotected(session: Session, output: str, error: GoogleApiError) -> Google
         http=error.http,
         method=error.method,
         resource=output,
-        hint=fix
-        if isinstance(error, NotFoundError)
-        else f"your account must be able to write to the folder: {command}",
+        hint=fix if isinstance(error, NotFoundError) else f"grant your account write access to the folder: {command}",
     )

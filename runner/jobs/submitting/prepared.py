@@ -103,6 +103,6 @@ def _version(session: Session, uri: str) -> dict[str, Any]:
             f"the dataset {uri} does not exist",
             method="storage.objects.get",
             resource=uri,
-            hint="`runner data upload` puts it there",
+            hint="upload it with `runner data upload`",
         )
     return {"uri": uri, "generation": info.generation, "crc32c": info.crc32c}

@@ -152,8 +152,8 @@ def _held(held: Held[AnyJob], notes: _Notes) -> AmbiguousSubmissionError:
         notes.intend()
         return ambiguous(held.left_seconds, "or it was a refusal that proves nothing, such as 429")
     notes.record("unsent")
-    again = f" in {max(1, round(held.left_seconds))} s: its job is found by its fingerprint, and if it died the job is "
+    again = f" in {max(1, round(held.left_seconds))} s: if its job exists by then, it is found; if not, it is created"
     return AmbiguousSubmissionError(
         f"{held.why}; nothing was sent from here",
-        hint=f"submit again{again}created" if held.left_seconds else "submit again",
+        hint=f"submit again{again}" if held.left_seconds else "submit again",
     )

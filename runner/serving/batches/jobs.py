@@ -186,7 +186,7 @@ def wait(
         raise JobFailedError(
             f"{job.name} {ended}: {job.error_message or 'the service says no reason'}",
             state=job.state,
-            hint="the same command again creates a new job, at its price",
+            hint="run the same command again to create a new job, which is billed",
         )
     return job
 
