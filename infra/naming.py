@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 REGIONAL_KINDS = ("datasets", "images", "outputs")
 """The buckets that every region has of its own. Both service agents work in all of them."""
@@ -10,12 +11,41 @@ REGIONAL_KINDS = ("datasets", "images", "outputs")
 BUCKET_KINDS = (*REGIONAL_KINDS, "contract")
 """The buckets of the home region; the contract, of which there is one, tells clients what there is."""
 
+PRODUCT = "Open model tuning"
+"""Titles of accounts, roles, channels and budgets begin with it."""
 ENVIRONMENT_OBJECT = "environment.json"
 SCRATCH_PREFIX = "tmp/"
 """What is put under it in the datasets bucket goes by itself. No bucket of outputs has such a place."""
 
 BUCKET_NAME_LIMIT = 63
 FUNCTION_NAME_LIMIT = 63
+
+
+STACK_LABEL = "tuning-stack"
+"""The label of a bucket that names the stack that made it."""
+
+
+def label_of(stack: str) -> str:
+    """Return a stack's name as a label's value, which has neither capitals nor dots."""
+    return re.sub(r"[^a-z0-9_-]", "-", stack.lower())[:63]
+
+
+_MARK = re.compile(r" \([^()]*\)$")
+
+
+def marked(title: str, prefix: str) -> str:
+    """Return a title that tells one stack's resource from all others': what no state remembers is known by it."""
+    return f"{title} ({prefix})"
+
+
+def stackless(title: str | None) -> str | None:
+    """Return a title without the stack's name."""
+    return _MARK.sub("", title) if title else None
+
+
+def unmarked(title: str) -> str:
+    """Return a title as versions that gave no marks wrote it: with the program's name, but not the stack's."""
+    return _MARK.sub("", title) if title.startswith(PRODUCT) else title
 
 
 def bucket_name(prefix: str, kind: str, region: str | None = None) -> str:

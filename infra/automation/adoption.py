@@ -63,7 +63,7 @@ def adopt(state: Exported, wanted: Evaluation, settings: Settings, rest: Rest, *
         if live is None:
             continue
         if kind.owned(kind.with_labels(item.inputs, context.default_labels), live):
-            added.append(_entry(item, live, state, provider or {}, wanted))
+            added.append(_entry(item, kind.restored(context, item.inputs, live), state, provider or {}, wanted))
             found.adopted.append(key_of(item.urn))
         elif not getattr(kind, "listed", ""):
             found.foreign.append(_advice(item, live, _urn(item, provider or {}, wanted)))

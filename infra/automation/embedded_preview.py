@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from infra.embedded.reconcile import Reconciler
 from infra.embedded.registry import find_type
 from infra.embedded.resource_type import Context, differences
 from infra.embedded.rest import PLACEHOLDER_TOKEN, EmbeddedError, Rest
@@ -13,40 +14,50 @@ from infra.embedded.state import opened
 from infra.evaluation import GUARD_URL, evaluate
 from infra.settings.stack import Settings
 
+_MARKS = {"created": "+", "updated": "~", "replaced": "+-", "deleted": "-"}
 
-def preview(config: dict[str, str], state: Path) -> dict[str, Any]:
+
+def preview(config: dict[str, str], state: Path, stack: str) -> dict[str, Any]:
     """Compare the program with what the last application remembered. Drift is what `up` finds, not this.
 
     Raises:
         ConfigurationError: the settings have mistakes.
+        TakenError: something has a name of the stack that it did not create.
         LockedError: another process holds the state.
         EmbeddedError: the emulator does not answer.
     """
     settings = Settings.load(config)
+    labels = {**settings.labels, "managed-by": "pulumi"}
+    wanted: dict[tuple[str, str], dict[str, Any]] = {}
     rest = _rest(settings)
     try:
         number = str(rest.call("projects", "GET", f"projects/{settings.project}")["projectNumber"])
+        resources = evaluate(config, stack=stack, number=number).resources
+        with opened(state if state.exists() else None, settings.project, stack) as remembered:
+            Reconciler(Context(rest, settings.project, settings.region, labels), remembered).refuse_taken(resources)
+            records = {(record.type, record.name): record for record in remembered.records}
     finally:
         rest.close()
-    labels = {**settings.labels, "managed-by": "pulumi"}
-    wanted: dict[tuple[str, str], dict[str, Any]] = {}
-    for item in evaluate(config, number=number).resources:
+    for item in resources:
         if item.custom and not item.type.startswith("pulumi:"):
             wanted[(item.type, item.name)] = find_type(item.type).with_labels(item.inputs, labels)
-    with opened(state if state.exists() else None, settings.project) as remembered:
-        records = {(record.type, record.name): record for record in remembered.records}
-    created = [_key(key) for key in wanted if key not in records]
-    deleted = [record.key for key, record in records.items() if key not in wanted]
-    updated = [
-        _key(key) for key, inputs in wanted.items() if key in records and _differs(key[0], inputs, records[key].inputs)
-    ]
-    lines = [f"{mark} {name}" for mark, names in (("+", created), ("~", updated), ("-", deleted)) for name in names]
+    known = [(key, inputs, records[key].inputs) for key, inputs in wanted.items() if key in records]
+    replaced = [_key(key) for key, inputs, before in known if find_type(key[0]).replaced(before, inputs)]
+    done = {
+        "created": [_key(key) for key in wanted if key not in records],
+        "updated": [
+            _key(key) for key, inputs, before in known if _key(key) not in replaced and _differs(key[0], inputs, before)
+        ],
+        "replaced": replaced,
+        "deleted": [record.key for key, record in records.items() if key not in wanted],
+    }
+    lines = [f"{_MARKS[what]} {name}" for what, names in done.items() for name in names]
     changes = len(lines)
-    lines.append(f"{len(created)} to create, {len(updated)} to update, {len(deleted)} to delete")
-    return {"created": created, "updated": updated, "deleted": deleted, "changes": changes, "text": "\n".join(lines)}
+    lines.append(", ".join(f"{len(names)} to {what.removesuffix('d')}" for what, names in done.items()))
+    return {**done, "changes": changes, "text": "\n".join(lines)}
 
 
-def refresh(config: dict[str, str], state: Path) -> dict[str, Any]:
+def refresh(config: dict[str, str], state: Path, stack: str) -> dict[str, Any]:
     """Compare what the last application made with what is there, and forget what is gone.
 
     Raises:
@@ -59,7 +70,7 @@ def refresh(config: dict[str, str], state: Path) -> dict[str, Any]:
     changed: dict[str, list[str]] = {}
     rest = _rest(settings)
     try:
-        with opened(state if state.exists() else None, settings.project) as remembered:
+        with opened(state if state.exists() else None, settings.project, stack) as remembered:
             records = remembered.records
             context = Context(rest, settings.project, settings.region, {})
             for record in records:

@@ -119,7 +119,7 @@ def _preview(options: Namespace) -> Result:
     if options.embedded:
         from infra.automation.embedded_preview import preview
 
-        result = preview(configuration(options), _state(options))
+        result = preview(configuration(options), _state(options), options.stack)
     else:
         result = _with_engine(options)
     if options.expect_no_changes and result["changes"]:
@@ -145,6 +145,7 @@ def _up(options: Namespace) -> Result:
             location=settings.region,
             config={f"{NAMESPACE}:forceDestroy": "false", **own},
             state=_state(options),
+            stack=options.stack,
         )
         announce(done.environment)
         return _counted(done, {"environment": done.environment})
@@ -156,7 +157,7 @@ def _refresh(options: Namespace) -> Result:
         return _with_engine(options)
     from infra.automation.embedded_preview import refresh
 
-    result = refresh(configuration(options), _state(options))
+    result = refresh(configuration(options), _state(options), options.stack)
     if options.expect_no_changes and result["changes"]:
         raise ChangesError(
             f"what is there is not what stack {options.stack} made:\n{result['text']}",
@@ -173,7 +174,8 @@ def _destroy(options: Namespace) -> Result:
         confirm(options, "destroy")
         project = Settings.load(configuration(options)).project
         token = os.environ.get("RUNNER_EMULATOR_TOKEN")
-        return _counted(destroy(_state(options), project=project, url=options.emulator, token=token), {})
+        done = destroy(_state(options), project=project, url=options.emulator, token=token, stack=options.stack)
+        return _counted(done, {})
     return _with_engine(options)
 
 

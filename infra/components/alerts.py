@@ -12,7 +12,7 @@ import pulumi
 from pulumi_gcp.monitoring.alert_policy import AlertPolicy
 from pulumi_gcp.monitoring.notification_channel import NotificationChannel
 
-from infra.naming import idle_guard_name
+from infra.naming import PRODUCT, idle_guard_name, marked
 from infra.recorded import Recorded
 from infra.settings.stack import Settings
 
@@ -34,7 +34,7 @@ def declare_alerts(settings: Settings, recorded: Recorded, options: pulumi.Resou
         return NotificationChannel(
             name,
             project=settings.project,
-            display_name=f"Open model tuning: {email}",
+            display_name=marked(f"{PRODUCT}: {email}", settings.name_prefix),
             type="email",
             labels=labels,
             opts=pulumi.ResourceOptions.merge(options, older),
@@ -48,7 +48,7 @@ def declare_alerts(settings: Settings, recorded: Recorded, options: pulumi.Resou
         AlertPolicy(
             name,
             project=settings.project,
-            display_name=f"{title} ({settings.name_prefix})",
+            display_name=marked(title, settings.name_prefix),
             combiner=more.pop("combiner", "OR"),
             conditions=given,
             documentation={"content": advice, "mime_type": "text/markdown"},

@@ -14,7 +14,7 @@ from infra.components.grants import Grants
 from infra.components.service_agents import ServiceAgents
 from infra.consistency import ask
 from infra.held_data import BUCKET, imported
-from infra.naming import SCRATCH_PREFIX
+from infra.naming import SCRATCH_PREFIX, STACK_LABEL, label_of
 from infra.recorded import Recorded
 from infra.settings.regions import BucketSpec, Stamp
 from infra.settings.stack import Settings
@@ -134,7 +134,7 @@ class TuningBuckets(pulumi.ComponentResource):
             soft_delete_policy={"retention_duration_seconds": settings.soft_delete_days * _SECONDS_A_DAY},
             lifecycle_rules=rules,
             encryption={"default_kms_key_name": stamp.kms_key} if stamp.kms_key else None,
-            labels={**settings.labels, "content": spec.kind},
+            labels={**settings.labels, "content": spec.kind, STACK_LABEL: label_of(pulumi.get_stack())},
             # What the contract holds is made by this program, old versions included: nothing is lost with it.
             force_destroy=spec.name not in self._imported
             and (settings.force_destroy or (spec.kind == "contract" and not settings.protect)),

@@ -7,6 +7,7 @@ from typing import Any
 import pulumi
 
 from infra.components import TYPE_PREFIX
+from infra.naming import PRODUCT, marked
 from infra.recorded import Recorded
 from infra.settings.stack import Budget, Settings
 
@@ -68,7 +69,7 @@ class Guardrails(pulumi.ComponentResource):
         GoogleBudget(
             "budget",
             billing_account=budget.billing_account,
-            display_name=f"Open model tuning: {settings.name_prefix}",
+            display_name=f"{PRODUCT}: {settings.name_prefix}",
             amount={"specified_amount": {"currency_code": budget.currency, "units": str(budget.amount)}},
             budget_filter=filtered,
             threshold_rules=rules,
@@ -99,7 +100,7 @@ class Guardrails(pulumi.ComponentResource):
             service=QUOTA_SERVICE,
             quota_id=QUOTA_ID,
             contact_email=settings.notification_emails[0],
-            justification="Concurrent managed tuning of open models",
+            justification=marked("Concurrent managed tuning of open models", settings.name_prefix),
             quota_config={"preferred_value": str(settings.concurrent_tuning_jobs)},
             opts=self._options,
         )

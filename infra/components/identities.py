@@ -9,6 +9,7 @@ from pulumi_gcp.projects.iam_custom_role import IAMCustomRole
 from pulumi_gcp.serviceaccount.account import Account
 
 from infra.components.grants import Grants
+from infra.naming import marked
 from infra.settings.stack import Settings
 
 
@@ -22,7 +23,8 @@ class Identities:
     """
 
     def __init__(self, settings: Settings, grants: Grants, parent: pulumi.Resource) -> None:
-        self._project = settings.project
+        self._settings = settings
+        self._project, self._prefix = settings.project, settings.name_prefix
         self._grants = grants
         self._options = pulumi.ResourceOptions(parent=parent)
 
@@ -32,10 +34,8 @@ class Identities:
             name,
             project=self._project,
             account_id=account_id,
-            display_name=title,
+            display_name=marked(title, self._prefix),
             description=description,
-            # One that an earlier run made and lost the answer of: no other has this id.
-            create_ignore_already_exists=True,
             opts=self._options,
         )
         for role in roles:
@@ -56,8 +56,8 @@ class Identities:
         role = IAMCustomRole(
             f"{who}-role",
             project=self._project,
-            role_id=role_id,
-            title=title,
+            role_id=self._settings.role_id(role_id),
+            title=marked(title, self._prefix),
             description=description,
             stage="GA",
             permissions=list(permissions),

@@ -60,7 +60,9 @@ class IdleGuard(pulumi.ComponentResource):
 
         def account(role: str, description: str, roles: tuple[str, ...] = ()) -> Account:
             title = f"{_TITLE}: {role}"
-            return identities.account(f"idle-{role}", f"tuning-idle-{role}", title, description, roles)
+            return identities.account(
+                f"idle-{role}", settings.account_id(f"tuning-idle-{role}"), title, description, roles
+            )
 
         build = account("build", "Builds the idle guard.", BUILD_ROLES)
         work = account("guard", "Takes down models that are no longer used.")

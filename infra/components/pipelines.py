@@ -13,6 +13,7 @@ from infra.components import TYPE_PREFIX
 from infra.components.buckets import StackBucket
 from infra.components.grants import Grants
 from infra.components.identities import Identities, member_of
+from infra.naming import marked
 from infra.settings.identity import GITHUB_ISSUER, GitHub, GitLab
 from infra.settings.stack import Settings
 from infra.trust import bindings, reading
@@ -78,7 +79,9 @@ class Pipelines(pulumi.ComponentResource):
         identities = Identities(settings, grants, self)
 
         def account(role: str, description: str, roles: tuple[str, ...] = ()) -> Account:
-            return identities.account(role, f"tuning-{role}", f"{_TITLE} {role}", description, roles)
+            return identities.account(
+                role, settings.account_id(f"tuning-{role}"), f"{_TITLE} {role}", description, roles
+            )
 
         preview = account("preview", "Previews changes of the tuning stack; reads only.")
         said = "Reads what a preview compares, and lets the project pay for asking."
@@ -173,6 +176,7 @@ class Pipelines(pulumi.ComponentResource):
             project=self._settings.project,
             workload_identity_pool_id=pool_id,
             display_name=title,
+            description=marked(f"{title} acts for a tuning stack", self._settings.name_prefix),
             opts=options,
         )
         provider = WorkloadIdentityPoolProvider(
@@ -181,6 +185,7 @@ class Pipelines(pulumi.ComponentResource):
             workload_identity_pool_id=pool.workload_identity_pool_id,
             workload_identity_pool_provider_id=provider_id,
             display_name=title,
+            description=marked(f"{title} acts for a tuning stack", self._settings.name_prefix),
             attribute_mapping=mapping,
             # Without a condition any repository of the issuer could exchange a token here.
             attribute_condition=condition,

@@ -26,7 +26,7 @@ class ServiceType(_Activation):
     token = "gcp:projects/service:Service"  # noqa: S105 - a type token
     fixed = frozenset({"service", "project"})
 
-    def create(self, context: Context, inputs: Inputs) -> Live:
+    def make(self, context: Context, inputs: Inputs) -> Live:
         """Enable it, unless it is on."""
         found = self.read(context, "", inputs)
         if found is not None:
@@ -57,14 +57,9 @@ class ServiceType(_Activation):
 
 def enabled_apis(rest: Rest, project: str) -> set[str]:
     """Return the names of the APIs that are on in a project."""
-    names: set[str] = set()
     params = {"filter": "state:ENABLED", "pageSize": "200", "fields": "services/name,nextPageToken"}
-    while True:
-        page = rest.call("serviceusage", "GET", f"projects/{project}/services", params=params)
-        names.update(item["name"].rsplit("/", 1)[-1] for item in page.get("services", []))
-        if not page.get("nextPageToken"):
-            return names
-        params["pageToken"] = page["nextPageToken"]
+    found = rest.items("serviceusage", f"projects/{project}/services", "services", params=params)
+    return {item["name"].rsplit("/", 1)[-1] for item in found}
 
 
 class ServiceIdentityType(_Activation):
@@ -73,7 +68,7 @@ class ServiceIdentityType(_Activation):
     token = "gcp:projects/serviceIdentity:ServiceIdentity"  # noqa: S105 - a type token
     fixed = frozenset({"service", "project"})
 
-    def create(self, context: Context, inputs: Inputs) -> Live:
+    def make(self, context: Context, inputs: Inputs) -> Live:
         """Ask for it."""
         path = f"projects/{inputs['project']}/services/{inputs['service']}:generateServiceIdentity"
         answer = context.rest.wait("serviceusage", context.rest.call("serviceusage", "POST", path))
@@ -81,7 +76,7 @@ class ServiceIdentityType(_Activation):
 
     def read(self, context: Context, id_: str, inputs: Inputs) -> Live | None:
         """Ask for it again."""
-        return self.create(context, inputs)
+        return self.make(context, inputs)
 
     def outputs(self, inputs: Inputs, live: Live) -> dict[str, Any]:
         """Add the address."""
@@ -95,7 +90,7 @@ class ServiceAgentsType(_Activation):
     token = "gcp:iam/workloadIdentityServiceAgent:WorkloadIdentityServiceAgent"  # noqa: S105 - a type token
     fixed = frozenset({"parent"})
 
-    def create(self, context: Context, inputs: Inputs) -> Live:
+    def make(self, context: Context, inputs: Inputs) -> Live:
         """Ask for them."""
         parent = inputs["parent"]
         operation = context.rest.call("workloadidentity", "POST", f"{parent}:generateServiceAgents", {"parent": parent})
@@ -103,7 +98,7 @@ class ServiceAgentsType(_Activation):
 
     def read(self, context: Context, id_: str, inputs: Inputs) -> Live | None:
         """Ask for them again."""
-        return self.create(context, inputs)
+        return self.make(context, inputs)
 
     def outputs(self, inputs: Inputs, live: Live) -> dict[str, Any]:
         """Add the agents."""

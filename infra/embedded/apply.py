@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +15,11 @@ from infra.embedded.monitor import EmulatorMocks, OptionsMonitor
 from infra.embedded.reconcile import Reconciler
 from infra.embedded.resource_type import Context
 from infra.embedded.rest import PLACEHOLDER_TOKEN, EmbeddedError, Rest
-from infra.embedded.state import opened
+from infra.embedded.state import LOCAL, State, opened
+from infra.evaluation import evaluate
 from infra.program import deploy
 from infra.settings.stack import DEFAULT_REGION, NAMESPACE, Settings
 
-STACK = "local"
 DEFAULT_PROJECT = "local-project"
 LOCAL_CONFIG = {f"{NAMESPACE}:forceDestroy": "true"}
 """What `Pulumi.local.yaml` sets besides the addresses: what is here can be made again."""
@@ -53,6 +55,7 @@ def apply(
     location: str = DEFAULT_REGION,
     config: Mapping[str, str] | None = None,
     state: Path | None = None,
+    stack: str = LOCAL,
 ) -> ApplyResult:
     """Bring the emulator at `url` to what the program says.
 
@@ -61,44 +64,56 @@ def apply(
         project: project id; the emulator has every project that is asked for.
         location: region of the buckets and the endpoint.
         config: settings as `pulumi config set` would take them; lists and objects as JSON.
-        state: file that remembers what was made; it can hold several projects. None remembers nothing: what exists
-            already is then taken over, and what the program no longer has stays.
+        state: file that remembers what was made; it can hold several stacks. None remembers nothing: what the stack
+            made before is then taken over, and what the program no longer has stays.
+        stack: its name; a project can have several.
 
     Raises:
         ConfigurationError: the settings have mistakes; all are listed.
+        TakenError: something has a name of the stack that it did not create. Nothing was changed.
         EmbeddedError: the emulator refused or does not answer. What was made until then is remembered.
     """
     values = configuration(url, project=project, location=location, config=config or {})
     Settings.load(values)  # before anything is opened or sent
-    with opened(state, project) as remembered:
+    with opened(state, project, stack) as remembered:
+        digest = _digest(values)
+        if digest != remembered.settings:
+            _refuse_taken(values, remembered, stack)
         mocks = EmulatorMocks(remembered)
         try:
-            outputs = _evaluate(mocks, values)
+            outputs = _evaluate(mocks, values, stack)
             reconciler = mocks.reconciler
             if reconciler is None:
                 raise EmbeddedError("the program made nothing")
             remembered.publish({key: value for key, value in outputs.items() if key != "environment"})
             reconciler.remove_unseen()
+            remembered.settle(digest)
         finally:
             mocks.close()
     return _result(reconciler, outputs["environment"])
 
 
 def destroy(
-    state: Path, *, project: str = DEFAULT_PROJECT, url: str | None = None, token: str | None = None
+    state: Path,
+    *,
+    project: str = DEFAULT_PROJECT,
+    url: str | None = None,
+    token: str | None = None,
+    stack: str = LOCAL,
 ) -> ApplyResult:
-    """Delete everything that `state` remembers of a project and that is not protected, the newest first.
+    """Delete everything that `state` remembers of a stack and that is not protected, the newest first.
 
     Args:
         state: the file that `apply` was given.
-        project: whose resources.
+        project: the stack's project.
         url: where the emulator is now; None is where it was at the last application.
         token: what an emulator wants that was started with a token.
+        stack: its name.
 
     Raises:
         EmbeddedError: a bucket holds objects, or the emulator does not answer.
     """
-    with opened(state, project) as remembered:
+    with opened(state, project, stack) as remembered:
         rest = Rest(emulator_endpoints(url) if url else remembered.endpoints, token=token or PLACEHOLDER_TOKEN)
         try:
             reconciler = Reconciler(Context(rest, project, "", {}), remembered)
@@ -108,10 +123,29 @@ def destroy(
     return _result(reconciler, {})
 
 
-def _evaluate(mocks: EmulatorMocks, values: dict[str, str]) -> dict[str, Any]:
+def _digest(values: Mapping[str, str]) -> str:
+    """Return what tells settings from others; a token is none."""
+    kept = {key: value for key, value in values.items() if key != "gcp:accessToken"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def _refuse_taken(values: Mapping[str, str], remembered: State, stack: str) -> None:
+    """Look at every name of the stack before anything is changed. With the settings of last time, all is there."""
+    settings = Settings.load(values)
+    rest = Rest(settings.api_endpoints, token=settings.access_token or PLACEHOLDER_TOKEN)
+    try:
+        number = str(rest.call("projects", "GET", f"projects/{settings.project}")["projectNumber"])
+        wanted = evaluate(values, stack=stack, number=number, state=remembered.recorded()).resources
+        labels = {**settings.labels, "managed-by": "pulumi"}
+        Reconciler(Context(rest, settings.project, settings.region, labels), remembered).refuse_taken(wanted)
+    finally:
+        rest.close()
+
+
+def _evaluate(mocks: EmulatorMocks, values: dict[str, str], stack: str) -> dict[str, Any]:
     try:
         outputs = event_loop.evaluated(
-            mocks, OptionsMonitor(mocks), deploy, values, stack=STACK, log="infra.embedded.pulumi"
+            mocks, OptionsMonitor(mocks), deploy, values, stack=stack, log="infra.embedded.pulumi"
         )
     except Exception as error:
         # The monitor wraps and repeats errors; the first cause is what happened.

@@ -60,11 +60,5 @@ def look(rest: Rest, doomed: Iterable[Doomed]) -> None:
 def _objects(rest: Rest, bucket: str, own: set[Any]) -> str:
     """Return the name of an object, old versions included, that the program did not write; "" where there is none."""
     params = {"versions": "true", "maxResults": str(len(own) + 100)}
-    while True:
-        page = rest.find("storage", f"b/{bucket}/o", params=params) or {}
-        for item in page.get("items", []):
-            if item["name"] not in own:
-                return str(item["name"])
-        if not page.get("nextPageToken"):
-            return ""
-        params["pageToken"] = page["nextPageToken"]
+    names = (str(item["name"]) for item in rest.items("storage", f"b/{bucket}/o", "items", params=params))
+    return next((name for name in names if name not in own), "")

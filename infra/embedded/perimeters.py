@@ -25,10 +25,6 @@ class PerimeterEntryType(ResourceType):
         """Return the entry."""
         return {"resource": inputs["resource"]}
 
-    def create(self, context: Context, inputs: Inputs) -> Live:
-        """Put it in, unless it is in."""
-        return self.find(context, inputs) or self.make(context, inputs)
-
     def make(self, context: Context, inputs: Inputs) -> Live:
         """Put it in. Raises RequestError where it is in already, as the provider finds before it asks."""
         if self.find(context, inputs) is not None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import httpx
 
-from infra.embedded.resource_type import Context, Inputs, Live, ResourceType
+from infra.embedded.resource_type import Context, Inputs, Live, ResourceType, differences
 from infra.embedded.rest import RequestError, repeat_conflicts
 
 Policy = dict[str, Any]
@@ -105,7 +105,7 @@ class MemberType(_PolicyEntry):
         condition = inputs.get("condition")
         return {"role": inputs["role"], "member": inputs["member"]} | ({"condition": condition} if condition else {})
 
-    def create(self, context: Context, inputs: Inputs) -> Live:
+    def make(self, context: Context, inputs: Inputs) -> Live:
         """Add the member; others of the role stay."""
 
         def add(policy: Policy) -> bool:
@@ -159,12 +159,13 @@ class AuditType(_PolicyEntry):
     """The audit configuration of one service in a project."""
 
     fixed = frozenset({"service", "project"})
+    refused = False
 
     def body(self, inputs: Inputs) -> dict[str, Any]:
         """Return the configuration as a policy holds it."""
         return {"service": inputs["service"], "auditLogConfigs": inputs["auditLogConfigs"]}
 
-    def create(self, context: Context, inputs: Inputs) -> Live:
+    def make(self, context: Context, inputs: Inputs) -> Live:
         """Write the service's configuration; other services' stay."""
         self._replace(context, inputs, [self.body(inputs)])
         return Live(self._id(inputs), self.body(inputs))
@@ -174,6 +175,14 @@ class AuditType(_PolicyEntry):
         policy = self.read_policy(context, inputs) or {}
         found = [item for item in policy.get("auditConfigs", []) if item["service"] == inputs["service"]]
         return Live(self._id(inputs), found[0]) if found else None
+
+    def find(self, context: Context, inputs: Inputs) -> Live | None:
+        """Return the service's configuration, whoever wrote it."""
+        return self.read(context, "", inputs)
+
+    def owned(self, inputs: Inputs, live: Live) -> bool:
+        """Tell that it can be taken over: like a grant, one that says the same is the same."""
+        return not differences(self.body(inputs), live.body)
 
     def delete(self, context: Context, id_: str, inputs: Inputs) -> bool:
         """Take the service's configuration away."""

@@ -7,13 +7,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
+
 from infra.consistency import delay_before
 from infra.embedded.obstacles import Doomed, look
-from infra.embedded.registry import find_type
-from infra.embedded.resource_type import Context, Live, ResourceType, differences
+from infra.embedded.registry import TYPES, find_type, named
+from infra.embedded.resource_type import Context, Live, ResourceType, TakenError, differences
 from infra.embedded.rest import EmbeddedError, RequestError
 from infra.embedded.state import Record, State
 from infra.embedded.storage import ObjectType
+from infra.embedded.taken import taken
+from infra.evaluation import Registered
 
 PATIENCE = 0.02
 """Share of the program's waits before another attempt: nothing takes minutes to spread on one machine."""
@@ -71,7 +75,7 @@ class Reconciler:
         kind = find_type(token)
         inputs = kind.with_labels(inputs, self.context.default_labels)
         record = self.state.find(token, name) or self._renamed(token, name, options.aliases)
-        if record is not None and any(record.inputs.get(key) != inputs.get(key) for key in kind.fixed):
+        if record is not None and kind.replaced(record.inputs, inputs):
             self._make_way(record, kind)
             record = None
         live = kind.read(self.context, record.id, inputs) if record is not None else None
@@ -92,6 +96,35 @@ class Reconciler:
         self.state.keep(fresh)
         return live.id, kind.outputs(inputs, live)
 
+    def refuse_taken(self, wanted: Iterable[Registered]) -> None:
+        """Do nothing if nothing stands in the place of what is still to be made.
+
+        Raises:
+            TakenError: names each that does and is not of this stack.
+        """
+        known = {(record.type, record.id) for record in self.state.records}
+        found: list[tuple[str, str, str]] = []
+        for item in wanted:
+            kind = TYPES.get(item.type)
+            if kind is None or item.import_id or any(self.state.find(item.type, old) for old in item.aliases):
+                continue
+            inputs = kind.with_labels(item.inputs, self.context.default_labels)
+            record = self.state.find(item.type, item.name)
+            if record is not None and not kind.replaced(record.inputs, inputs):
+                continue
+            if (item.type, named(item.type, inputs)) in known:
+                continue  # what is to be made again otherwise under the same name
+            try:
+                claim = kind.claim(self.context, inputs)
+            except RequestError as error:
+                if error.http != httpx.codes.FORBIDDEN:  # an API that is off has nothing; else making it will tell
+                    raise
+                claim = ""
+            if claim:
+                found.append((item.type, item.name, claim))
+        if found:
+            raise taken(found)
+
     def _renamed(self, token: str, name: str, aliases: tuple[str, ...]) -> Record | None:
         """Return the record that a resource has under an older name, and give it the new one."""
         older = (self.state.find(token, alias) for alias in aliases if (token, alias) not in self.seen)
@@ -109,6 +142,8 @@ class Reconciler:
             taken_over = bool(changes)
             if changes:
                 live = kind.update(self.context, live, fresh.inputs, changes)
+        except TakenError as error:
+            raise taken([(kind.token, fresh.name, error.message)]) from error
         except RequestError as error:
             raise EmbeddedError(f"creating {fresh.key}: {error.message}") from error
         (self.tally.updated if taken_over else self.tally.created).append(fresh.key)

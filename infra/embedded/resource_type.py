@@ -6,7 +6,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.embedded.rest import Rest
+import httpx
+
+from infra.embedded.rest import EmbeddedError, RequestError, Rest
+from infra.naming import unmarked
 
 Inputs = dict[str, Any]
 ATTRIBUTION = {"goog-pulumi-provisioned": "true"}
@@ -34,6 +37,18 @@ class Live:
     """As the API shows it."""
 
 
+class TakenError(EmbeddedError):
+    """Something has a resource's place that this stack did not create. It was not changed."""
+
+    code = "taken"
+    usual_hint = "`runner explain taken` says how to name the resource differently"
+    details = ("problems",)
+
+    def __init__(self, problems: list[str], hints: list[str] | None = None) -> None:
+        super().__init__("; ".join(problems), hint="; ".join(dict.fromkeys(hints or [])) or None)
+        self.problems = problems
+
+
 class ResourceType(ABC):
     """One type. Every method raises RequestError when the emulator refuses.
 
@@ -46,6 +61,11 @@ class ResourceType(ABC):
     """The inputs that cannot change: another value means another resource."""
     labelled = False
     """Whether the provider's default labels apply."""
+    title = ""
+    """The field that tells whose a resource is, where a type has one."""
+    refused = True
+    """Whether the service refuses to make what is there. Where it would make a second one, or replace what is there,
+    it is looked for first."""
 
     def with_labels(self, inputs: Inputs, defaults: dict[str, str]) -> Inputs:
         """Return inputs with the labels that the provider adds, where a type has labels."""
@@ -53,33 +73,63 @@ class ResourceType(ABC):
             return inputs
         return {**inputs, "labels": {**defaults, **ATTRIBUTION, **inputs.get("labels", {})}}
 
+    def replaced(self, before: Inputs, inputs: Inputs) -> bool:
+        """Tell whether other inputs mean another resource."""
+        return any(before.get(key) != inputs.get(key) for key in self.fixed)
+
     def body(self, inputs: Inputs) -> dict[str, Any]:
         """Return what is sent to create the resource, and compared with what is there."""
         return {}
 
-    @abstractmethod
     def create(self, context: Context, inputs: Inputs) -> Live:
-        """Make it, or take over what has its name already."""
+        """Make it, or take over what this stack made and lost.
+
+        Raises:
+            TakenError: something is in its place that this stack did not create.
+        """
+        if self.refused:
+            try:
+                return self.make(context, inputs)
+            except RequestError as error:
+                if error.http != httpx.codes.CONFLICT:
+                    raise
+        if claim := self.claim(context, inputs):
+            raise TakenError([claim])
+        found = self.find(context, inputs)
+        return self.restored(context, inputs, found) if found else self.make(context, inputs)
 
     @abstractmethod
     def read(self, context: Context, id_: str, inputs: Inputs) -> Live | None:
         """Return it, None when it is gone."""
 
     def find(self, context: Context, inputs: Inputs) -> Live | None:
-        """Return what is there in its place without the state's knowledge, whoever made it."""
+        """Return what is there in its place without the state's knowledge, whoever made it. Changes nothing."""
         return None
 
-    def owned(self, inputs: Inputs, live: Live) -> bool:
-        """Tell whether what was found was made by this stack."""
-        return False
+    def restored(self, context: Context, inputs: Inputs, live: Live) -> Live:
+        """Return what was found, brought back where it was deleted and the service still keeps it."""
+        return live
 
+    def owned(self, inputs: Inputs, live: Live) -> bool:
+        """Tell whether what was found was made by this stack: it has the title that the program gives.
+
+        A title names the stack. One that names none is from a version that gave no names.
+        """
+        wanted = inputs.get(self.title)
+        return bool(wanted) and live.body.get(self.title) in {wanted, unmarked(str(wanted))}
+
+    def claim(self, context: Context, inputs: Inputs) -> str:
+        """Return what is in its place and not of this stack, as part of a message; "" where nothing is."""
+        live = self.find(context, inputs)
+        return "" if live is None or self.owned(inputs, live) else f"{live.id} exists, and this stack did not create it"
+
+    @abstractmethod
     def make(self, context: Context, inputs: Inputs) -> Live:
         """Make it as the provider does: a name that is taken is refused with 409."""
-        return self.create(context, inputs)
 
     def update(self, context: Context, live: Live, inputs: Inputs, changes: dict[str, Any]) -> Live:
         """Change it. `changes` are the top-level fields of the body that differ; None takes a field away."""
-        return self.create(context, inputs)
+        return self.make(context, inputs)
 
     @abstractmethod
     def delete(self, context: Context, id_: str, inputs: Inputs) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -118,6 +118,18 @@ class Rest:
             if error.http == httpx.codes.NOT_FOUND:
                 return None
             raise
+
+    def items(
+        self, service: str, path: str, key: str, *, params: Mapping[str, str] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the members of a list, page by page; nothing where the list is not there."""
+        asked = dict(params or {})
+        while True:
+            page = self.find(service, path, params=asked) or {}
+            yield from page.get(key, [])
+            if not page.get("nextPageToken"):
+                return
+            asked["pageToken"] = page["nextPageToken"]
 
     def upload(self, bucket: str, metadata: dict[str, Any], content: bytes) -> dict[str, Any]:
         """Put an object in one multipart request, as the provider does."""

@@ -16,6 +16,8 @@ from runner.errors import LockedError
 from runner.locks import holder, note_holder
 
 VERSION = 1
+LOCAL = "local"
+"""The stack that `runner emulator provision` makes, and `Pulumi.local.yaml`."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,18 +45,24 @@ class Record:
 
 
 class State:
-    """Records of one project, in the order of their creation.
+    """Records of one stack, in the order of their creation.
 
-    The file, which may hold other projects too, is written after each change: a killed process forgets nothing.
+    The file, which may hold other stacks too, is written after each change: a killed process forgets nothing.
     """
 
-    def __init__(self, path: Path | None, project: str, stacks: dict[str, Any]) -> None:
+    def __init__(self, path: Path | None, project: str, stack: str, stacks: dict[str, Any]) -> None:
         self._path = path
-        self._project = project
         self._stacks = stacks
-        mine = stacks.get(project, {"endpoints": {}, "resources": []})
+        self._stack = stack
+        own = project if stack == LOCAL else f"{project}/{stack}"
+        # Versions that knew one stack of a project wrote no name: whichever is applied first is the one.
+        older = own not in stacks and project in stacks and "stack" not in stacks[project]
+        self._key, self._was = own, project if older else own
+        mine = stacks.get(self._was, {"endpoints": {}, "resources": []})
         self.endpoints: dict[str, str] = mine["endpoints"]
         self.outputs: dict[str, Any] = mine.get("outputs", {})
+        self.settings: str = mine.get("settings", "")
+        """A digest of those of the last application that ended well."""
         records = [Record(**row) for row in mine["resources"]]
         self._records = {(record.type, record.name): record for record in records}
 
@@ -77,6 +85,12 @@ class State:
         """Remember the stack's outputs."""
         if outputs != self.outputs:
             self.outputs = outputs
+            self._write()
+
+    def settle(self, settings: str) -> None:
+        """Remember a digest of the settings that everything was made with."""
+        if settings != self.settings:
+            self.settings = settings
             self._write()
 
     def rename(self, record: Record, name: str) -> Record:
@@ -107,10 +121,17 @@ class State:
     def _write(self) -> None:
         if self._path is None:
             return
-        self._stacks.pop(self._project, None)
+        self._stacks.pop(self._was, None)
         if self._records:
             rows = [asdict(record) for record in self.records]
-            self._stacks[self._project] = {"endpoints": self.endpoints, "outputs": self.outputs, "resources": rows}
+            self._was = self._key
+            self._stacks[self._key] = {
+                "stack": self._stack,
+                "endpoints": self.endpoints,
+                "outputs": self.outputs,
+                "settings": self.settings,
+                "resources": rows,
+            }
         if not self._stacks:
             self._path.unlink(missing_ok=True)
             return
@@ -122,15 +143,15 @@ class State:
 
 
 @contextlib.contextmanager
-def opened(path: Path | None, project: str) -> Iterator[State]:
-    """Hold the state file; None keeps the records in memory only.
+def opened(path: Path | None, project: str, stack: str = LOCAL) -> Iterator[State]:
+    """Hold the state file for one stack of a project; None keeps the records in memory only.
 
     Raises:
         LockedError: another process holds it.
         EmbeddedError: it cannot be read.
     """
     if path is None:
-        yield State(None, project, {})
+        yield State(None, project, stack, {})
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -143,20 +164,20 @@ def opened(path: Path | None, project: str) -> Iterator[State]:
                 hint="wait until it has ended, then run the same command again",
             ) from error
         note_holder(path)
-        yield _read(path, project)
+        yield _read(path, project, stack)
     finally:
         os.close(descriptor)
 
 
-def _read(path: Path, project: str) -> State:
+def _read(path: Path, project: str, stack: str) -> State:
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:
-        return State(path, project, {})
+        return State(path, project, stack, {})
     try:
         body = json.loads(text)
         if body["version"] != VERSION:
             raise EmbeddedError(f"{path} was written by another version of this program", hint="use another --state")
-        return State(path, project, body["stacks"])
+        return State(path, project, stack, body["stacks"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EmbeddedError(f"{path} is not a state file of this program: {error!r}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pulumi
 
 from infra.embedded.resource_type import Context, Inputs, Live, ResourceType
 from infra.embedded.rest import EmbeddedError, RequestError
+from infra.naming import REGIONAL_KINDS, STACK_LABEL
 
 _CONDITIONS = {"matchesPrefixes": "matchesPrefix", "matchesSuffixes": "matchesSuffix"}
 
@@ -51,26 +53,6 @@ class BucketType(ResourceType):
         """Return its id, which is its name."""
         return str(inputs["name"])
 
-    def create(self, context: Context, inputs: Inputs) -> Live:
-        """Make it, or take over the project's own bucket of that name if a stack made it."""
-        try:
-            return self.make(context, inputs)
-        except RequestError as error:
-            if error.http != httpx.codes.CONFLICT:
-                raise
-            found = self.find(context, inputs)
-            if found is None:
-                raise EmbeddedError(
-                    f"bucket {inputs['name']} belongs to another project", hint="set open-model-tuning:namePrefix"
-                ) from error
-            if not self.owned(inputs, found):
-                raise EmbeddedError(
-                    f"bucket {inputs['name']} is there already, and no stack made it",
-                    hint="open-model-tuning:buckets takes it into the stack (mode import) or only uses it (attach); "
-                    "open-model-tuning:namePrefix gives the stack's own buckets other names",
-                ) from error
-            return found
-
     def make(self, context: Context, inputs: Inputs) -> Live:
         """Make it. Raises RequestError with 409 where its name is taken."""
         context.rest.call("storage", "POST", "b", self.body(inputs), params={"project": inputs["project"]})
@@ -81,19 +63,32 @@ class BucketType(ResourceType):
 
     def find(self, context: Context, inputs: Inputs) -> Live | None:
         """Return the project's own bucket of that name: names of buckets are the world's."""
+        live = self._anybody(context, inputs)
+        if live is None:
+            return None
         number = context.rest.call("projects", "GET", f"projects/{inputs['project']}")["projectNumber"]
+        return live if str(live.body.get("projectNumber")) == str(number) else None
+
+    def claim(self, context: Context, inputs: Inputs) -> str:
+        """Add those of other projects, which `find` leaves out: nobody can take them over."""
+        if self._anybody(context, inputs) is None or self.find(context, inputs):
+            return super().claim(context, inputs)
+        return f"bucket {inputs['name']} belongs to another project"
+
+    def _anybody(self, context: Context, inputs: Inputs) -> Live | None:
+        """Return the bucket of that name, without its body where only its owner may see it."""
         try:
-            live = self.read(context, inputs["name"], inputs)
+            return self.read(context, inputs["name"], inputs)
         except RequestError as error:
             if error.http != httpx.codes.FORBIDDEN:
                 raise
-            return None
-        return live if live and str(live.body.get("projectNumber")) == str(number) else None
+            return Live(inputs["name"], {})
 
     def owned(self, inputs: Inputs, live: Live) -> bool:
-        """Tell whether a stack made it for the same use: by the labels that all its buckets have."""
+        """Tell whether the stack made it for the same use: by its labels. Older versions gave none with its name."""
         labels, wanted = live.body.get("labels") or {}, inputs.get("labels") or {}
-        return labels.get("managed-by") == "pulumi" and labels.get("content") == wanted.get("content")
+        same = all(labels.get(key) == wanted.get(key) for key in ("managed-by", "content"))
+        return same and labels.get(STACK_LABEL) in {None, wanted.get(STACK_LABEL)}
 
     def read(self, context: Context, id_: str, inputs: Inputs) -> Live | None:
         """Return it with its location as the program spells it; the service answers in capitals."""
@@ -148,18 +143,10 @@ def _rule(rule: Inputs) -> dict[str, Any]:
 
 
 def _empty(context: Context, bucket: str, *, only: frozenset[str] | None = None) -> None:
-    params = {"versions": "true"}
-    while True:
-        page = context.rest.call("storage", "GET", f"b/{bucket}/o", params=params)
-        for item in page.get("items", []):
-            if only is not None and item["name"] not in only:
-                continue
+    for item in context.rest.items("storage", f"b/{bucket}/o", "items", params={"versions": "true"}):
+        if only is None or item["name"] in only:
             path = f"b/{bucket}/o/{quote(item['name'], safe='')}"
             context.rest.call("storage", "DELETE", path, params={"generation": str(item["generation"])})
-        token = page.get("nextPageToken")
-        if not token:
-            return
-        params = {"versions": "true", "pageToken": token}
 
 
 def described(archive: pulumi.AssetArchive) -> dict[str, dict[str, str]]:
@@ -187,11 +174,17 @@ def _content(inputs: Inputs) -> bytes:
     return buffer.getvalue()
 
 
+def _whose(document: Any) -> Any:
+    """Return what tells the stack of an environment document."""
+    return document["project"], [document["buckets"][kind] for kind in REGIONAL_KINDS]
+
+
 class ObjectType(ResourceType):
     """An object whose content the program holds."""
 
     token = "gcp:storage/bucketObject:BucketObject"  # noqa: S105 - a type token
     fixed = frozenset({"bucket", "name"})
+    refused = False
 
     def body(self, inputs: Inputs) -> dict[str, Any]:
         """Return its metadata; the checksum stands for the content."""
@@ -203,7 +196,18 @@ class ObjectType(ResourceType):
                 body[key] = inputs[key]
         return body
 
-    def create(self, context: Context, inputs: Inputs) -> Live:
+    def claim(self, context: Context, inputs: Inputs) -> str:
+        """Tell that the document there is another stack's. An archive is named by its content: it is the same."""
+        if "content" not in inputs or (live := self.read(context, "", inputs)) is None:
+            return ""
+        try:
+            there = json.loads(context.rest.download(inputs["bucket"], quote(inputs["name"], safe="")))
+            same = _whose(there) == _whose(json.loads(inputs["content"]))
+        except (ValueError, KeyError, TypeError):
+            same = False
+        return "" if same else f"gs://{inputs['bucket']}/{live.body['name']} exists, and is not of this stack"
+
+    def make(self, context: Context, inputs: Inputs) -> Live:
         """Upload it."""
         metadata = {key: value for key, value in self.body(inputs).items() if key != "md5Hash"}
         answer = context.rest.upload(inputs["bucket"], metadata, _content(inputs))

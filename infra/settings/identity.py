@@ -40,12 +40,12 @@ class GitLab:
     deploy_environment: str
 
 
-def read_github(reader: Reader, environment: str) -> GitHub | None:
+def read_github(reader: Reader, environment: str, suffix: str) -> GitHub | None:
     """Return the repository, None when none is configured."""
     repository = reader.text("githubRepository", _REPOSITORY, "OWNER/REPOSITORY")
     number = reader.text("githubRepositoryId", _NUMBER, "the repository's number")
     owner = reader.text("githubOwnerId", _NUMBER, "the owner's number")
-    pool = _pool_id(reader, "githubPoolId", "github")
+    pool = _pool_id(reader, "githubPoolId", "github", suffix)
     if not _REPOSITORY.fullmatch(repository):
         return None
     if not number:
@@ -61,12 +61,12 @@ def read_github(reader: Reader, environment: str) -> GitHub | None:
     )
 
 
-def read_gitlab(reader: Reader, environment: str) -> GitLab | None:
+def read_gitlab(reader: Reader, environment: str, suffix: str) -> GitLab | None:
     """Return the project, None when none is configured."""
     project = reader.text("gitlabProject", _PROJECT_PATH, "GROUP/PROJECT")
     number = reader.text("gitlabProjectId", _NUMBER, "the project's number")
     issuer = reader.text("gitlabIssuer", _ISSUER, "https://HOST without a path", default=GITLAB_ISSUER)
-    pool = _pool_id(reader, "gitlabPoolId", "gitlab")
+    pool = _pool_id(reader, "gitlabPoolId", "gitlab", suffix)
     if not _PROJECT_PATH.fullmatch(project):
         return None
     if not number:
@@ -76,8 +76,9 @@ def read_gitlab(reader: Reader, environment: str) -> GitLab | None:
     )
 
 
-def _pool_id(reader: Reader, key: str, default: str) -> str:
-    pool = reader.text(key, _POOL_ID, "4 to 32 of a-z, 0-9 and -", default=default)
+def _pool_id(reader: Reader, key: str, default: str, suffix: str) -> str:
+    chosen = f"{default}-{suffix}" if suffix else default
+    pool = reader.text(key, _POOL_ID, "4 to 32 of a-z, 0-9 and -", default=chosen)
     if pool.startswith("gcp-"):
         reader.problem(key, "may not begin with gcp-, which Google reserves")
     return pool

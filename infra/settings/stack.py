@@ -35,6 +35,8 @@ _ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,20}")
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{1,63}")
 _ACCOUNT_ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
+_SUFFIX = re.compile(r"[a-z0-9]{1,8}")
+"""What the ids of accounts, of at most 30 characters, have room for."""
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _BILLING_ACCOUNT = re.compile(r"[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}")
 _ADDRESS = re.compile(r"https?://[^/\s]+/?")
@@ -94,6 +96,8 @@ class Settings:
     force_destroy: bool
     service_agents: Literal["generate", "assume", "skip"]
     """Make both agents and grant, only grant, or leave the tuning agent out altogether."""
+    identity_suffix: str
+    """Ends the ids of accounts, roles and pools, which two stacks of a project may not share; "" for none."""
     runner_account_id: str
     runner_impersonators: tuple[str, ...]
     github: GitHub | None
@@ -124,6 +128,14 @@ class Settings:
     """`gcp:accessToken`, for the emulator; on Google Cloud the provider finds credentials by itself."""
     impersonate: str | None = None
     """`gcp:impersonateServiceAccount`: the account that the provider acts as."""
+
+    def account_id(self, name: str) -> str:
+        """Return the id of one of the stack's accounts."""
+        return "-".join(filter(None, (name, self.identity_suffix)))
+
+    def role_id(self, name: str) -> str:
+        """Return the id of one of the stack's roles."""
+        return "_".join(filter(None, (name, self.identity_suffix)))
 
     @property
     def home(self) -> Stamp:
@@ -192,6 +204,7 @@ def _read(reader: Reader) -> Settings:
         for key, value in reader.values.items()
         if key.startswith("gcp:") and key.endswith("CustomEndpoint")
     }
+    suffix = reader.text("identitySuffix", _SUFFIX, "1 to 8 lower-case letters and digits")
     deploy = reader.text("deployEnvironment", re.compile(r"[A-Za-z0-9_-]{1,60}"), "a name such as prod")
     settings = Settings(
         project=project,
@@ -206,12 +219,16 @@ def _read(reader: Reader) -> Settings:
         protect=reader.boolean("protect", False) or environment == PRODUCTION,
         force_destroy=reader.boolean("forceDestroy", False),
         service_agents=reader.choice("serviceAgents", ("generate", "assume", "skip"), "generate"),  # type: ignore[arg-type]
+        identity_suffix=suffix,
         runner_account_id=reader.text(
-            "runnerAccountId", _ACCOUNT_ID, "6 to 30 lower-case letters, digits and -", default="tuning-runner"
+            "runnerAccountId",
+            _ACCOUNT_ID,
+            "6 to 30 lower-case letters, digits and -",
+            default=f"tuning-runner-{suffix}" if suffix else "tuning-runner",
         ),
         runner_impersonators=_members(reader),
-        github=read_github(reader, deploy or environment),
-        gitlab=read_gitlab(reader, deploy or environment),
+        github=read_github(reader, deploy or environment, suffix),
+        gitlab=read_gitlab(reader, deploy or environment, suffix),
         state_bucket=reader.text("stateBucket", _BUCKET, "the name of a bucket") or None,
         state_key=reader.text("stateKey", _KMS_KEY, "projects/P/locations/L/keyRings/R/cryptoKeys/K") or None,
         endpoint=reader.boolean("endpoint", True),
@@ -290,8 +307,9 @@ def _check_combinations(reader: Reader, settings: Settings) -> None:
         reader.problem("forceDestroy", f"contradicts {reason}: buckets are either kept or emptied")
     if settings.retain and settings.soft_delete_days == 0:
         reader.problem("softDeleteDays", f"is 0, which {NAMESPACE}:environment {PRODUCTION} does not allow")
-    if settings.runner_account_id in CI_ACCOUNTS:
-        reader.problem("runnerAccountId", f"may not be one of {', '.join(CI_ACCOUNTS)}, the pipelines' own accounts")
+    own = [settings.account_id(name) for name in CI_ACCOUNTS]
+    if settings.runner_account_id in own:
+        reader.problem("runnerAccountId", f"may not be one of {', '.join(own)}, the pipelines' own accounts")
     for key, wanted in (
         ("dedicatedEndpoint", settings.dedicated_endpoint),
         ("privateEndpoint", settings.private_endpoint),

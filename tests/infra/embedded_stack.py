@@ -33,12 +33,13 @@ class Stack:
     url: str
     project: str
     state: Path
+    name: str = "local"
 
     def apply(self, **config: str) -> ApplyResult:
-        return apply(self.url, project=self.project, config=config, state=self.state)
+        return apply(self.url, project=self.project, config=config, state=self.state, stack=self.name)
 
     def destroy(self) -> ApplyResult:
-        return destroy(self.state, project=self.project)
+        return destroy(self.state, project=self.project, stack=self.name)
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
         response = httpx.request(method, f"{self.url}{path}", json=body, trust_env=False, timeout=60, verify=NO_TLS)

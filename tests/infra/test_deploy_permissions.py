@@ -36,8 +36,9 @@ def bare(emulator: EmulatorServer, tmp_path: Path, request: pytest.FixtureReques
     stack.request(
         "POST", f"{project}/services:batchEnable", {"serviceIds": [f"{name}.googleapis.com" for name in _APIS]}
     )
-    stack.request("POST", f"{project}/serviceAccounts", {"accountId": "tuning-deploy", "serviceAccount": {}})
-    role = {"title": "t", "includedPermissions": list(DEPLOY_PERMISSIONS)}
+    named = {"displayName": "Open model tuning deploy"}  # or it would be somebody else's
+    stack.request("POST", f"{project}/serviceAccounts", {"accountId": "tuning-deploy", "serviceAccount": named})
+    role = {"title": named["displayName"], "includedPermissions": list(DEPLOY_PERMISSIONS)}
     stack.request("POST", f"{project}/roles", {"roleId": DEPLOY_ROLE_ID, "role": role})
     policy = stack.request("POST", f"{project}:getIamPolicy", {})
     held = [*DEPLOY_ROLES, f"projects/{stack.project}/roles/{DEPLOY_ROLE_ID}"]

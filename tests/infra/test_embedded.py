@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -29,9 +28,10 @@ def test_what_is_made_is_there(stack: Stack, tmp_path: Path) -> None:
             assert ("roles/storage.objectUser", member) in stack.members(kind)
     bucket = stack.request("GET", f"/storage/v1/b/{stack.project}-outputs")
     assert bucket["iamConfiguration"]["publicAccessPrevention"] == "enforced"
-    assert bucket["labels"] == {"content": "outputs", "goog-pulumi-provisioned": "true", "managed-by": "pulumi"}
+    own = {"goog-pulumi-provisioned": "true", "managed-by": "pulumi", "tuning-stack": "local"}
+    assert bucket["labels"] == {"content": "outputs", **own}
     assert {"type": "Delete"} in [rule["action"] for rule in bucket["lifecycle"]["rule"]]
-    assert stack.request("GET", stack.account)["displayName"] == "Open model tuning runner"
+    assert stack.request("GET", stack.account)["displayName"] == f"Open model tuning runner ({stack.project})"
     assert stack.request("GET", stack.endpoint)["displayName"] == f"{stack.project}-tuned"
     published = stack.request("GET", f"/storage/v1/b/{stack.project}-contract/o/environment.json?alt=media")
     assert published == result.environment
@@ -123,14 +123,13 @@ def test_a_fresh_emulator_gets_everything_again(stack: Stack) -> None:
 
 
 def test_what_was_made_before_a_failure_is_remembered(stack: Stack) -> None:
-    other = replace(stack, project=f"{stack.project}-b", state=stack.state.with_name("other.json"))
-    other.request("POST", f"/storage/v1/b?project={other.project}", {"name": f"{stack.project}-outputs"})
-    with pytest.raises(EmbeddedError, match="belongs to another project"):
+    faults = {"faults": ["storage.buckets.insert:status=400,times=1"]}
+    stack.request("POST", "/_emulator/faults", faults)
+    with pytest.raises(EmbeddedError, match="creating Bucket"):
         stack.apply()
     made = {row["name"] for row in json.loads(stack.state.read_text())["stacks"][stack.project]["resources"]}
     assert {"aiplatform", "storage"} <= made
     assert "environment" not in made
-    other.request("DELETE", f"/storage/v1/b/{stack.project}-outputs")
     assert "BucketObject environment" in stack.apply().created
 
 

@@ -48,7 +48,7 @@ def test_a_bucket_that_no_stack_made_is_neither_changed_nor_deleted(stack: Stack
     stack.request("POST", f"/storage/v1/b?project={stack.project}", {"name": name, "location": "US-CENTRAL1"})
     stack.request("POST", f"/upload/storage/v1/b/{name}/o?uploadType=media&name=mine", {})
     before = stack.request("GET", f"/storage/v1/b/{name}")
-    with pytest.raises(EmbeddedError, match=f"bucket {name} is there already, and no stack made it") as refused:
+    with pytest.raises(EmbeddedError, match=f"{name} exists, and this stack did not create it") as refused:
         stack.apply(forceDestroy="true")
     assert "mode import" in str(refused.value.hint)
     stack.destroy()

@@ -50,6 +50,8 @@ def commands(evaluation: Evaluation) -> list[str]:
         f"PROJECT_NUMBER=\"$(gcloud projects describe {project} --format='value(projectNumber)')\"",
     ]
     known = {NUMBER: "${PROJECT_NUMBER}"}
+    channels = evaluation.of_type(":NotificationChannel")
+    titles = {str(item.inputs["labels"]["email_address"]): str(item.inputs["displayName"]) for item in channels}
     if any("@gs-project-accounts." in str(item.inputs.get("member")) for item in ranked):
         # The program asks for this account, which makes it.
         lines.append(f"gcloud storage service-agent --project={project}")
@@ -62,7 +64,7 @@ def commands(evaluation: Evaluation) -> list[str]:
             lines.append("python -m infra.idle_guard build/idle-guard")
         write = next(write for kind, write in WRITERS.items() if item.type.endswith(kind))
         for step in write(item, labels):
-            lines.append(_spelled(step, {**known, **_channels(item, project)}))
+            lines.append(_spelled(step, {**known, **_channels(item, project, titles)}))
     return lines
 
 
@@ -85,11 +87,11 @@ def _labels(provider: Registered) -> dict[str, str]:
     return labels
 
 
-def _channels(item: Registered, project: str) -> dict[str, str]:
+def _channels(item: Registered, project: str, titles: Mapping[str, str]) -> dict[str, str]:
     """Return how the channels that a resource names are found: Google chooses their names."""
     found = {}
     for name in re.findall(rf"{re.escape(CHANNEL)}[^\"',\]]+", str(item.inputs)):
-        title = f"Open model tuning: {name.removeprefix(CHANNEL)}"
+        title = titles[name.removeprefix(CHANNEL)]
         found[name] = (
             f"$(gcloud beta monitoring channels list --project={project} "
             f"--filter='displayName=\\\"{title}\\\"' --format='value(name)')"

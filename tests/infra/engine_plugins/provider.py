@@ -20,9 +20,6 @@ from infra.embedded.rest import EmbeddedError, RequestError, Rest
 from infra.plain_values import plain
 from tests.infra.engine_plugins.language import serve
 
-_TAKEN = "createIgnoreAlreadyExists"
-
-
 _MARK = "4dabf18193072939515e22adb298388d"
 _ASSET, _ARCHIVE = "c44067f5952c0a294b673a41bacd8c17", "0def7320c3a5731c473e5ecbe6d01bc7"
 """How the engine marks values that are not plain JSON."""
@@ -176,15 +173,15 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return kind.with_labels(_values(struct), self.context.default_labels)
 
     def _make(self, kind: ResourceType, inputs: dict[str, Any]) -> Live:
-        """Make it as Google's provider does: what is there is refused, unless the program says otherwise."""
+        """Make it as Google's provider does: what is there is refused, but a deleted role is brought back."""
         try:
             return kind.make(self.context, inputs)
         except RequestError as error:
-            takes = inputs.get(_TAKEN) or self._is_deleted_role(kind, inputs)
-            live = kind.find(self.context, inputs) if error.http == 409 and takes else None
+            back = error.http == 409 and self._is_deleted_role(kind, inputs)
+            live = kind.find(self.context, inputs) if back else None
             if live is None:
                 raise
-            return live
+            return kind.restored(self.context, inputs, live)
 
     def _is_deleted_role(self, kind: ResourceType, inputs: dict[str, Any]) -> bool:
         """Tell whether a role was deleted lately: Google's provider brings it back."""
