@@ -24,7 +24,7 @@ class CompiledDecoder(DenseDecoder):
     Args:
         model: a model in evaluation mode for which `supports` is true.
         threads: number of CPU threads.
-        narrow: whether the inputs of each product are rounded to bfloat16, as PyTorch does; by default, if the processor
+        narrow: whether the inputs of each product are rounded to bfloat16, as PyTorch does; by default, if the CPU
             multiplies bfloat16 faster than float32.
     """
 
