@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from runner.gcp.downloads import read_bytes
 from runner.gcp.session import Session
 from runner.jobs.checkouts import commit_of, named, origin_of
 from runner.jobs.manifests.records import StateLedger
+from runner.jobs.outputs.run_manifest import manifest_uri
+from runner.json_text import parsed
 from tests.cli.invocation import CommandLine
-from tests.jobs.manifests.folder import Manifests, jobs_of
+from tests.jobs.manifests.folder import MODEL, Manifests, jobs_of
 
 
 def repository(folder: Path, remote: str) -> Path:
@@ -160,3 +163,18 @@ def test_origins(tmp_path: Path) -> None:
     )
     assert commit_of(tmp_path) is None
     assert commit_of(tmp_path / "absent") is None
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+def test_the_run_manifest_says_whether_the_commit_has_the_data(
+    tracked: bool, two: tuple[Path, Path], idle: CommandLine, untrained: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(two[0])
+    data = Path("jobs/train.jsonl" if tracked else "jobs/other.jsonl")
+    if not tracked:
+        shutil.copy("jobs/train.jsonl", data)
+    outcome = idle("jobs", "submit", "--model", MODEL, "--train", str(data), "--epochs", "1", "--yes", "--json")
+    assert outcome.code == 0, outcome.err
+    [job] = jobs_of(untrained)
+    manifest = parsed(read_bytes(untrained, manifest_uri(job.output_uri)))
+    assert manifest["git"] == {"commit": (commit_of(two[0]) or {})["commit"], "dirty": not tracked}
