@@ -23,7 +23,7 @@ from runner.serving import deployment, past_evaluations
 from runner.serving.billing import current_bill
 from runner.serving.evaluation import compare
 from runner.serving.plan import plan_deployment
-from tests.console.conftest import CHROMIUM, Open
+from tests.console.conftest import CHROMIUM, Complaints, Open
 from tests.console.running import RunningConsole
 from tests.projects import Tuned
 from tests.serving.test_evaluation import _pairs
@@ -185,12 +185,25 @@ def test_a_form_that_is_refused_comes_back_with_what_was_typed_and_every_mistake
         for path, (given, words) in (refused | shown).items():
             answer = client.post(path, data=given) if path in refused else client.get(path, params=given)
             assert answer.status_code == (400 if path in refused else 200), path
-            alert = re.findall(r'<div class="notice bad" role="alert">.*?</div>', answer.text, re.DOTALL)
+            alert = re.findall(r'<div class="notice bad" role="alert" [^>]*>.*?</div>', answer.text, re.DOTALL)
             assert len(alert) == 1, path
             assert [word for word in words if word not in html.unescape(alert[0])] == [], path
             assert "<form" in answer.text or path == "/tuning/create/review", path
             assert [value for value in given.values() if value not in html.unescape(answer.text)] == [], path
         assert full.console.changes.running() == []
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_what_was_refused_is_read_first(
+    full: RunningConsole, deployed: tuple[Session, Endpoint], open_page: Open, complaints: Complaints, scripts: bool
+) -> None:
+    page = open_page(full, java_script_enabled=scripts)
+    page.goto(f"/endpoints/{deployed[1].id}/traffic")
+    page.locator("input[name^='share']").first.fill("60")
+    page.get_by_role("button", name="Share the traffic so").click()
+    expect(page).to_have_title(re.compile("^Error: Traffic"))
+    expect(page.locator("div[role=alert]")).to_be_focused()
+    complaints[:] = [text for text in complaints if "status of 400" not in text]
 
 
 def test_without_scripts_everything_reads(
