@@ -194,7 +194,7 @@ def check_installed() -> None:
     missing = [name for name in ("starlette", "uvicorn", "httptools", "google_crc32c") if find_spec(name) is None]
     if missing:
         raise EngineMissingError(
-            f"the local server needs {', '.join(missing)}, which is not installed",
+            f"the local server needs packages that are not installed: {', '.join(missing)}",
             hint=install_hint("local"),
         )
 

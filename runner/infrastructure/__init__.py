@@ -49,7 +49,7 @@ def require_program(what: str) -> None:
     missing += [] if is_present() else ["the Pulumi program"]
     if missing:
         raise EngineMissingError(
-            f"{what} needs {', '.join(missing)}, which is not installed", hint=install_hint("infra")
+            f"{what} needs packages that are not installed: {', '.join(missing)}", hint=install_hint("infra")
         )
 
 

@@ -92,6 +92,11 @@ def test_objects_are_taken_where_their_names_are_and_what_cannot_be_done_is_an_e
     with pytest.raises(ConfigurationError, match=r"instances.1. is neither text nor a mapping"):
         endpoint.predict(["hi", 5])  # type: ignore[list-item]
 
+    for batch in (endpoint.batch, lambda source, output: job.batch(source, output, max_cost=20)):
+        for folder in (".", str(Path.cwd())):
+            with pytest.raises(ConfigurationError, match="a folder, not a file"):
+                batch("train.jsonl", folder)
+
     endpoint.refresh()
     assert endpoint.usd_per_hour
     endpoint.undeploy()

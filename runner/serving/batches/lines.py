@@ -133,6 +133,8 @@ def journal_of(
         sampling: the values for lines that do not contain them.
         restart: discard the answers of earlier runs.
     """
+    if output.is_dir():  # else noticed only when every answer is paid for
+        raise ConfigurationError(f"{output}: a folder, not a file", hint="name the file for the answers")
     path = output.with_name(output.name + ".journal")
     head = {"input": lines.digest, **who, "sampling": sampling}
     try:
