@@ -13,7 +13,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """Return a text of at most so many characters; … says that something is missing."""
+    """Return a text, cut to a maximum number of characters; … says that something is missing."""
     return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
 
 

@@ -63,9 +63,9 @@ def jpeg(draw: random.Random, size: int) -> bytes:
 
 
 def lines(kind: str, *, broken: float = 0.0, seed: int = 2) -> Iterator[bytes]:
-    """Yield examples forever; half of them escape all non-ASCII characters.
+    """Yield examples without end; half of them escape all non-ASCII characters.
 
-    With a share of broken lines they are the same ones, of which every so many is broken, by turns in three ways.
+    A share of broken lines breaks some of the same lines, at equal distances, in three alternating ways.
     """
     draw = random.Random(seed)
     texts = paragraphs()

@@ -168,6 +168,6 @@ def test_every_option_that_the_library_names_is_an_argument() -> None:
         *(("sources", option) for option in ("--answer-column", "--encoding", "--prompt-column", "--to")),  # the same
         # What the API does not do: clones, conversions to a file, splits, queues, workers of an engine.
         *(("converting", option) for option in ("--answer-column", "--prompt-column")),
-        *(("cloning", "--set"), ("pipelines", "--pipeline"), ("places", "--place"), ("splitting", "--share")),
+        *(("cloning", "--set"), ("pipelines", "--pipeline"), ("splitting", "--share")),
         *(("stale_images", "--read-all-datasets"), ("uploads", "--{}")),
     }
