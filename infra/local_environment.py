@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.environment import state_directory
+from runner.local_files import replace
 
 
 def announce(document: Mapping[str, Any]) -> Path | None:
@@ -17,6 +18,9 @@ def announce(document: Mapping[str, Any]) -> Path | None:
 
     Returns:
         The file, or None.
+
+    Raises:
+        DiskError, ConfigurationError: it cannot be written.
     """
     folder = state_directory() / "emulator"
     try:
@@ -27,7 +31,5 @@ def announce(document: Mapping[str, Any]) -> Path | None:
     if not address or str(running).rstrip("/") != str(address).rstrip("/"):
         return None
     file = folder / "environment.json"
-    aside = file.with_name(f"{file.name}.new")
-    aside.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", "utf-8")
-    aside.replace(file)
+    replace(file, json.dumps(document, indent=2, sort_keys=True) + "\n")
     return file

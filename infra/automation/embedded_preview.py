@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from infra.embedded.reconcile import Reconciler
 from infra.embedded.registry import find_type
 from infra.embedded.resource_type import Context, differences
 from infra.embedded.rest import PLACEHOLDER_TOKEN, EmbeddedError, Rest
-from infra.embedded.state import opened
-from infra.evaluation import GUARD_URL, evaluate
+from infra.embedded.state import Record, opened
+from infra.evaluation import CHANNEL, GUARD_URL, evaluate
 from infra.settings.stack import Settings
 
+_Key = tuple[str, str]
+"""Type token and name."""
 _MARKS = {"created": "+", "updated": "~", "replaced": "+-", "deleted": "-"}
 
 
@@ -41,7 +44,8 @@ def preview(config: dict[str, str], state: Path, stack: str) -> dict[str, Any]:
     for item in resources:
         if item.custom and not item.type.startswith("pulumi:"):
             wanted[(item.type, item.name)] = find_type(item.type).with_labels(item.inputs, labels)
-    known = [(key, inputs, records[key].inputs) for key, inputs in wanted.items() if key in records]
+    chosen = _chosen(wanted, records)
+    known = [(key, _told(inputs, chosen), records[key].inputs) for key, inputs in wanted.items() if key in records]
     replaced = [_key(key) for key, inputs, before in known if find_type(key[0]).replaced(before, inputs)]
     done = {
         "created": [_key(key) for key in wanted if key not in records],
@@ -111,15 +115,33 @@ def _rest(settings: Settings) -> Rest:
     return Rest(settings.api_endpoints, token=settings.access_token or PLACEHOLDER_TOKEN)
 
 
+def _chosen(wanted: Mapping[_Key, dict[str, Any]], records: Mapping[_Key, Record]) -> dict[str, str]:
+    """Return what the service has chosen at the last application, by what stands for it in an evaluation."""
+    found: dict[str, str] = {}
+    for key, inputs in wanted.items():
+        if (record := records.get(key)) is None:
+            continue
+        if key[0].endswith(":NotificationChannel"):
+            found[f"{CHANNEL}{inputs['labels']['email_address']}"] = record.id
+        elif key[0].endswith(":Job"):
+            found[GUARD_URL] = str(record.inputs["httpTarget"]["uri"])
+    return found
+
+
+def _told(value: Any, chosen: Mapping[str, str]) -> Any:
+    """Return inputs with what the service has chosen."""
+    if isinstance(value, dict):
+        return {key: _told(item, chosen) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_told(item, chosen) for item in value]
+    return chosen.get(value, value) if isinstance(value, str) else value
+
+
 def _differs(type_: str, inputs: dict[str, Any], remembered: dict[str, Any]) -> bool:
     """Tell whether an application would change a resource that has the remembered inputs."""
     if "archive" in inputs.get("source", {}):
         # Only the names of an archive's files are evaluated. Its object is called by what is in them.
         inputs = {**inputs, "source": remembered.get("source", {})}
-    text = json.dumps(inputs)
-    if GUARD_URL in text:
-        # The address that the function has been given.
-        inputs = json.loads(text.replace(GUARD_URL, str(remembered.get("httpTarget", {}).get("uri", GUARD_URL))))
     kind = find_type(type_)
     return bool(kind.body(inputs) != kind.body(remembered))
 

@@ -72,7 +72,10 @@ def located(error: ConfigurationError, options: Namespace) -> None:
     """Have each problem of a stack's settings begin with the file and the line that it is about."""
     given = {"gcp:project": options.project, "gcp:region": options.location}
     given[f"{NAMESPACE}:emulator"] = options.embedded
-    file = stack_file(options.stack, Path(options.directory or ""))
+    try:
+        file = stack_file(options.stack, Path(options.directory or ""))
+    except ConfigurationError:
+        return  # this is the mistake
     lines = stack_files.lines(file)
     before = "\n  ".join(error.problems)
     error.problems = [

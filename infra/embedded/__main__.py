@@ -12,6 +12,7 @@ from infra.embedded.apply import DEFAULT_PROJECT, ApplyResult, apply, destroy
 from infra.settings.stack import DEFAULT_REGION
 from runner.environment import state_directory
 from runner.errors import ConfigurationError, RunnerError
+from runner.local_files import replace
 
 NOTICE = "This is not the Pulumi engine: the same program, evaluated here and made through the emulator's REST."
 
@@ -82,18 +83,19 @@ def main(arguments: list[str] | None = None) -> int:
             config={**_token(), **_config(options.config)},
             state=state,
         )
+        text = json.dumps(result.environment, indent=2, sort_keys=True) + "\n"
+        if options.output:
+            replace(options.output, text)
     except KeyboardInterrupt:
         sys.stderr.write("error: it was stopped; run the same command again: it goes on from there\n")
         return 130
     except RunnerError as error:
         # On one line where it can be: whoever started this process may show its last line only.
-        sys.stderr.write(f"error: {error.message}" + (f" ({error.hint})\n" if error.hint else "\n"))
+        message = error.message.replace(":\n  ", ": ").replace("\n  ", "; ")
+        sys.stderr.write(f"error: {message}" + (f" ({error.hint})\n" if error.hint else "\n"))
         return error.exit_code
     _report(result)
-    text = json.dumps(result.environment, indent=2, sort_keys=True) + "\n"
-    if options.output:
-        options.output.write_text(text, "utf-8")
-    else:
+    if not options.output:
         sys.stdout.write(text)
     return 0
 

@@ -45,7 +45,9 @@ class TakenError(EmbeddedError):
     details = ("problems",)
 
     def __init__(self, problems: list[str], hints: list[str] | None = None) -> None:
-        super().__init__("; ".join(problems), hint="; ".join(dict.fromkeys(hints or [])) or None)
+        listed = "\n  ".join(problems)
+        many = f"{len(problems)} resources that this stack did not create have names of the stack:\n  {listed}"
+        super().__init__(many if len(problems) > 1 else listed, hint="; ".join(dict.fromkeys(hints or [])) or None)
         self.problems = problems
 
 
@@ -121,7 +123,11 @@ class ResourceType(ABC):
     def claim(self, context: Context, inputs: Inputs) -> str:
         """Return what is in its place and not of this stack, as part of a message; "" where nothing is."""
         live = self.find(context, inputs)
-        return "" if live is None or self.owned(inputs, live) else f"{live.id} exists, and this stack did not create it"
+        if live is None or self.owned(inputs, live):
+            return ""
+        whose = live.body.get(self.title)
+        named = f": its {self.title} is {whose!r}" if whose else ""
+        return f"{live.id} exists, and this stack did not create it{named}"
 
     @abstractmethod
     def make(self, context: Context, inputs: Inputs) -> Live:

@@ -13,9 +13,13 @@ from typing import Any
 
 from infra.embedded.rest import EmbeddedError
 from runner.errors import LockedError
+from runner.local_files import check_room, unusable, unwritable
 from runner.locks import holder, note_holder
 
 VERSION = 1
+_ROOM = 256 * 1024
+"""Bytes that a stack's records fit in; what needs more is found out when it is written."""
+_AGAIN = "free disk space, then run the same command again: it finds what was made"
 LOCAL = "local"
 """The stack that `runner emulator provision` makes, and `Pulumi.local.yaml`."""
 
@@ -132,14 +136,17 @@ class State:
                 "settings": self.settings,
                 "resources": rows,
             }
-        if not self._stacks:
-            self._path.unlink(missing_ok=True)
-            return
-        aside = self._path.with_name(self._path.name + ".new")
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump({"version": VERSION, "stacks": self._stacks}, file, indent=1)
-        aside.replace(self._path)
+        try:
+            if not self._stacks:
+                self._path.unlink(missing_ok=True)
+                return
+            aside = self._path.with_name(self._path.name + ".new")
+            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                json.dump({"version": VERSION, "stacks": self._stacks}, file, indent=1)
+            aside.replace(self._path)
+        except OSError as error:
+            raise unwritable(self._path, error, hint=_AGAIN) from error
 
 
 @contextlib.contextmanager
@@ -148,14 +155,19 @@ def opened(path: Path | None, project: str, stack: str = LOCAL) -> Iterator[Stat
 
     Raises:
         LockedError: another process holds it.
-        EmbeddedError: it cannot be read.
+        EmbeddedError: it is not a state file.
+        DiskError, ConfigurationError: it cannot be read or written. Nothing was changed.
     """
     if path is None:
         yield State(None, project, stack, {})
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        check_room(path.parent, _ROOM)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -174,6 +186,8 @@ def _read(path: Path, project: str, stack: str) -> State:
         text = path.read_text("utf-8")
     except FileNotFoundError:
         return State(path, project, stack, {})
+    except OSError as error:
+        raise unusable(path, error) from error
     try:
         body = json.loads(text)
         if body["version"] != VERSION:

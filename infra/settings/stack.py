@@ -204,7 +204,8 @@ def _read(reader: Reader) -> Settings:
         for key, value in reader.values.items()
         if key.startswith("gcp:") and key.endswith("CustomEndpoint")
     }
-    suffix = reader.text("identitySuffix", _SUFFIX, "1 to 8 lower-case letters and digits")
+    given = reader.text("identitySuffix", _SUFFIX, "1 to 8 lower-case letters and digits")
+    suffix = given if _SUFFIX.fullmatch(given) else ""  # a mistake is told once
     deploy = reader.text("deployEnvironment", re.compile(r"[A-Za-z0-9_-]{1,60}"), "a name such as prod")
     settings = Settings(
         project=project,

@@ -93,7 +93,8 @@ def test_gcloud_makes_what_the_program_makes(emulator: EmulatorServer, tmp_path:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     local = {"forceDestroy": "false", "idleGuard": "false"}
-    apply(emulator.url, project=other, location="us-central1", config=local, state=tmp_path / "state.json")
+    state = tmp_path / "state.json"
+    apply(emulator.url, project=other, location="us-central1", config=local, state=state, stack="test")
     assert _comparable(inventory(emulator.url, project)) == _comparable(inventory(emulator.url, other))
 
 

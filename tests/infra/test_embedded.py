@@ -11,7 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from infra.automation.embedded_preview import preview
 from infra.embedded import EmbeddedError, apply, destroy
+from infra.embedded.apply import configuration
 from runner.emulator.server import EmulatorServer
 from runner.emulator.settings import EmulatorSettings
 from runner.environment import resolve
@@ -46,6 +48,10 @@ def test_a_second_application_changes_nothing(stack: Stack) -> None:
     assert (second.created, second.updated, second.deleted) == ((), (), ())
     assert sorted(second.unchanged) == sorted(first.created)
     assert second.environment == first.environment
+    values = configuration(stack.url, project=stack.project, location="us-central1", config=GUARDRAILS)
+    assert preview(values, stack.state, "local")["text"] == "0 to create, 0 to update, 0 to replace, 0 to delete"
+    elsewhere = preview({**values, "gcp:region": "europe-west4"}, stack.state, "local")
+    assert {"Bucket outputs", "AiEndpoint endpoint", "Function idle-guard"} <= set(elsewhere["replaced"])
 
 
 def test_drift_is_repaired(stack: Stack) -> None:

@@ -46,6 +46,12 @@ def test_no_stack_is_used_that_is_neither_named_nor_here(words: tuple[str, ...],
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("words", [words for words in EVERY if words != ("doctor",)], ids=" ".join)
+def test_a_name_that_no_stack_can_have_is_the_mistake(words: tuple[str, ...], folder: Path) -> None:
+    make_project(folder)
+    assert "'../x' cannot name a stack" in refused(*words, "--stack", "../x", "--directory", ".")["message"]
+
+
 @pytest.mark.parametrize("words", EVERY, ids=" ".join)
 def test_a_project_of_something_else_is_left_alone(words: tuple[str, ...], folder: Path) -> None:
     (folder / "Pulumi.yaml").write_text("name: website\nruntime: python\n")
