@@ -1,14 +1,21 @@
-"""What would stop a deletion half-way: objects in buckets, models on endpoints. Looked for before anything goes."""
+"""What a deletion would stop at or break: objects in buckets, jobs that use them, models on endpoints.
+
+It is looked for before anything goes.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
+import httpx
+
 from infra.embedded.registry import BUCKET, ENDPOINT, OBJECT
-from infra.embedded.rest import Rest
+from infra.embedded.rest import RequestError, Rest
 from infra.urns import key_of
 from runner.errors import RunnerError
+from runner.gcp.job_states import ENDED
 
 __all__ = ["Doomed", "ObstacleError", "look"]
 
@@ -39,8 +46,14 @@ def look(rest: Rest, doomed: Iterable[Doomed]) -> None:
     written = [inputs for type_, _, _, inputs in doomed if type_ == OBJECT]
     problems: list[str] = []
     hints: list[str] = []
+    jobs = _jobs(rest, [inputs for type_, _, _, inputs in doomed if type_ == BUCKET])
     for type_, name, id_, inputs in doomed:
         key = key_of(f"::::{type_}::{name}")
+        for job in jobs if type_ == BUCKET else ():
+            if f'"gs://{inputs["name"]}/' in json.dumps(job):
+                number = str(job["name"]).rsplit("/", 1)[-1]
+                problems.append(f"{key}: tuning job {number} has not ended and uses gs://{inputs['name']}")
+                hints.append(f"wait for `runner jobs wait {number}`, or `runner jobs cancel {number}`")
         if type_ == BUCKET and not inputs.get("forceDestroy"):
             own = {item.get("name") for item in written if item.get("bucket") == inputs["name"]}
             held = _objects(rest, inputs["name"], own)
@@ -55,6 +68,25 @@ def look(rest: Rest, doomed: Iterable[Doomed]) -> None:
                 hints.append(f"`runner endpoints undeploy {number}` takes them down")
     if problems:
         raise ObstacleError(problems, hints)
+
+
+def _jobs(rest: Rest, buckets: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the tuning jobs of the buckets' projects that have not ended; none where they cannot be seen."""
+    places = {
+        f"projects/{item['project']}/locations/{location}"
+        for item in buckets
+        if item.get("project")
+        for location in (str(item.get("location", "")).lower(), "global")
+    }
+    found: list[dict[str, Any]] = []
+    for place in sorted(places):
+        try:
+            found += rest.items("jobs", f"{place}/tuningJobs", "tuningJobs", params={"pageSize": "100"})
+        except RequestError as error:
+            # Whoever may delete the stack need not see jobs, and the API may be off.
+            if error.http != httpx.codes.FORBIDDEN:
+                raise
+    return [job for job in found if job.get("state") not in ENDED]
 
 
 def _objects(rest: Rest, bucket: str, own: set[Any]) -> str:

@@ -26,6 +26,7 @@ SERVICES = {
     "billing": "cloudBillingCustomEndpoint",
     "budgets": "billingBudgetsCustomEndpoint",
     "iam": "iamBetaCustomEndpoint",
+    "jobs": "vertexAiCustomEndpoint",
     "kms": "kmsCustomEndpoint",
     "monitoring": "monitoringCustomEndpoint",
     "projects": "resourceManagerCustomEndpoint",
@@ -186,9 +187,12 @@ class Rest:
         address = self._endpoints.get(key)
         if not address:
             raise EmbeddedError(f"gcp:{key} is not set, and Google's own API is never called from here")
+        if service == "jobs":  # which show their output folder in the beta version only
+            address = re.sub(r"/v1/$", "/v1beta1/", address)
         if "{location}" in address:
             match = _LOCATION.search(path)
-            address = address.format(location=match[1] if match else "us-central1")
+            location = match[1] if match else "us-central1"
+            address = address.replace("{location}-", "" if location == "global" else f"{location}-")
         return address
 
     def _send(self, method: str, address: str, **arguments: Any) -> dict[str, Any]:

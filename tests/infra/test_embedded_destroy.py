@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from infra.embedded import destroy
@@ -12,6 +14,7 @@ from infra.embedded.obstacles import ObstacleError
 from runner.errors import ConfigurationError
 from tests.gcp.corrupting import CorruptingProxy, Exchange
 from tests.infra.embedded_stack import GUARDRAILS, Stack
+from tests.loopback import NO_TLS
 
 
 def test_destroying_leaves_nothing_but_what_the_project_needs(stack: Stack) -> None:
@@ -75,6 +78,31 @@ def test_a_deployed_model_stops_it_before_anything_is_deleted(stack: Stack) -> N
         destroy(stack.state, project=stack.project, url=proxy.url)
     assert "`runner endpoints undeploy" in str(caught.value.hint)
     assert {seen.split()[0] for seen in proxy.seen} == {"GET"}
+
+
+def test_a_job_that_has_not_ended_stops_it_before_anything_is_deleted(stack: Stack) -> None:
+    stack.apply()
+    lines = "".join(f'{{"prompt": "say {row}", "completion": "{row}"}}\n' for row in range(16))
+    upload = f"{stack.url}/upload/storage/v1/b/{stack.project}-datasets/o?uploadType=media&name=train.jsonl"
+    httpx.post(upload, content=lines.encode(), trust_env=False, verify=NO_TLS).raise_for_status()
+    jobs = f"/v1beta1/projects/{stack.project}/locations/us-central1/tuningJobs"
+    spec = {"trainingDatasetUri": f"gs://{stack.project}-datasets/train.jsonl"}
+    outputs = f"gs://{stack.project}-outputs/run"
+    body = {"baseModel": "meta/llama3_1@llama-3.1-8b", "supervisedTuningSpec": spec, "outputUri": outputs}
+    (fault,) = stack.request("POST", "/_emulator/faults", {"faults": ["job:quota-wait=100000"]})["faults"]
+    try:
+        job = stack.request("POST", jobs, body)["name"]
+        with pytest.raises(ObstacleError, match=r"nothing was deleted: .*has not ended and uses") as caught:
+            stack.destroy()
+        assert {problem.partition(":")[0] for problem in caught.value.problems} == {"Bucket datasets", "Bucket outputs"}
+        assert f"`runner jobs cancel {job.rsplit('/', 1)[-1]}`" in str(caught.value.hint)
+        assert stack.status(stack.account) == 200
+        stack.request("POST", f"/v1beta1/{job}:cancel", {})
+        while stack.request("GET", f"/v1beta1/{job}")["state"] != "JOB_STATE_CANCELLED":
+            time.sleep(0.05)
+    finally:
+        stack.request("DELETE", f"/_emulator/faults/{fault['id']}")
+    assert "Bucket outputs" in stack.destroy().deleted
 
 
 def test_one_state_file_holds_several_projects(stack: Stack) -> None:
