@@ -63,14 +63,14 @@ def declare_alerts(settings: Settings, recorded: Recorded, options: pulumi.Resou
         "model-still-deployed",
         f"A model has been deployed for {serving} h",
         [_replicas(serving)],
-        "Its machines are billed whether or not anybody asks it. `runner endpoints ls` shows it; "
-        "`runner endpoints undeploy` ends its bill.",
+        "The model's machines cost money with or without requests. `runner endpoints ls` lists endpoints and models; "
+        "`runner endpoints undeploy ENDPOINT` undeploys the model.",
     )
     alert(
         "endpoint-idle",
-        f"An endpoint is billed and has answered nothing for {idle} h",
+        f"An endpoint with a model has had no requests for {idle} h",
         [_replicas(idle), _no_predictions(idle)],
-        "`runner endpoints undeploy` ends its bill; the idle guard does it when its lease is over.",
+        "`runner endpoints undeploy ENDPOINT` undeploys the model. The idle guard does so when the lease ends.",
         # Both of one endpoint: another one's traffic says nothing about it.
         combiner="AND_WITH_MATCHING_RESOURCE",
     )
@@ -81,7 +81,7 @@ def declare_alerts(settings: Settings, recorded: Recorded, options: pulumi.Resou
         "job-failed",
         "A tuning job failed",
         [_logged(guard, "job failed")],
-        "`runner jobs why JOB` says why and what to type next.",
+        "`runner jobs why JOB` shows the reason and the next command.",
         alert_strategy=_LOG_STRATEGY,
         severity="ERROR",
     )
@@ -89,24 +89,25 @@ def declare_alerts(settings: Settings, recorded: Recorded, options: pulumi.Resou
         "job-waiting",
         f"A tuning job has waited for {settings.waiting_alert_hours} h to start",
         [_logged(guard, "job waiting")],
-        "Jobs wait for the project's quota of concurrent tuning jobs: `runner queue` shows them, "
-        "`concurrentTuningJobs` of the stack asks Google for more.",
+        "The job waits for the project's quota of concurrent tuning jobs. `runner queue` lists waiting jobs. "
+        "To request more quota, set `concurrentTuningJobs` in the stack.",
         alert_strategy=_LOG_STRATEGY,
         severity="WARNING",
     )
     alert(
         "idle-guard-failed",
-        "The idle guard failed: models may go on being billed, and jobs are not watched",
+        "The idle guard failed: unused models may stay deployed, and nothing reports jobs",
         [
             {
-                "display_name": "its schedule logged a failure",
+                "display_name": "the schedule logged an error",
                 "condition_matched_log": {
                     "filter": 'resource.type = "cloud_scheduler_job" AND '
                     f'resource.labels.job_id = "{guard}" AND severity >= ERROR'
                 },
             }
         ],
-        "The log of the function says why; `python -m runner.serving.idle_guard --dry-run` is the same pass from here.",
+        "The function's log shows the reason. `python -m runner.serving.idle_guard --dry-run` does the same run on "
+        "your machine and changes nothing.",
         alert_strategy=_LOG_STRATEGY,
         severity="ERROR",
     )

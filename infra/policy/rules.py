@@ -71,12 +71,12 @@ def _public_access_prevention(resource: PolicyResource) -> Iterator[str]:
 
 def _uniform_access(resource: PolicyResource) -> Iterator[str]:
     if _is_bucket(resource) and resource.props.get("uniformBucketLevelAccess") is not True:
-        yield "uniformBucketLevelAccess is off: object ACLs escape the bucket's policy"
+        yield "uniformBucketLevelAccess is off, so object ACLs can grant more than the bucket's policy"
 
 
 def _soft_delete(resource: PolicyResource) -> Iterator[str]:
     if _is_bucket(resource) and "retentionDurationSeconds" not in (resource.props.get("softDeletePolicy") or {}):
-        yield "softDeletePolicy is not given: what the bucket had before would stay"
+        yield "softDeletePolicy is not set, so the bucket would keep its previous setting"
 
 
 def _lifecycle(resource: PolicyResource) -> Iterator[str]:
@@ -91,7 +91,7 @@ def _lifecycle(resource: PolicyResource) -> Iterator[str]:
         prefixes = set(condition.get("matchesPrefixes") or [])
         scratch = bool(prefixes) and prefixes <= SCRATCH_PREFIXES and condition.get("age") and kind != "outputs"
         if not old_versions and not scratch:
-            yield f"a Delete rule can reach live objects, a `final/` checkpoint among them: {json.dumps(plain(rule))}"
+            yield f"a Delete rule can delete live objects, such as `final/` checkpoints: {json.dumps(plain(rule))}"
 
 
 def _location(resource: PolicyResource) -> Iterator[str]:
@@ -99,12 +99,12 @@ def _location(resource: PolicyResource) -> Iterator[str]:
     if (_is_bucket(resource) or resource.is_a(":AiEndpoint")) and "location" in resource.props:
         location = str(resource.props["location"]).lower()
         if location not in offered:
-            yield f"is in {location}, where open models are not tuned"
+            yield f"is in {location}, which does not tune open models"
 
 
 def _authoritative(resource: PolicyResource) -> Iterator[str]:
     if _AUTHORITATIVE.search(resource.type.rsplit(":", 1)[-1]):
-        yield "replaces what others have granted; add single members instead"
+        yield "replaces all other grants; use a resource that adds single members"
 
 
 def _members(resource: PolicyResource) -> list[str]:
@@ -114,7 +114,7 @@ def _members(resource: PolicyResource) -> list[str]:
 
 def _primitive_role(resource: PolicyResource) -> Iterator[str]:
     if resource.props.get("role") in PRIMITIVE_ROLES:
-        yield f"grants {resource.props['role']}, which reaches far beyond tuning"
+        yield f"grants {resource.props['role']}, which allows much more than tuning needs"
 
 
 def _public_member(resource: PolicyResource) -> Iterator[str]:
@@ -125,7 +125,7 @@ def _public_member(resource: PolicyResource) -> Iterator[str]:
 
 def _account_key(resource: PolicyResource) -> Iterator[str]:
     if resource.is_a("serviceaccount/key:Key", "storage/hmacKey:HmacKey"):
-        yield "makes a key that can be copied; use impersonation or workload identity"
+        yield "creates a key, which can be copied; use impersonation or workload identity"
 
 
 def _project_storage(resource: PolicyResource) -> Iterator[str]:
@@ -137,7 +137,7 @@ def _project_storage(resource: PolicyResource) -> Iterator[str]:
         if any(domain in member for domain in AGENT_DOMAINS) or re.match(
             r"serviceAccount:tuning-(runner|idle)", member
         ):
-            yield f"opens every bucket of the project to {member}; grant on single buckets"
+            yield f"grants {member} access to every bucket of the project; grant the role on single buckets"
 
 
 def _pool_condition(resource: PolicyResource) -> Iterator[str]:
@@ -145,20 +145,20 @@ def _pool_condition(resource: PolicyResource) -> Iterator[str]:
         r"assertion\.(repository_id|project_id|repository_owner_id)\s*==\s*'[0-9]+'",
         str(resource.props.get("attributeCondition") or ""),
     ):
-        yield "trusts whole GitHub or GitLab: attributeCondition compares no repository's or owner's number"
+        yield "trusts every repository: attributeCondition must compare the number of a repository or owner"
 
 
 def _pool_member(resource: PolicyResource) -> Iterator[str]:
     for member in _members(resource):
         if member.startswith("principalSet://") and ("/attribute." not in member or member.endswith("/*")):
-            yield f"lets a whole identity pool in: {member}"
+            yield f"grants access to a whole identity pool: {member}"
         elif resource.props.get("role") == "roles/iam.workloadIdentityUser" and not _BOUND.search(member):
-            yield f"is not bound to file, ref, event and environment together: {member}"
+            yield f"does not name file, ref, event and environment together: {member}"
 
 
 def _labels(resource: PolicyResource) -> Iterator[str]:
     if _is_bucket(resource) and not (resource.props.get("labels") or {}).get("content"):
-        yield "has no label `content`, by which costs and lifecycles are told apart"
+        yield "has no label `content`, which separates costs by use"
 
 
 def _production(resources: list[PolicyResource]) -> bool:
@@ -177,9 +177,9 @@ def _protection(resources: list[PolicyResource]) -> Iterator[tuple[str, str]]:
         return
     for item in resources:
         if _is_bucket(item) and not item.protect:
-            yield item.name, "is not protected, and the stack is production"
+            yield item.name, "is a production bucket and is not protected"
         if _is_bucket(item) and item.props.get("forceDestroy"):
-            yield item.name, "would be emptied when it is deleted, and the stack is production"
+            yield item.name, "is a production bucket, and forceDestroy would delete its objects with it"
 
 
 def _agents(resources: list[PolicyResource]) -> Iterator[tuple[str, str]]:
@@ -192,12 +192,12 @@ def _agents(resources: list[PolicyResource]) -> Iterator[tuple[str, str]]:
             continue
         for domain in AGENT_DOMAINS:
             if not any(bucket == item.props.get("name") and f"@{domain}." in member for bucket, member in granted):
-                yield item.name, f"the service agent of {domain} cannot use its objects, so jobs would fail"
+                yield item.name, f"the service agent {domain} has no access to its objects, so jobs would fail"
 
 
 def _budget(resources: list[PolicyResource]) -> Iterator[tuple[str, str]]:
     if _production(resources) and not any(item.is_a("billing/budget:Budget") for item in resources):
-        yield "stack", "has no budget: nobody is told what it spends"
+        yield "stack", "has no budget, so nobody gets emails about its costs"
 
 
 def _perimeter(resources: list[PolicyResource]) -> Iterator[tuple[str, str]]:
@@ -205,7 +205,10 @@ def _perimeter(resources: list[PolicyResource]) -> Iterator[tuple[str, str]]:
         return
     for item in resources:
         if item.is_a(":AiEndpoint") and not item.props.get("privateServiceConnectConfig"):
-            yield item.name, "is reached from outside the perimeter; predictions from there will be refused"
+            yield (
+                item.name,
+                "is not private, so predictions from outside the perimeter fail; set open-model-tuning:privateEndpoint",
+            )
 
 
 def _rule(name: str, description: str, check: ResourceCheck, level: Level = "mandatory") -> Rule:
@@ -217,23 +220,29 @@ def _stack_rule(name: str, description: str, check: StackCheck, level: Level = "
 
 
 RULES: tuple[Rule, ...] = (
-    _rule("bucket-public-access-prevention", "No bucket can be opened to the public.", _public_access_prevention),
-    _rule("bucket-uniform-access", "Access to objects is decided by the bucket's policy alone.", _uniform_access),
-    _rule("bucket-soft-delete-explicit", "Every bucket says how long deleted objects can be restored.", _soft_delete),
-    _rule("bucket-no-destructive-lifecycle", "No lifecycle rule can delete a live object of a job.", _lifecycle),
-    _rule("location-allowed", "Buckets and endpoints are where open models are tuned.", _location),
-    _rule("no-authoritative-iam", "Grants add members and take none away.", _authoritative),
-    _rule("no-primitive-roles", "Nobody is owner, editor or viewer of the project.", _primitive_role),
-    _rule("no-public-members", "Nothing is granted to everybody.", _public_member),
-    _rule("no-service-account-keys", "No key is made.", _account_key),
-    _rule("no-project-wide-storage", "Runner, guard and agents use single buckets, not all.", _project_storage),
-    _rule("workload-identity-condition", "A pool's provider trusts one repository, by its number.", _pool_condition),
-    _rule("workload-identity-member", "A pool's members are named by file, ref, event and environment.", _pool_member),
-    _rule("labels-required", "Buckets say what they hold.", _labels),
-    _stack_rule("production-protected", "Buckets of production are protected and never emptied.", _protection),
-    _stack_rule("agents-granted-everywhere", "Both service agents can use every bucket of a job.", _agents),
+    _rule("bucket-public-access-prevention", "Buckets prevent public access.", _public_access_prevention),
+    _rule("bucket-uniform-access", "Buckets use uniform bucket-level access.", _uniform_access),
+    _rule("bucket-soft-delete-explicit", "Every bucket sets a soft delete period.", _soft_delete),
+    _rule("bucket-no-destructive-lifecycle", "No lifecycle rule deletes live objects of a job.", _lifecycle),
+    _rule("location-allowed", "Buckets and endpoints are in regions that tune open models.", _location),
+    _rule("no-authoritative-iam", "Grants add single members and remove none.", _authoritative),
+    _rule("no-primitive-roles", "No grant has the role owner, editor or viewer.", _primitive_role),
+    _rule("no-public-members", "No grant is for `allUsers` or `allAuthenticatedUsers`.", _public_member),
+    _rule("no-service-account-keys", "The stack creates no service account keys.", _account_key),
+    _rule(
+        "no-project-wide-storage",
+        "Runner, guard and agents get access to single buckets, not to all.",
+        _project_storage,
+    ),
+    _rule(
+        "workload-identity-condition", "The provider of a pool trusts one repository, by its number.", _pool_condition
+    ),
+    _rule("workload-identity-member", "Grants to a pool name the file, ref, event and environment.", _pool_member),
+    _rule("labels-required", "Buckets have the label `content`.", _labels),
+    _stack_rule("production-protected", "Production buckets are protected, without `forceDestroy`.", _protection),
+    _stack_rule("agents-granted-everywhere", "Both service agents can use every bucket that jobs use.", _agents),
     _stack_rule("budget-present", "Production has a budget.", _budget, "advisory"),
-    _stack_rule("endpoint-inside-perimeter", "Endpoints of a perimeter are private.", _perimeter, "advisory"),
+    _stack_rule("endpoint-inside-perimeter", "Endpoints inside a perimeter are private.", _perimeter, "advisory"),
 )
 
 

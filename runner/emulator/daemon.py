@@ -151,7 +151,7 @@ def reset(directory: Path) -> bool:
     strange = [entry.name for entry in entries if not _ours(entry.name)]
     if strange:
         raise ConfigurationError(
-            f"{directory} holds what is no emulator's: {', '.join(strange[:5])}",
+            f"{directory} contains files that are not the emulator's: {', '.join(strange[:5])}",
             hint="nothing was deleted; look at it yourself",
         )
     for entry in entries:

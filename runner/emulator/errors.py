@@ -120,7 +120,7 @@ def not_here(message: str) -> ApiError:
 
     400 instead of 501, which clients of Google repeat (Go, Node and gcloud every 5xx).
     """
-    return ApiError("UNIMPLEMENTED", f"{message} `runner explain emulator` says what it has.", http=400)
+    return ApiError("UNIMPLEMENTED", f"{message} `runner explain emulator` lists what it supports.", http=400)
 
 
 def not_found(message: str) -> ApiError:
@@ -181,7 +181,7 @@ def disk_error(error: BaseException, directory: Path) -> ApiError | None:
         return None
     return ApiError(
         "INTERNAL",
-        f"The emulator cannot write below {directory}: {reason}. What it has stored is untouched. Make room on that "
+        f"The emulator cannot write below {directory}: {reason}. Stored data has not changed. Free space on that "
         "disk, then repeat the request.",
         http=507,
         reason="insufficientStorage",

@@ -72,7 +72,7 @@ def listing(
         @wraps(work)
         async def handler(request: ApiRequest) -> Response:
             if not filtered and request.query_params.get("filter"):
-                raise not_here("The emulator does not filter this list.")
+                raise not_here("The emulator does not support filters for this list.")
             found = request.emulator.store.read(lambda connection: work(connection, request))
             return page(request, field, found, default=default)
 

@@ -102,7 +102,7 @@ async def _create(request: ApiRequest, known: Collection[str]) -> Response:
     number = secrets.token_hex(16)
     for method in instructions:
         if method_of(method) not in known:
-            raise invalid(f"Invalid instructions: {method!r} is not a method here (`runner explain emulator`).")
+            raise invalid(f"Invalid instructions: {method!r} is not a method; `runner explain emulator` lists them.")
     armed = [fault_of(method, text) for method, texts in instructions.items() for text in texts]
     for fault in armed:
         fault.test = number

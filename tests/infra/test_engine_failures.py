@@ -115,10 +115,10 @@ EVENTS: list[tuple[dict[str, Any], str, str]] = [
                 "enforcementLevel": "mandatory",
                 "policyName": "labels-required",
                 "resourceUrn": ROOT_URN,
-                "message": "Buckets say what they hold.\nhas no label",
+                "message": "Buckets have the label `content`.\nhas no label",
             }
         },
-        "up of stack dev failed: Bucket datasets: rule labels-required: Buckets say what they hold. has no label",
+        "up of stack dev failed: Bucket datasets: rule labels-required: Buckets have the label `content`. has no label",
         "runner infra doctor --stack dev",
     ),
     (

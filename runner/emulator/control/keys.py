@@ -82,7 +82,7 @@ def create_ring(connection: sqlite3.Connection, request: ApiRequest) -> dict[str
 
 def _check_key(body: dict[str, Any]) -> None:
     if str(body.get("purpose")) not in _ALGORITHMS:
-        raise not_here(f"The emulator has keys of purpose ENCRYPT_DECRYPT, not {body.get('purpose')}.")
+        raise not_here(f"The emulator supports only keys with the purpose ENCRYPT_DECRYPT, not {body.get('purpose')}.")
     period = body.get("rotationPeriod")
     if period is not None:
         if float(period.removesuffix("s")) < _DAY:

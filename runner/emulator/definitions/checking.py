@@ -75,7 +75,7 @@ def absent(http: str, path: str) -> ApiError:
     """
     if documents.find(http, path) is None:
         return ApiError("NOT_FOUND", f"Method not found. Google has no {http} {path}.")
-    return not_here(f"Google has {http} {path}, the emulator does not.")
+    return not_here(f"Google's API has {http} {path}, but the emulator does not support it.")
 
 
 def _query(request: ApiRequest, definition: MethodDefinition, faults: parsing.Faults) -> dict[str, str]:
@@ -177,9 +177,9 @@ def _formed(definition: MethodDefinition, settings: Mapping[str, str], response:
     if alt == "sse" and isinstance(response, StreamingResponse):
         return response
     if alt != "json":
-        raise invalid(f"Invalid value at 'alt' (TYPE_ENUM), \"{alt}\": the emulator answers JSON.")
+        raise invalid(f"Invalid value at 'alt' (TYPE_ENUM), \"{alt}\": the emulator returns only JSON.")
     if "callback" in settings:
-        raise invalid("The emulator does not answer JSONP: leave 'callback' out.")
+        raise invalid("The emulator does not support JSONP; remove the parameter 'callback'.")
     selection, mask = settings.get("fields"), settings.get("readMask")
     pretty = settings.get("prettyPrint", "").lower() in ("true", "1")
     if not (selection or mask or pretty or older) or isinstance(response, StreamingResponse):

@@ -119,7 +119,7 @@ def _unpack(archive: bytes, folder: Path) -> None:
                 if content != _own(entry.filename):
                     raise ApiError(
                         "UNIMPLEMENTED",
-                        f"The emulator runs functions of this installation's own code only; {entry.filename} is not.",
+                        f"The emulator runs only this installation's functions; {entry.filename} is another file.",
                     )
                 target = folder / entry.filename
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -39,9 +39,9 @@ def _checked(connection: sqlite3.Connection, body: Document) -> Document:
     if len(address) > _LONGEST_ADDRESS:
         raise invalid(f"The field 'job.http_target.uri' has more than {_LONGEST_ADDRESS} characters.")
     if not isinstance(target, dict) or not _names_a_host(address):
-        raise invalid("The field 'job.http_target.uri' is required; the emulator calls nothing else.")
+        raise invalid("The field 'job.http_target.uri' is required; the emulator supports only HTTP targets.")
     if body.get("timeZone", "Etc/UTC") not in {"Etc/UTC", "UTC"}:
-        raise not_here("The emulator's schedules are in Etc/UTC.")
+        raise not_here("The emulator supports only the time zone Etc/UTC.")
     account = (target.get("oidcToken") or {}).get("serviceAccountEmail")
     if account and not accounts.exists(connection, account):
         raise invalid(f"Service account {account} does not exist.")
@@ -156,7 +156,7 @@ async def _call(emulator: Emulator, job: Document) -> None:
     address = urlsplit(target["uri"])
     parts = address.path.strip("/").split("/")
     if len(parts) != 5 or parts[:2] != ["functions", "run"]:
-        raise ApiError("UNIMPLEMENTED", f"The emulator calls its own functions only, not {target['uri']}.")
+        raise ApiError("UNIMPLEMENTED", f"The emulator calls only its own functions, not {target['uri']}.")
     _, _, project, location, name = parts
     above = f"projects/{project}/locations/{location}"
 

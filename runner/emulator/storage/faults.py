@@ -30,7 +30,7 @@ def no_such_object(bucket: str, name: str, generation: int | None = None) -> Api
 
 def unsupported(what: str) -> ApiError:
     """Return the answer to what the service does and this server does not: one that no client repeats."""
-    message = f"The emulator does not support {what} (`runner explain emulator` says what it does)."
+    message = f"The emulator does not support {what} (`runner explain emulator` lists what it supports)."
     return ApiError("UNIMPLEMENTED", message, http=405, reason="methodNotAllowed")
 
 

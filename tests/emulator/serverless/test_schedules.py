@@ -110,7 +110,7 @@ def test_code_that_is_not_of_this_installation_is_never_run(served: Served, tmp_
             FUNCTION, params={"updateMask": "buildConfig"}, json={"buildConfig": build}
         ).raise_for_status()
         status = served.job(run=True)["status"]
-        assert "own code only" in status["message"]
+        assert "only this installation's functions" in status["message"]
     assert not mark.exists()
     body = {"buildConfig": function["buildConfig"]}
     served.client.patch(FUNCTION, params={"updateMask": "buildConfig"}, json=body).raise_for_status()

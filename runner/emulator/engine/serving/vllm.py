@@ -224,7 +224,7 @@ class VllmEngine(Admission):
             raise invalid(f"temperature: vLLM takes at most {_HOTTEST:g}, got {parameters.temperature:g}")
         if prompt.image_inputs:
             raise invalid(
-                "This server generates with vLLM and takes no images so. To serve them with the emulator's own engine: "
+                "This server uses vLLM, which gets no images. To send images, use the emulator's own engine: "
                 f"export {ENGINE_VARIABLE}=torch, then start the emulator again."
             )
 
