@@ -37,6 +37,7 @@ CHANGES: dict[str, dict[str, str]] = {
     "protect": {"protect": "true", "forceDestroy": "false"},
     "forceDestroy": {"forceDestroy": "false"},
     "serviceAgents": {"serviceAgents": "assume"},
+    "identitySuffix": {"identitySuffix": "b"},
     "runnerAccountId": {"runnerAccountId": "other-runner"},
     "runnerImpersonators": {"runnerImpersonators": '["user:cy@example.com", "group:ml@example.com"]'},
     "githubRepository": {"githubRepository": "owner/other"},
