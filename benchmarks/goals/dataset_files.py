@@ -26,6 +26,13 @@ _FIRST = {
     "generate_content": b'"text": "',
     "multimodal": b'"text": "',
 }
+_MISSPELLED = {
+    "chat": (b'"messages"', b'"role"'),
+    "prompt_completion": (b'"prompt"', b'"completion"'),
+    "generate_content": (b'"contents"', b'"role"'),
+    "multimodal": (b'"messages"', b'"role"'),
+}
+"""Keys that a broken line may lack."""
 
 
 def paragraphs(seed: int = 1) -> list[str]:
@@ -80,7 +87,7 @@ def lines(kind: str, *, broken: float = 0.0, seed: int = 2) -> Iterator[bytes]:
         line = json.dumps(_body(kind, draw, text), ensure_ascii=draw.random() < 0.5).encode()
         count = int(number * broken)
         if count > int((number - 1) * broken):
-            ways = (line[:-1], line.replace(b'"role"', b'"rol"', 1), line.replace(b'"prompt"', b'"promt"'))
+            ways = (line[:-1], *(line.replace(key, key[:-2] + b'"', 1) for key in _MISSPELLED[kind]))
             line = ways[count % 3]
         yield line + b"\n"
 

@@ -31,7 +31,6 @@ def no_such_object(bucket: str, name: str, generation: int | None = None) -> Api
 def unsupported(what: str) -> ApiError:
     """Return the response for features that only the service has, which no client retries."""
     message = f"The emulator does not support {what} (`runner explain emulator` lists what it supports)."
-    message = f"The emulator does not support {what} (`runner explain emulator` lists what it supports)."
     return ApiError("UNIMPLEMENTED", message, http=405, reason="methodNotAllowed")
 
 
