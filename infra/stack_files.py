@@ -226,7 +226,8 @@ def _read(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise ConfigurationError(f"{path}{line} is not YAML: {problem or error}") from error
+        hint = f"correct {path.name}{line}, then run the command again"
+        raise ConfigurationError(f"{path}{line} is not YAML: {problem or error}", hint=hint) from error
     if not isinstance(body, dict):
         raise ConfigurationError(f"{path} must be a YAML mapping")
     return body

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 SHARED_TITLE = "Global options, anywhere on the line"
-MAY_BE_EMPTY = frozenset({"message", "prompt", "system"})
+MAY_BE_EMPTY = frozenset({"message", "system"})
 """Options that contain messages to a model. An empty value of any other option is an unset shell variable; it must not
 count as a missing option with a default, such as the only endpoint."""
 
