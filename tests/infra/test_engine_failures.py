@@ -271,7 +271,7 @@ def test_every_failure_of_a_real_engine_says_what_to_do(tmp_path: Path) -> None:
     failures["too old"] = real.run("preview")
     expected = {
         "nowhere": "runner infra bootstrap",
-        "no folder": "make that folder",
+        "no folder": "create that folder",
         "no stack": "runner infra up --stack local",
         "no passphrase": "PULUMI_CONFIG_PASSPHRASE",
         "a rule": "checks all rules offline",
