@@ -275,7 +275,7 @@ def test_every_failure_of_a_real_engine_says_what_to_do(tmp_path: Path) -> None:
         "no stack": "runner infra up --stack local",
         "no passphrase": "PULUMI_CONFIG_PASSPHRASE",
         "a rule": "checks all rules offline",
-        "wrong passphrase": "not the one",
+        "wrong passphrase": "PULUMI_CONFIG_PASSPHRASE is not the passphrase",
         "locked": "ci on runner-7 (process 4242)",
         "too old": INSTALL,
     }
