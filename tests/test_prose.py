@@ -169,7 +169,7 @@ BAD_DOCSTRINGS = (
     "# the result says what came of it",
 )
 """A text for each of these patterns, in their order."""
-OTHERS = (ROOT / "infra", ROOT / "runner" / "datasets")
+OTHERS = (ROOT / "runner" / "datasets",)
 """Folders in which only the first pattern applies."""
 
 

@@ -1,8 +1,8 @@
 """Copies the manifests of an unapproved change, as data only: `python -m infra.automation.change SOURCE TARGET`.
 
 The copy is a folder of manifests and datasets for code of the main branch to read. That code has an identity, so
-nothing in the folder may point outside it: no links, no text in a manifest that is an absolute path or contains `..`, and no
-more or larger files than a plan can need. All mistakes are reported at once. Exit code 1: something was refused.
+nothing in the folder may point outside it: no links, no text in a manifest that is an absolute path or contains `..`,
+and no more or larger files than a plan can need. All mistakes are reported at once. Exit code 1: something was refused.
 """
 
 from __future__ import annotations
