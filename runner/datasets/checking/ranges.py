@@ -239,7 +239,7 @@ class RangeChecker:
         tokens: list[int],
         trained: list[int] | None,
     ) -> None:
-        """Add examples, and report those that are too long or train nothing, because their only answer may be cut off."""
+        """Add examples, and report those that are too long or train nothing (their only answer may be cut off)."""
         ratio, estimated = self.settings.ratio, isinstance(self.counter, RatioCounter)
         tally.examples += len(lines)
         tally.turns.update(turns)
