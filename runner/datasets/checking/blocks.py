@@ -11,7 +11,7 @@ from runner.datasets.examples import Finding, Format, Role
 
 Shortened = tuple[bytes, list[tuple[int, int]], bool]
 """A line with long texts shortened. For each cut: the number of characters before it, and the number of omitted
-characters. Then whether the errors of the shortened line are those of the line; if not, only its JSON errors are.
+characters. Then whether all errors of the shortened line are those of the line; if not, only its JSON errors are.
 Everything else must be read from the line itself."""
 Doubtful = tuple[int, bytes | dict[str, Any] | None, Shortened | None, bool]
 """A line for the exact parser: its number; its bytes or the decoded value, None if the line is too long;

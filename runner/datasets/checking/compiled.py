@@ -23,7 +23,7 @@ from runner.datasets.rules import formats, texts
 def _rules(images: bool) -> Any:
     """Return a scanner; preparing the rules takes longer than reading a small file."""
     module = native.module()
-    assert module is not None  # noqa: S101 - whoever asks has asked `native.is_installed` first
+    assert module is not None  # noqa: S101 - callers check `native.is_installed` first
     return module.Scanner({**vars(formats), **vars(texts)}, images=images)
 
 
