@@ -10,7 +10,7 @@ if _CHECKOUT not in sys.path:
     # Pulumi runs this file by its path, even if the checkout is not installed.
     sys.path.insert(0, _CHECKOUT)
 
-import pulumi  # noqa: E402 - the lines above are to be first
+import pulumi  # noqa: E402 - the lines above must come first
 
 from infra.already_there import advice  # noqa: E402 - needs the path above
 from infra.local_environment import announce  # noqa: E402

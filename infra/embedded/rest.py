@@ -12,7 +12,7 @@ import httpx
 
 from runner.errors import RunnerError
 
-PLACEHOLDER_TOKEN = "emulator"  # noqa: S105 - no secret: what a server that checks no token is sent
+PLACEHOLDER_TOKEN = "emulator"  # noqa: S105 - not a secret: for servers that check no token
 TIMEOUT_S = 30.0
 OPERATION_TIMEOUT_S = 120.0
 _POLL_S = 0.2
@@ -40,7 +40,7 @@ SERVICES = {
 
 
 class EmbeddedError(RunnerError):
-    """A resource could not be made, changed or deleted, or this package does not know its type."""
+    """A resource could not be created, changed or deleted, or this package does not know its type."""
 
     code = "infrastructure"
     usual_hint = "`runner emulator logs` shows what the emulator answered"

@@ -33,7 +33,7 @@ class _Word(NamedTuple):
     number: int
     """Number of its remark."""
     search: Callable[[bytes, int, int], re.Match[bytes] | None]
-    """Finds its first occurrence between two places or, for an anchor, of the pattern around it."""
+    """Finds its first occurrence between two places; for an anchor, the first occurrence in a match of its pattern."""
 
 
 def _words() -> Iterator[_Word]:

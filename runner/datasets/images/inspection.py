@@ -99,7 +99,7 @@ class PictureCheck:
         return [("image-truncated", "error", problem)] if problem else []
 
     def _object(self, uri: str) -> tuple[str, list[Problem]]:
-        assert self.session is not None  # noqa: S101 - the caller sees to it
+        assert self.session is not None  # noqa: S101 - the caller checks this
         try:
             info, stream = open_object(self.session, uri)
             with stream:

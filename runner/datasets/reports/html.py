@@ -39,7 +39,7 @@ _WORST = 12
 _EXCERPT = 400
 """Maximum characters of each example."""
 _SHOWN_OF_A_PIECE = 3000
-"""Characters."""
+"""Maximum characters of each piece."""
 _MOST_TURNS = 20
 _PRIVATE = frozenset({"secret", "personal-data"})
 

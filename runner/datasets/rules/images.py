@@ -31,7 +31,7 @@ Note = tuple[str, str, str]
 
 
 class ImageError(Exception):
-    """The bytes are not an image that the service accepts. `finding` is the finding's code; users do not see this."""
+    """The bytes are not an image that the service accepts. `finding` is a finding's code; users never see it."""
 
     def __init__(self, finding: str, message: str) -> None:
         super().__init__(message)
