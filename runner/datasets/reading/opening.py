@@ -61,7 +61,7 @@ class OpenedDataset:
     """An open dataset. It can be read once: by `lines` or by `rows`."""
 
     name: str
-    """For messages."""
+    """Name of the source, for messages."""
     source: Source
     position: Callable[[], int]
     """Returns the number of bytes read from the source."""
