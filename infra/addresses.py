@@ -1,4 +1,4 @@
-"""Addresses of Google's APIs that a stack may replace: all of them by an emulator's, some by private ones."""
+"""Addresses of Google's APIs that a stack can replace: all by an emulator's, or some by private ones."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _ADDRESSES = {
     "vertexAiCustomEndpoint": ("https://{location}-aiplatform.googleapis.com/v1/", "v1/"),
     "workloadIdentityCustomEndpoint": ("https://workloadidentity.googleapis.com/v1/", "workloadidentity/v1/"),
 }
-"""Provider setting to Google's own address, "" where none is asked here, and to the path under an emulator's.
+"""Maps a provider setting to Google's own address ("" if the program never calls it) and to the path in an emulator.
 
-Each address ends with a slash: the provider insists. What is regional has the location in the host.
+Each address ends with a slash because the provider requires it. Regional addresses have the location in the host name.
 """
 
 GOOGLE = {key: google for key, (google, _) in _ADDRESSES.items() if google}

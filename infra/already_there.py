@@ -1,8 +1,8 @@
-"""What to type when something of that name is there already: the command that takes it into the stack.
+"""Tells users what to run if a resource with the same name already exists: the command that imports it.
 
-The engine refuses to create what exists, and plain `pulumi up` knows nothing of an earlier run that lost the answer.
-`runner infra up` looks such things up and takes over what the stack made; for plain `pulumi` there is `pulumi import`,
-which needs the resource's parent and provider, or the next `up` would delete what was imported.
+The engine refuses to create what already exists. Plain `pulumi up` does not know of an earlier run whose response was
+lost. `runner infra up` looks such resources up and adopts those that the stack created. For plain `pulumi`, there is
+`pulumi import`. It needs the resource's parent and provider, or the next `up` would delete what was imported.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 from infra.urns import key_of, type_of
 
 PROVIDER = "google"
-"""The name of the stack's one provider in the program."""
+"""Name of the stack's one provider in the program."""
 
 
 def import_command(urn: str, id_: str, parent: str) -> str:
-    """Return the command of `pulumi` that takes a thing into a stack.
+    """Return the `pulumi` command that imports a resource into a stack.
 
     Args:
-        urn: of the resource that stands for it, its type preceded by those of its parents.
-        id_: as the provider imports it.
-        parent: name of the component that the resource belongs to, "" for none.
+        urn: URN of the resource; its type is preceded by the types of its parents.
+        id_: ID in the form that the provider imports.
+        parent: name of the component that the resource belongs to, or "" if there is none.
     """
     stack, project, chain, name = urn.removeprefix("urn:pulumi:").split("::", 3)
     root = f"urn:pulumi:{stack}::{project}"
@@ -34,8 +34,8 @@ def import_command(urn: str, id_: str, parent: str) -> str:
 
 
 def advice(urn: str, inputs: dict[str, Any], parent: str) -> str:
-    """Return what to do about a create that was refused because the name is taken; "" where the service names."""
-    # Loads what a program that meets no obstacle has no use for.
+    """Return what to do after a create failed because the name is taken; "" if the service chooses the name."""
+    # Imported here because a program that runs into no conflict does not need it.
     from infra.embedded.registry import named
 
     id_ = named(type_of(urn), inputs)

@@ -1,18 +1,18 @@
-"""Google's own words out of what a provider or the engine says of a failure."""
+"""Extracts Google's own words from what a provider or the engine reports about a failure."""
 
 from __future__ import annotations
 
 import re
 
 LONGEST = 1000
-"""Characters of one cause."""
+"""Maximum length of one cause, in characters."""
 _NOISE = re.compile(r"^(update failed|preview failed|resource .* failed|\d+ errors? occurred:?)$")
 _BULLET = re.compile(r"^\s*\* (?P<cause>.+?)\s*$", re.MULTILINE)
 _GOOGLE = re.compile(r"(?:googleapi: )?Error (?P<http>[45]\d\d): ?(?P<said>[^\n]*)")
 
 
 def sentence(message: str) -> str:
-    """Return the cause out of a diagnostic: Google's own words where they are in it, without the frames around."""
+    """Return the cause from a diagnostic: Google's own words if it contains them, without the wrapping text."""
     text = re.sub(r"\x1b\[[0-9;]*m|<\{%\w+%\}>", "", message).strip()
     bullets = [match["cause"] for match in _BULLET.finditer(text)]
     for candidate in (*bullets, text):

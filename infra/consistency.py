@@ -1,8 +1,9 @@
-"""Google answers "done" before every part of it knows: which errors are worth another attempt, and when.
+"""Decides which errors to retry, and when: Google reports success before all its services know of a change.
 
-A service agent that was just made is refused as a member for a while, and an API that was just enabled answers that it
-is not. Pulumi calls the hook when an operation on any resource of the stack failed. Plain "permission denied" is never
-retried: it is usually true. Nor is what cannot become true: a policy that names a deleted account stays refused.
+For a while, a service agent that was just created is refused as a member, and an API that was just enabled is reported
+as disabled. Pulumi calls the hook when an operation on any resource of the stack failed. Plain "permission denied" is
+never retried, because it is usually true. Permanent errors are not retried either: a policy that names a deleted
+account stays refused.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pulumi.runtime.invoke import invoke_async
 from infra.answers import sentence
 
 MAX_ATTEMPTS = 8
-"""Five seconds doubling to a minute: about four and a half minutes in all."""
+"""From five seconds, doubling up to a minute: about four and a half minutes in total."""
 
 _MISSING_MEMBER = re.compile(r"[Ss]ervice account (?P<account>\S+) does not exist")
 TRANSIENT = re.compile(
@@ -30,8 +31,8 @@ def delay_before(errors: list[str], member: str | None = None) -> float | None:
     """Return the seconds to wait before the next attempt, or None to give up.
 
     Args:
-        errors: what was answered, newest first.
-        member: whom the resource grants something; None where it is no grant, or not known.
+        errors: the error messages, newest first.
+        member: the principal that the resource grants something; None if it is no grant or the principal is unknown.
     """
     if not errors or len(errors) >= MAX_ATTEMPTS or not _is_transient(errors[0], member):
         return None
@@ -47,14 +48,14 @@ def _is_transient(error: str, member: str | None) -> bool:
     missing = _MISSING_MEMBER.search(error)
     if missing is None:
         return bool(TRANSIENT.search(error))
-    # The policy may name others, who were deleted: waiting does not bring them back.
+    # The policy may name other accounts that were deleted: waiting does not restore them.
     return member is None or missing["account"].rstrip(".,") in member
 
 
 TAKEN = re.compile(r"lready exist|lready own|\b409\b|existing object already found")
-"""What is said where something of that name is there already."""
+"""Matches errors about a resource that exists already."""
 OnTaken = Callable[[str, dict[str, Any], str], str]
-"""Returns what to type then: called with URN, inputs and the name of the component, "" for none."""
+"""Returns what to run then. Arguments: URN, inputs and the name of the component ("" if there is none)."""
 
 
 async def _retry(arguments: pulumi.ErrorHookArgs) -> bool:
@@ -74,7 +75,7 @@ async def _retry(arguments: pulumi.ErrorHookArgs) -> bool:
 
 
 def retry_transient(on_taken: OnTaken | None = None) -> pulumi.ResourceTransformation:
-    """Register the hook (once a program) and return what gives it to every resource under a component."""
+    """Register the hook (once per program) and return what adds it to every resource under a component."""
     parents: dict[tuple[str, str], str] = {}
 
     async def called(arguments: pulumi.ErrorHookArgs) -> bool:
@@ -99,16 +100,16 @@ def retry_transient(on_taken: OnTaken | None = None) -> pulumi.ResourceTransform
 def ask(
     source: str, arguments: dict[str, str], parent: pulumi.Resource, after: Sequence[pulumi.CustomResource]
 ) -> pulumi.Output[dict[str, Any]]:
-    """Return what a data source answers; it is asked again where a resource would be tried again, which has a hook.
+    """Return the response of a data source, with the same retries as resources, which have a hook for this.
 
     Args:
         source: token of the data source.
-        arguments: what it is asked, by the provider's names.
-        parent: component that asks.
-        after: what has to be there before.
+        arguments: its arguments, with the provider's names.
+        parent: the component that calls it.
+        after: resources that must exist before the call.
 
     Raises:
-        pulumi.RunError: in the output: what Google says, without the traces of the program.
+        pulumi.RunError: in the output: Google's message, without the program's tracebacks.
     """
 
     async def answered(_: Any) -> dict[str, Any]:
@@ -116,7 +117,7 @@ def ask(
         while True:
             try:
                 found = await invoke_async(source, {**arguments}, pulumi.InvokeOptions(parent=parent))
-            except Exception as error:  # the SDK has no class for what a provider answers
+            except Exception as error:  # the SDK has no class for a provider's response
                 errors.insert(0, str(error))
             else:
                 return dict(found)

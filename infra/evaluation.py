@@ -1,6 +1,6 @@
-"""Evaluates the program on Pulumi's test monitor and notes every resource: no engine, no service, no requests.
+"""Evaluates the program on Pulumi's test monitor and records every resource: no engine, no service, no requests.
 
-Previews, documents, policies and tests look at what comes out of here, the graph of a stack.
+The result is the graph of a stack, for previews, documents, policies and tests.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from infra.recorded import READ
 from runner.errors import RunnerError
 
 NUMBER = "123456789012"
-"""Stands for the project's number, which only Google knows."""
+"""Placeholder for the project's number, which only Google knows."""
 GUARD_URL = "https://idle-guard.example.com"
 CHANNEL = "projects/PROJECT/notificationChannels/"
-"""Stands, with the address behind it, for the name that Google gives a channel."""
+"""Placeholder, followed by the address, for the name that Google gives a channel."""
 _ASSET = "c44067f5952c0a294b673a41bacd8c17"
-"""Pulumi's mark of a file or an archive among the inputs."""
+"""Pulumi's marker for a file or an archive in inputs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +45,15 @@ class Registered:
     dependencies: tuple[str, ...] = ()
     ignore_changes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
-    """Names that it had before."""
+    """Its earlier names."""
 
 
 @dataclass(slots=True)
 class Evaluation:
-    """What the program registered, and exported."""
+    """What the program registered and exported."""
 
     resources: list[Registered] = field(default_factory=list)
-    """In an order that does not depend on timing: by type and name."""
+    """Resources in an order that does not depend on timing: by type and name."""
     outputs: dict[str, Any] = field(default_factory=dict)
 
     def of_type(self, suffix: str) -> list[Registered]:
@@ -138,7 +138,7 @@ class _Monitor(event_loop.LoopedMonitor):
 
 
 def readable(value: Any) -> Any:
-    """Return inputs as JSON: secrets opened, numbers whole, archives as the list of their files."""
+    """Return inputs as JSON: secrets decrypted, numbers as integers, archives as lists of their files."""
     if isinstance(value, pulumi.AssetArchive):
         return {"archive": sorted(value.assets)}
     if isinstance(value, dict):
@@ -156,8 +156,8 @@ def evaluate(
     Args:
         config: the configuration.
         stack: name of the stack.
-        number: the project's number, where it is known.
-        state: what the last update left, as `infra.recorded.parse` takes it; None is a new stack.
+        number: the project's number, if it is known.
+        state: what the last update left, in the form that `infra.recorded.parse` accepts; None means a new stack.
 
     Raises:
         ConfigurationError: the configuration has mistakes; all are listed.

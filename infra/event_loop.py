@@ -1,7 +1,7 @@
-"""The event loops that Pulumi's test runtime takes for granted: one in each thread that it works in.
+"""The event loops that Pulumi's test runtime expects: one in each thread in which it works.
 
-Each is closed after its thread has ended, or when the process ends. Left to the interpreter, it would be reported as
-unclosed, and its sockets may go before it.
+Each is closed after its thread has ended, or when the process ends. If the interpreter closed it, it would be reported
+as unclosed, and its sockets could be closed before it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _lock = threading.Lock()
 
 
 def ensure() -> None:
-    """Give this thread an event loop if it has none: whoever ran `asyncio.run` before has left it without."""
+    """Give this thread an event loop if it has none: an earlier `asyncio.run` leaves the thread without one."""
     try:
         loop = asyncio.get_event_loop_policy().get_event_loop()
     except RuntimeError:
@@ -38,7 +38,7 @@ def ensure() -> None:
     loop.set_exception_handler(_handle)
     with _lock:
         before = _ensured.get(threading.current_thread())
-        if before is not None and before is not loop:  # `asyncio.run` has put it away
+        if before is not None and before is not loop:  # `asyncio.run` has set it aside
             before.close()
         _ensured[threading.current_thread()] = loop
         for thread in [thread for thread in _ensured if not thread.is_alive()]:
@@ -46,7 +46,7 @@ def ensure() -> None:
 
 
 def _handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Leave out failures that nobody waits for: after the first, which is told, each resource that needs it has one."""
+    """Suppress failures that no code awaits: after the first, which is reported, each dependent resource has one."""
     if "never retrieved" not in str(context.get("message")):
         loop.default_exception_handler(context)
 
@@ -70,16 +70,16 @@ def evaluated(
     """Run a program on Pulumi's test monitor and return what it exports.
 
     Args:
-        mocks: what stands in for the service.
-        monitor: what the program's resources are registered with.
-        program: declares them.
+        mocks: replacement for the service.
+        monitor: registers the program's resources.
+        program: function that declares them.
         config: full keys to texts.
-        stack: its name.
-        log: name of the logger that takes what Pulumi says of it.
+        stack: name of the stack.
+        log: name of the logger for Pulumi's messages.
 
     Raises:
-        KeyboardInterrupt: it was stopped, by Ctrl-C or SIGTERM. What was begun is finished. A second signal ends the
-            process.
+        KeyboardInterrupt: Ctrl-C or SIGTERM interrupted it. Work that had begun is finished. A second signal ends the
+        process.
     """
     ensure()
     project, logger = NAMESPACE, logging.getLogger(log)
@@ -90,7 +90,7 @@ def evaluated(
     def run() -> pulumi.Output[Any]:
         root = pulumi.runtime.get_root_resource()
         assert isinstance(root, Stack)  # noqa: S101 - the test monitor makes one
-        root.outputs.clear()  # the stack outlives an evaluation, and so would the exports of the one before
+        root.outputs.clear()  # the stack survives an evaluation, and so would its exports
         program()
         return pulumi.Output.from_input(dict(root.outputs)).apply(outputs.update)
 
@@ -101,7 +101,7 @@ def evaluated(
         monitor.stopped = True
 
     try:
-        # An exception in the middle of the loop may be lost there, and what waits for its task then waits for ever.
+        # An exception in the middle of the loop can be lost, and the code that awaits its task then waits forever.
         with signals((signal.SIGINT, signal.SIGTERM), stop):
             pulumi.runtime.test(run)()  # type: ignore[no-untyped-call]
     finally:
@@ -111,10 +111,10 @@ def evaluated(
 
 
 class LoopedMonitor(MockMonitor):
-    """Pulumi's test monitor, which would make the loops of its threads itself and leave them open."""
+    """Pulumi's test monitor, except that it does not create event loops itself and leave them open."""
 
     stopped = False
-    """Whether nothing more is to be begun."""
+    """Whether to begin nothing more."""
 
     def _begin(self) -> None:
         if self.stopped:

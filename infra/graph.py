@@ -1,4 +1,4 @@
-"""The graph of a stack in forms to read, compare and draw."""
+"""The graph of a stack in forms for reading, comparing and drawing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SOURCE = re.compile(r"(functions/idle-guard-)[0-9a-f]{16}")
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
     """Return the graph: resources by `type name`, and outputs.
 
-    What changes with the code and not with the settings is left out: the digest in the name of the function's source,
+    Values that depend on the code and not on the settings are omitted: the digest in the name of the function's source,
     and the list of its files.
     """
     resources = {f"{short_type(item.type)} {item.name}": _entry(item) for item in evaluation.resources}
@@ -27,7 +27,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
 
 def _entry(item: Registered) -> dict[str, Any]:
     inputs = {key: value for key, value in item.inputs.items() if key != "source"}
-    # The stack's own name is left out: within one process Pulumi keeps that of the first evaluation.
+    # The stack's own name is omitted: within one process, Pulumi keeps the name from the first evaluation.
     parent = "" if "pulumi:pulumi:Stack::" in item.parent else name_of(item.parent)
     entry: dict[str, Any] = {"parent": parent}
     if inputs:
@@ -37,7 +37,7 @@ def _entry(item: Registered) -> dict[str, Any]:
 
 
 def short_type(token: str) -> str:
-    """Return a type as people write it: `storage.Bucket`, `projects.IAMMember`, `Apis`."""
+    """Return a type in the form for people: `storage.Bucket`, `projects.IAMMember`, `Apis`."""
     if token == _PROVIDER:
         return "Provider"
     parts = token.split(":")
@@ -47,9 +47,9 @@ def short_type(token: str) -> str:
 
 
 def roles(evaluation: Evaluation) -> list[tuple[str, str, str]]:
-    """Return every permission that the stack gives: who, role, on what, sorted.
+    """Return every permission that the stack grants: principal, role and resource, sorted.
 
-    Raises nothing: a resource with a role and a member is a grant whatever its type.
+    Raises nothing: a resource with a role and a member is a grant, regardless of its type.
     """
     found = []
     for item in evaluation.resources:
@@ -87,7 +87,7 @@ def _target(item: Registered) -> str:
 
 
 def mermaid(evaluation: Evaluation) -> str:
-    """Return a drawing: each component with what it holds, and who may do what in which bucket or project."""
+    """Return a diagram: each component with its resources, and each principal's access to buckets and projects."""
     components: dict[str, list[Registered]] = {}
     titles: dict[str, str] = {}
     for item in evaluation.resources:

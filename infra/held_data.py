@@ -1,7 +1,8 @@
-"""Refuses a change that would take away what holds data, before anything of it is planned.
+"""Refuses a change that would delete data, before any of the change is planned.
 
-The engine compares with its state only after the program has said what it wants, and a change that takes protection
-away together with the resource passes it. So the program itself looks at what the last update left (`infra.recorded`).
+The engine compares with its state only after the program has declared its resources, and it allows a change that
+removes a resource together with its protection. The program therefore checks what the last update left
+(`infra.recorded`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from runner.errors import ConfigurationError
 
 BUCKET = "gcp:storage/bucket:Bucket"
 OUTPUT = "managedBuckets"
-"""The stack's output that remembers which buckets were imported and which are protected."""
+"""The stack's output that records which buckets were imported and which are protected."""
 _OWN_OBJECTS = (ENVIRONMENT_OBJECT, "functions/")
 
 
@@ -35,13 +36,13 @@ class Leaving:
 
 
 def imported(settings: Settings, recorded: Recorded) -> frozenset[str]:
-    """Return the buckets that were there before the stack: those to import now, and those imported before."""
+    """Return the buckets that existed before the stack: those to import now, and those imported before."""
     given = {spec.name for stamp in settings.stamps for spec in stamp.buckets if spec.mode == "import"}
     return frozenset(given | {name for name, flags in _flags(recorded).items() if flags.get("imported")})
 
 
 def managed(settings: Settings, recorded: Recorded) -> dict[str, dict[str, bool]]:
-    """Return what is to be remembered of the stack's buckets, by name."""
+    """Return what to record about the stack's buckets, by name."""
     taken = imported(settings, recorded)
     names = [spec.name for stamp in settings.stamps for spec in stamp.buckets if spec.mode != "attach"]
     return {name: {"imported": name in taken, "protected": settings.protect or name in taken} for name in sorted(names)}
@@ -51,12 +52,12 @@ def refuse_losses(settings: Settings, recorded: Recorded, objects: Callable[[str
     """Do nothing if no bucket with data would be deleted or replaced.
 
     Args:
-        settings: what is wanted.
+        settings: the new settings.
         recorded: what the last update left.
-        objects: returns names of objects that a bucket holds, [] when it is gone.
+        objects: function that returns names of objects in a bucket, [] if the bucket does not exist.
 
     Raises:
-        ConfigurationError: names every such bucket, why, and the two ways on.
+        ConfigurationError: names every such bucket, the reason, and the two ways to continue.
     """
     found = [item for item in _leaving(settings, recorded, objects) if item is not None]
     if not found:
@@ -76,7 +77,7 @@ def _leaving(settings: Settings, recorded: Recorded, objects: Callable[[str], li
     found = []
     for resource, outputs in recorded.of_type(BUCKET):
         if not outputs.get("name"):
-            continue  # of a create whose end is not known yet: nothing says what it holds
+            continue  # its create has an unknown result, so its content is unknown
         name = str(outputs["name"])
         place = (name, str(outputs.get("location", "")).lower())
         renamed = staying.get(name) if (BUCKET, staying.get(name, "")) not in recorded.resources else None
@@ -124,7 +125,7 @@ def _judge(
 
 
 def _place(settings: Settings, resource: str) -> str:
-    """Return where `buckets` of the settings names a resource's bucket: `.datasets`, `["europe-west4/outputs"]`."""
+    """Return a bucket's place in the setting `buckets`: `.datasets`, `["europe-west4/outputs"]`."""
     for stamp in settings.stamps:
         for spec in stamp.buckets:
             if f"{spec.kind}{stamp.suffix}" == resource:
@@ -138,7 +139,7 @@ def _flags(recorded: Recorded) -> dict[str, dict[str, bool]]:
 
 
 def _assumed(settings: Settings, recorded: Recorded, outputs: Mapping[str, Any]) -> dict[str, bool]:
-    """Return what is taken to be true where an older program has left no note: other names were given by people."""
+    """Return the flags to assume if an older program recorded none: names other than the default are a user's."""
     own = {bucket_name(settings.name_prefix, kind) for kind in BUCKET_KINDS}
     own |= {bucket_name(settings.name_prefix, kind, str(outputs.get("location", "")).lower()) for kind in BUCKET_KINDS}
     before = recorded.outputs.get("environment") or {}

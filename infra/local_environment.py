@@ -1,4 +1,4 @@
-"""Tells the commands of this machine of a stack that was made in its emulator, as `runner emulator provision` does."""
+"""Makes a stack in this machine's emulator known to its commands, as `runner emulator provision` does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runner.local_files import replace
 
 
 def announce(document: Mapping[str, Any]) -> Path | None:
-    """Put an environment document where commands without further options find it.
+    """Write an environment document to the place where commands look for it by default.
 
     Nothing is written unless the stack is in the emulator that runs from this machine's state directory.
 

@@ -6,27 +6,27 @@ import hashlib
 import re
 
 REGIONAL_KINDS = ("datasets", "images", "outputs")
-"""The buckets that every region has of its own. Both service agents work in all of them."""
+"""The buckets that every region has. Both service agents work in all of them."""
 
 BUCKET_KINDS = (*REGIONAL_KINDS, "contract")
-"""The buckets of the home region; the contract, of which there is one, tells clients what there is."""
+"""The buckets of the home region. There is one contract bucket; it tells clients about the stack."""
 
 PRODUCT = "Open model tuning"
-"""Titles of accounts, roles, channels and budgets begin with it."""
+"""Prefix of the titles of accounts, roles, channels and budgets."""
 ENVIRONMENT_OBJECT = "environment.json"
 SCRATCH_PREFIX = "tmp/"
-"""What is put under it in the datasets bucket goes by itself. No bucket of outputs has such a place."""
+"""Objects with this prefix in the datasets bucket are deleted automatically. Buckets of outputs have no such prefix."""
 
 BUCKET_NAME_LIMIT = 63
 FUNCTION_NAME_LIMIT = 63
 
 
 STACK_LABEL = "tuning-stack"
-"""The label of a bucket that names the stack that made it."""
+"""The bucket label that names the stack that created the bucket."""
 
 
 def label_of(stack: str) -> str:
-    """Return a stack's name as a label's value, which has neither capitals nor dots."""
+    """Return a stack's name as a label value, which can contain neither capitals nor dots."""
     return re.sub(r"[^a-z0-9_-]", "-", stack.lower())[:63]
 
 
@@ -34,7 +34,7 @@ _MARK = re.compile(r" \([^()]*\)$")
 
 
 def marked(title: str, prefix: str) -> str:
-    """Return a title that tells one stack's resource from all others': what no state remembers is known by it."""
+    """Return a title that is unique to one stack's resource: without a state, the resource is recognized by it."""
     return f"{title} ({prefix})"
 
 
@@ -44,19 +44,19 @@ def stackless(title: str | None) -> str | None:
 
 
 def unmarked(title: str) -> str:
-    """Return a title as versions that gave no marks wrote it: with the program's name, but not the stack's."""
+    """Return a title in the form of versions that wrote no marks: with the program's name, but not the stack's."""
     return _MARK.sub("", title) if title.startswith(PRODUCT) else title
 
 
 def bucket_name(prefix: str, kind: str, region: str | None = None) -> str:
-    """Return the globally unique name of a bucket, at most 63 characters; `region` is given for all but the home."""
+    """Return the globally unique name of a bucket, at most 63 characters; `region` is omitted for the home region."""
     return "-".join(part for part in (prefix, region, kind) if part)
 
 
 def endpoint_id(project: str, region: str, prefix: str) -> str:
-    """Return the endpoint's resource id: ten digits, none of them a leading zero, stable for one stack.
+    """Return the endpoint's resource ID: ten digits, without a leading zero, stable for one stack.
 
-    The provider wants a number of at most 10 digits; generated names would change at every replacement, and so would
+    The provider requires a number of at most 10 digits. A generated name would change at every replacement, and with it
     every client's address.
     """
     digest = hashlib.sha256(f"{project}/{region}/{prefix}".encode()).digest()
@@ -64,7 +64,7 @@ def endpoint_id(project: str, region: str, prefix: str) -> str:
 
 
 def idle_guard_name(prefix: str) -> str:
-    """Return the name of the idle guard's function and schedule: a letter first, at most 63 characters."""
+    """Return the name of the idle guard's function and schedule: it begins with a letter, at most 63 characters."""
     name = f"{prefix}-idle-guard"
     if name[0].isdigit():
         name = f"tuning-{name}"

@@ -1,9 +1,9 @@
-"""Loads the classes that the program uses, not the packages around them.
+"""Loads the classes that the program uses without the packages around them.
 
-`pulumi_gcp` has a package per Google service, and touching one class loads all classes of its service: two seconds of
-processor time for some thirty classes that are needed. `prepare` lets `from pulumi_gcp.storage.bucket import Bucket`
-load that module and what it imports itself. A package prepared so becomes the whole one when anything else is asked of
-it, so code that knows nothing of this works as before.
+`pulumi_gcp` has a package per Google service, and access to one class loads all classes of its service: two seconds of
+processor time for about thirty needed classes. After `prepare`, `from pulumi_gcp.storage.bucket import Bucket` loads
+only that module and its imports. If anything else in a prepared package is accessed, the whole package is loaded, so
+code that does not know of this works as before.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ PACKAGES = (
     "storage",
     "vertex",
 )
-"""Those that the program takes classes from."""
+"""Packages that the program imports classes from."""
 
 
 class _PartialPackage(ModuleType):
-    """A package whose `__init__` runs when something is asked for that is no module of it."""
+    """A package whose `__init__` runs when something other than one of its modules is accessed."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         if (Path(self.__path__[0]) / f"{name}.py").is_file():
             module = importlib.import_module(f"{self.__name__}.{name}")
-            # `get_bucket` is a module and, for whoever asks the package, a function in it.
+            # `get_bucket` is a module, but as an attribute of the package it is a function.
             return getattr(module, name, module) if not name.startswith("_") else module
         self.__class__ = ModuleType  # type: ignore[assignment]
         _loader(self.__spec__).exec_module(self)
@@ -52,7 +52,7 @@ class _PartialPackage(ModuleType):
 
 
 def prepare(names: tuple[str, ...] = PACKAGES) -> None:
-    """Prepare packages of `pulumi_gcp`; those that somebody has loaded already stay as they are."""
+    """Prepare packages of `pulumi_gcp`; packages that are already loaded stay as they are."""
     for name in names:
         full = f"pulumi_gcp.{name}"
         if isinstance(sys.modules.get(full), _PartialPackage) or any(key.startswith(f"{full}.") for key in sys.modules):

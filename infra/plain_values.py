@@ -6,9 +6,9 @@ from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """Return an input as JSON: secrets opened, whole floats (all numbers arrive as floats) as integers."""
+    """Return an input as JSON: secrets decrypted, whole floats (all numbers arrive as floats) as integers."""
     if isinstance(value, dict):
-        if "4dabf18193072939515e22adb298388d" in value:  # Pulumi's mark of a wrapped value
+        if "4dabf18193072939515e22adb298388d" in value:  # Pulumi's marker of a wrapped value
             return plain(value.get("value"))
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The program: settings in, one environment out. `pulumi up` and `infra.embedded` both evaluate this."""
+"""The program: reads settings and creates one environment. `pulumi up` and `infra.embedded` both evaluate it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from infra.settings.stack import Settings, current_configuration
 class TuningPlatform(pulumi.ComponentResource):
     """Everything that tuning open models in one project needs, in one region or several.
 
-    Parts that are switched off are not even imported: loading a service's classes takes longer than all else.
+    Parts that are switched off are not even imported: most of the time is spent on loading a service's classes.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class TuningPlatform(pulumi.ComponentResource):
         super().__init__(f"{TYPE_PREFIX}:TuningPlatform", name, None, pulumi.ResourceOptions.merge(opts, waiting))
         grants = Grants(recorded)
         apis = Apis("apis", settings, pulumi.ResourceOptions(parent=self))
-        # A component passes `depends_on` to its children: nothing is made before its API is on.
+        # A component passes `depends_on` to its children: nothing is created before its API is enabled.
         after_apis = pulumi.ResourceOptions(parent=self, depends_on=apis.services)
         asked = {"projectId": settings.project}
         project = ask("gcp:organizations/getProject:getProject", asked, self, apis.services)
@@ -70,7 +70,7 @@ class TuningPlatform(pulumi.ComponentResource):
 
             IdleGuard("idle-guard", settings, buckets.names(settings.region)["contract"], grants, after_apis)
         Guardrails("guardrails", settings, number, recorded, after_apis)
-        # Published last: whoever reads it may rely on the grants.
+        # Published last: readers can rely on the grants being there.
         self.environment = EnvironmentDocument(
             "environment-document",
             settings,
@@ -89,10 +89,10 @@ def deploy(on_taken: OnTaken | None = None) -> pulumi.Output[dict[str, Any]]:
     """Read the configuration, declare the stack and export its outputs.
 
     Args:
-        on_taken: tells what to type where something of a name is there already.
+        on_taken: returns the command to run if a resource with the same name exists.
 
     Returns:
-        The environment document, once it is published.
+        The environment document, after it is published.
 
     Raises:
         ConfigurationError: the configuration has mistakes; all are listed.
@@ -110,12 +110,12 @@ def deploy(on_taken: OnTaken | None = None) -> pulumi.Output[dict[str, Any]]:
 
 
 def _objects(bucket: str, provider: pulumi.ProviderResource) -> list[str]:
-    """Return the names of the objects in a bucket that a change would delete; [] when there is none of that name."""
+    """Return the names of objects in a bucket that a change would delete; [] if the bucket does not exist."""
     from pulumi_gcp.storage.get_bucket_objects import get_bucket_objects
 
     try:
         found = get_bucket_objects(bucket=bucket, opts=pulumi.InvokeOptions(provider=provider))
-    except Exception as error:  # the SDK has no class for what a provider answers
+    except Exception as error:  # the SDK has no class for a provider's response
         if "404" in str(error):
             return []
         raise pulumi.RunError(

@@ -11,10 +11,10 @@ from infra.settings.stack import Settings
 
 
 def make_provider(settings: Settings) -> gcp.Provider:
-    """Register the provider that every resource of the stack uses.
+    """Register the provider that all resources of the stack use.
 
-    It is explicit, so it does not inherit `gcp:…` settings: they are handed over one by one. On Google Cloud the
-    project also pays for its own API calls, which budgets and quota requests need with a user's credentials.
+    It is explicit, so it does not inherit `gcp:…` settings: each setting is passed to it. On Google Cloud, the
+    project also pays for its own API calls; budgets and quota requests require this with a user's credentials.
     """
     local = bool(settings.api_endpoints)
     small = local and len(settings.stamps) == 1
@@ -27,10 +27,10 @@ def make_provider(settings: Settings) -> gcp.Provider:
         user_project_override=not local,
         billing_project=None if local else settings.project,
         access_token=settings.access_token,
-        # A person's preview with this sees what the pipelines' account sees.
+        # With this setting, a user's preview sees what the pipelines' account sees.
         impersonate_service_account=settings.impersonate,
-        # The provider gathers requests for seconds to spare Google's quotas, which the emulator does not have. Where
-        # there are many grants it is faster all the same: together they are one change of a policy.
+        # The provider batches requests for seconds to spare Google's quotas, which the emulator does not have. With
+        # many grants, batching is faster nevertheless: together, they are one change of a policy.
         batching=gcp.ProviderBatchingArgs(enable_batching=False, send_after="0s") if small else None,
         **endpoints,
     )

@@ -1,7 +1,7 @@
-"""What the stack's state holds when the program starts: the resources that the last update left, and its outputs.
+"""The stack's state at the start of the program: resources that the last update left, and its outputs.
 
-The engine reads its own state for the program (`readStackResourceOutputs`), so plain `pulumi up` and `runner infra up`
-see the same, and so does the apply without an engine, from its state file.
+The engine reads its own state for the program (`readStackResourceOutputs`). Plain `pulumi up` and `runner infra up`
+therefore get the same data; the apply without an engine reads it from its state file.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from infra.plain_values import plain
 from infra.urns import name_of, type_of
 
 READ = "pulumi:pulumi:readStackResourceOutputs"
-"""The engine's own function."""
+"""The engine's own function for this."""
 _BEING_WRITTEN = "failed to load checkpoint"
-"""What the engine says while it writes a state in a folder, which it does in place: for the stack itself as well."""
+"""The engine's error if it reads a state in a folder while it also writes it, which it does in place."""
 _ATTEMPTS = 50
 _PAUSE_SECONDS = 0.1
 _STACK = "pulumi:pulumi:Stack"
@@ -27,26 +27,26 @@ _STACK = "pulumi:pulumi:Stack"
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The state as it was."""
+    """The earlier state."""
 
     resources: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     """Outputs by type token and name."""
     outputs: Mapping[str, Any] = field(default_factory=dict)
     """The stack's outputs."""
     urns: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """Pulumi's full names by type token and name."""
+    """Pulumi's full names (URNs) by type token and name."""
 
     def of_type(self, token: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield name and outputs of the resources of a type."""
         return ((name, outputs) for (type_, name), outputs in self.resources.items() if type_ == token)
 
     def aliases(self, token: str, name: str, /, **same: Any) -> list[pulumi.Alias]:
-        """Return what the state calls the resource that is now called `name`; [] where it has that name already.
+        """Return aliases with the name in the state of the resource now called `name`; [] if the name is the same.
 
         Args:
-            token: its type.
+            token: type of the resource.
             name: its name in the program.
-            same: outputs that tell it from all others of its type.
+            same: outputs that distinguish it from all others of its type.
         """
         if (token, name) in self.resources:
             return []
@@ -72,7 +72,7 @@ def read() -> Recorded:
 
 
 def parse(resources: Mapping[str, Any]) -> Recorded:
-    """Return a state as the engine hands it over: `{URN: {"type": …, "outputs": …}}`."""
+    """Parse a state in the engine's form: `{URN: {"type": …, "outputs": …}}`."""
     outputs: dict[str, Any] = {}
     found: dict[tuple[str, str], Mapping[str, Any]] = {}
     urns: dict[tuple[str, str], str] = {}

@@ -1,4 +1,4 @@
-"""Reads `Pulumi.yaml` and the stacks beside it, as the engine would hand them to the program, and writes stacks."""
+"""Reads `Pulumi.yaml` and the stack files beside it, as the engine would pass them to the program, and writes them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 ENGINE_KEYS = re.compile(r"^(secretsprovider|encryptionsalt|encryptedkey):.*$", re.MULTILINE)
-"""What the engine opens a stack's secrets with: a stack that loses it loses them."""
+"""Keys that the engine needs to decrypt a stack's secrets: without them, the secrets are lost."""
 
 _MARK = "\ufeff"
-"""What Windows' editors put first."""
+"""Byte order mark, which editors on Windows write at the beginning of a file."""
 _BLANK = r"[^\S\r\n]"
 _COMMENT = rf"(?:{_BLANK}+#[^\r\n]*)"
 _QUOTED = r"""(?:"(?:[^"\\\r\n]|\\.)*"|'(?:[^'\r\n]|'')*')"""
@@ -34,7 +34,7 @@ def stacks(directory: Path = ROOT) -> list[str]:
 
 
 def schema(directory: Path = ROOT) -> dict[str, dict[str, Any]]:
-    """Return what `Pulumi.yaml` says of each setting: type, default, description."""
+    """Return what `Pulumi.yaml` declares for each setting: type, default, description."""
     entries: dict[str, dict[str, Any]] = _read(directory / "Pulumi.yaml")["config"]
     return entries
 
@@ -45,7 +45,7 @@ def project_name(directory: Path) -> str:
 
 
 def lines(file: Path) -> dict[str, int]:
-    """Return the lines of a stack file's settings, by their full keys; none of a file that cannot be read."""
+    """Return the line numbers of a stack file's settings, by full keys; none if the file cannot be read."""
     import yaml
 
     try:
@@ -58,10 +58,10 @@ def lines(file: Path) -> dict[str, int]:
 
 
 def configuration(stack: str, directory: Path = ROOT) -> dict[str, str]:
-    """Return a stack's full configuration: keys to texts, lists and objects as JSON.
+    """Return a stack's full configuration, which maps keys to texts, or to lists and objects as JSON.
 
     Raises:
-        ConfigurationError: there is no such file, it is not YAML, or it holds secrets, which only the engine can open.
+        ConfigurationError: the file does not exist, is not YAML, or has secrets, which only the engine can decrypt.
     """
     path = stack_file(stack, directory)
     if not path.is_file():
@@ -84,7 +84,7 @@ def configuration(stack: str, directory: Path = ROOT) -> dict[str, str]:
 
 
 def text_of(path: Path) -> str:
-    """Return a file's text with its line ends as they are, "" where there is none.
+    """Return a file's text with its line ends unchanged, or "" if it does not exist.
 
     Raises:
         ConfigurationError: it cannot be read, or is not UTF-8.
@@ -93,19 +93,19 @@ def text_of(path: Path) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Return a stack file's text without what says how its secrets are encrypted."""
+    """Return a stack file's text without the lines about how its secrets are encrypted."""
     return "".join(line for line in text.splitlines(keepends=True) if not ENGINE_KEYS.match(line))
 
 
 @contextmanager
 def kept(path: Path) -> Iterator[None]:
-    """Keep a stack's file as people wrote it: the engine, which writes it anew, only adds how secrets are encrypted.
+    """Keep a stack's file as people wrote it: the engine rewrites it, but may only add how secrets are encrypted.
 
-    What somebody else writes into it meanwhile stays. An engine that is killed while it writes leaves an empty file: it
-    gets its text back.
+    What other programs write into it meanwhile is kept. An engine that is killed while it writes leaves an empty file;
+    its text is then restored.
 
     Raises:
-        ConfigurationError: the file cannot be read, before anything is run, or not be written.
+        ConfigurationError: the file cannot be read (raised before anything runs), or cannot be written.
     """
     before = text_of(path)
     try:
@@ -127,7 +127,7 @@ def _line_end(text: str) -> str:
 
 
 def settings_of(text: str) -> dict[str, str] | str:
-    """Return the settings in a stack file's text, whatever is around them; the text itself if it is not YAML."""
+    """Return the settings in a stack file's text, without other content; the whole text if it is not YAML."""
     import yaml
 
     try:
@@ -137,7 +137,7 @@ def settings_of(text: str) -> dict[str, str] | str:
 
 
 def kind_of(stack: str) -> str:
-    """Return the setting `environment` that a stack's name stands for, or ""."""
+    """Return the setting `environment` that a stack's name implies, or ""."""
     return stack if stack in STACK_KINDS else ""
 
 
@@ -149,14 +149,14 @@ def write(
     key: str = "",
     fresh: bool = False,
 ) -> bool:
-    """Have a stack's file hold settings, and leave the rest of it as it is, comments too; tell whether it changed.
+    """Set values in a stack's file and keep the rest of it, including comments. Return whether the file changed.
 
     Args:
-        path: of the file; it is made if it is missing.
-        values: full keys (`gcp:project`) to texts, numbers and lists.
-        present: settings to change where the file has them.
-        key: Cloud KMS key of the stack's secrets, for a file that says nothing of them.
-        fresh: whether all other settings go.
+        path: path of the file; it is created if it is missing.
+        values: full keys (`gcp:project`) with texts, numbers and lists.
+        present: settings to change only if the file has them.
+        key: Cloud KMS key for the stack's secrets, if the file names none.
+        fresh: whether to remove all other settings.
 
     Raises:
         ConfigurationError: the file cannot be read or written, or is not UTF-8.
@@ -191,7 +191,7 @@ def write(
 
 
 def _scalar(value: Any) -> str:
-    """Return a value in one line of YAML that is read as the same value."""
+    """Return a value on one line of YAML that is read back as the same value."""
     import yaml
 
     if isinstance(value, str) and re.fullmatch(r"[\w./:-]+", value) and yaml.safe_load(value) == value:
@@ -203,7 +203,7 @@ def _read(path: Path) -> dict[str, Any]:
     import yaml
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]
-        """Takes no aliases, which can hold themselves, or more than fits into memory, and no key twice."""
+        """Refuses aliases, which can contain themselves or expand beyond memory, and duplicate keys."""
 
         def compose_node(self, parent: Any, index: Any) -> Any:
             """Return the next node."""

@@ -1,6 +1,6 @@
-"""What `runner infra` does, in a process of its own: `python -m infra.automation VERB`.
+"""Implements `runner infra`, in a separate process: `python -m infra.automation VERB`.
 
-The runner imports no pulumi. It starts this, reads one JSON document from standard output, and shows it.
+The runner does not import pulumi. It starts this process, reads one JSON document from standard output, and shows it.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         if threading.current_thread() is threading.main_thread():
             for number in STOPS:
                 signal.signal(number, _stop)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # the command line has kept them back until here
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # the command line has blocked these signals until here
         from infra.automation.verbs import run
 
         body: dict[str, Any] = {"result": run(options)}
@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         sys.stdout.write(json.dumps(body) + "\n")
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever started this has gone
+    except BrokenPipeError:  # the process that started this one has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status
 

@@ -1,9 +1,9 @@
-"""What an interrupted or half-answered update made and the state does not know: found again and taken into the stack.
+"""Finds resources that an interrupted or partly answered update created unknown to the state, and adopts them.
 
-A create that was killed leaves an operation of unknown end in the state; one whose answer was lost leaves nothing, and
-the next create is refused with 409. Both are looked up here, by the name or the title that the program alone gives,
-and written into the state; the refresh that every `up` begins with then reads what they are. What somebody else made is
-never taken: the message has the command that does.
+If a create was killed, the state has an operation with an unknown result. If only its response was lost, the state has
+nothing, and the next create is refused with 409. This module looks up both by the name or title that only this program
+gives, and writes them into the state; the refresh at the start of every `up` then reads their details. It never adopts
+what somebody else created: the message has the command that does.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ _PROVIDER = "pulumi:providers:gcp"
 
 @dataclass(slots=True)
 class Found:
-    """What a search for lost resources came to."""
+    """The result of a search for lost resources."""
 
     adopted: list[str] = field(default_factory=list)
-    """As `Type name`."""
+    """Adopted resources, each as `Type name`."""
     foreign: list[str] = field(default_factory=list)
-    """What is there and was not made by this stack: what to do about each."""
+    """What to do about each resource that exists and was not created by this stack."""
 
 
 def adopt(state: Exported, wanted: Evaluation, settings: Settings, rest: Rest, *, refused: Iterable[str] = ()) -> Found:
-    """Take what this stack made into its state.
+    """Write resources that this stack created into its state.
 
     Args:
-        state: of the stack; written when anything changes.
+        state: state of the stack; written if anything changes.
         wanted: the program's resources.
-        settings: of the stack.
-        rest: requests to the service.
-        refused: URNs, or just the ends of them, whose create was refused because the name is taken.
+        settings: settings of the stack.
+        rest: connection to the service.
+        refused: URNs, or only their ends, of resources whose create was refused because the name is taken.
 
     Raises:
         EngineError: the state cannot be written.
@@ -73,7 +73,7 @@ def adopt(state: Exported, wanted: Evaluation, settings: Settings, rest: Rest, *
 
 
 def _entry(item: Registered, live: Live, state: Exported, provider: Resource, wanted: Evaluation) -> Resource:
-    """Return a resource as the state holds it, but for what only the service knows: the refresh fills that in."""
+    """Return a resource in the form of the state, without what only the service knows: the refresh adds that."""
     urn = _urn(item, provider, wanted)
     root, chain, _ = urn.rsplit("::", 2)
     parent = f"{root}::{chain.rpartition('$')[0]}::{name_of(item.parent)}"
@@ -84,7 +84,7 @@ def _entry(item: Registered, live: Live, state: Exported, provider: Resource, wa
         "id": live.id,
         "type": item.type,
         "inputs": item.inputs,
-        # The program reads the state before the refresh has filled in the rest.
+        # The program reads the state before the refresh has added the rest.
         "outputs": item.inputs,
         "provider": f"{provider['urn']}::{provider['id']}",
         "protect": item.protect,
@@ -94,7 +94,7 @@ def _entry(item: Registered, live: Live, state: Exported, provider: Resource, wa
 
 
 def _urn(item: Registered, provider: Resource, wanted: Evaluation) -> str:
-    """Return the engine's name of a resource, with the types of its parents, which an evaluation leaves out."""
+    """Return the engine's name of a resource, including the types of its parents, which an evaluation omits."""
     parents = {entry.urn: entry for entry in wanted.resources if not entry.custom}
     chain, above = [item.type], parents.get(item.parent)
     while above is not None:
@@ -116,5 +116,5 @@ def _advice(item: Registered, live: Live, urn: str) -> str:
 
 
 def explain(error: EmbeddedError) -> str:
-    """Return why nothing could be looked for."""
+    """Return why the search was impossible."""
     return f"what an earlier run left could not be looked for: {error.message}"

@@ -1,4 +1,4 @@
-"""What has to be there before the first `up`: base APIs, a bucket for the state, a key for secrets, a stack file."""
+"""Creates what the first `up` needs: base APIs, a bucket for the state, a key for secrets, and a stack file."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ BASE_APIS = (
     "serviceusage.googleapis.com",
     "storage.googleapis.com",
 )
-"""What the program's own requests need before it can enable the rest."""
+"""APIs that the program's own requests need before it can enable the others."""
 RING, KEY = "pulumi", "state"
 SOFT_DELETE_SECONDS = 30 * 86_400
 _KEPT = ("iamConfiguration", "versioning", "softDeletePolicy")
-"""What a bucket that is there is brought to; where it is cannot change."""
+"""Settings that an existing bucket is changed to; its location cannot change."""
 
 
 class ForeignBucketError(RunnerError):
-    """The bucket of the state has a name that somebody else has taken."""
+    """Another project owns a bucket with the name of the state bucket."""
 
     code = "infrastructure"
     usual_hint = "choose another name for the bucket"
 
 
 def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:
-    """Make what is missing and return what was made and what was there. Doing it again changes nothing.
+    """Create what is missing. Return what was created and what existed. Running it again changes nothing.
 
     Raises:
         ConfigurationError: no project is named, a name is malformed, or the stack has an example's values.
@@ -86,7 +86,7 @@ def bootstrap(options: Namespace, directory: Path) -> dict[str, Any]:
 
 
 def place(options: Namespace, file: Path) -> tuple[str, str]:
-    """Return the project and the region that the command line names, or else the stack. Raises ConfigurationError."""
+    """Return the project and region from the command line, or else from the stack. Raises ConfigurationError."""
     values: dict[str, str] = {}
     if file.exists():
         values = stack_files.configuration(options.stack, file.parent)
@@ -99,9 +99,9 @@ def place(options: Namespace, file: Path) -> tuple[str, str]:
 
 
 def _settle(file: Path, project: str, region: str, bucket: str, key: str, *, kind: str | None) -> bool:
-    """Have the stack's file name what was made, and leave the rest of it as it is; tell whether that changed anything.
+    """Write what was created into the stack's file, and keep the rest of it. Return whether the file changed.
 
-    A new file is a minimal one: every other setting has a default. The first `up` uses the key.
+    A new file is minimal: every other setting has a default. The first `up` uses the key.
     """
     place = dict(zip(_SETTLED, (project, region), strict=False))
     state = dict(zip(_SETTLED[2:], (bucket, key), strict=True))
@@ -110,11 +110,11 @@ def _settle(file: Path, project: str, region: str, bucket: str, key: str, *, kin
 
 
 _SETTLED = ("gcp:project", "gcp:region", f"{NAMESPACE}:stateBucket", f"{NAMESPACE}:stateKey")
-"""Settings that this brings to what it makes."""
+"""Settings that are applied to what this module creates."""
 
 
 def _refuse_examples(stack: str, file: Path, project: str) -> None:
-    """Raise ConfigurationError if the stack would keep an example's value, before anything is made."""
+    """Raise ConfigurationError if an example value would remain in the stack, before anything is created."""
     values = stack_files.configuration(stack, file.parent) if file.exists() else {}
     kept = {key: value for key, value in values.items() if key not in _SETTLED}
     refuse_examples({"gcp:project": project, **kept}, stack=stack)
@@ -139,7 +139,7 @@ def _enable(rest: Rest, project: str, made: list[str]) -> None:
 def _make(
     rest: Rest, service: str, path: str, params: dict[str, str], body: dict[str, Any], name: str, made: list[str]
 ) -> None:
-    """Make something, unless it is there."""
+    """Create something, unless it exists."""
     try:
         rest.call(service, "POST", path, body, params=params)
         made.append(name)
@@ -149,7 +149,7 @@ def _make(
 
 
 def _make_bucket(rest: Rest, project: str, region: str, name: str, made: list[str]) -> None:
-    """Make the bucket of the state, or bring the one that is there to the same settings."""
+    """Create the state bucket, or change an existing one to the same settings."""
     context, kind = Context(rest, project, region, {}), BucketType()
     inputs = {
         "name": name,
@@ -169,7 +169,7 @@ def _make_bucket(rest: Rest, project: str, region: str, name: str, made: list[st
             raise
     there = kind.find(context, inputs)
     if there is None:
-        # Names of buckets are the world's: whoever has this one would read the state.
+        # Bucket names are unique worldwide: the owner of this bucket could read the state.
         raise ForeignBucketError(
             f"bucket {name} is there already, and is not of project {project}",
             hint="create a bucket with another name, and set PULUMI_BACKEND_URL to it",

@@ -1,8 +1,8 @@
-"""The manifests of a change that nobody has approved, as data: `python -m infra.automation.change SOURCE TARGET`.
+"""Copies the manifests of an unapproved change, as data only: `python -m infra.automation.change SOURCE TARGET`.
 
-Copies a folder of manifests and data sets for code of the main branch to read. That code has an identity, so nothing in
-the folder may point out of it: no link, no text in a manifest that is an absolute path or climbs with `..`, and no more
-or larger files than a plan can need. All mistakes are named at once. Exit code 1: something was refused.
+The copy is a folder of manifests and datasets for code of the main branch to read. That code has an identity, so
+nothing in the folder may point outside it: no links, no text in a manifest that is an absolute path or contains `..`,
+and no more or larger files than a plan can need. All mistakes are reported at once. Exit code 1: something was refused.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _MOST_OF_A_MANIFEST = 1024 * 1024
 _OUT = re.compile(
     r"(?:/|~|\\|[A-Za-z]:[\\/]|(?:.*[\\/])?\.\.(?:[\\/]|$)|(?!gs://)[A-Za-z][A-Za-z0-9+.-]*://)", re.DOTALL
 )
-"""What a program could take for a place outside the folder, an address other than gs:// included."""
+"""Matches text that a program could read as a place outside the folder, including addresses other than gs://."""
 
 
 def problems(source: Path) -> list[str]:
-    """Return what is wrong with a folder, by file; [] when it may be copied."""
+    """Return what is wrong with a folder, by file; [] if it is safe to copy."""
     found: list[str] = []
     files = size = 0
     for path in _entries(source):
@@ -47,7 +47,7 @@ def problems(source: Path) -> list[str]:
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """Yield all that is no folder, without following links."""
+    """Yield everything except folders, without following links."""
     for path, folders, files in os.walk(folder, followlinks=False):
         links = [name for name in folders if Path(path, name).is_symlink()]
         yield from (Path(path, name) for name in sorted([*files, *links]))
@@ -62,7 +62,7 @@ def _of_manifest(path: Path) -> Iterator[str]:
         yield f"larger than {_MOST_OF_A_MANIFEST} bytes"
         return
     try:
-        # Tokens, not values: what an alias or a duplicate key would hide is seen as it is written.
+        # Check tokens, not values: this also shows the text that an alias or a duplicate key would hide.
         tokens = list(yaml.scan(content))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         yield f"is not YAML: {str(error).splitlines()[0]}"
@@ -75,13 +75,13 @@ def _of_manifest(path: Path) -> Iterator[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Copy the folder, or say what is wrong with it."""
+    """Copy the folder, or report what is wrong with it."""
     if len(arguments) != 2:
         sys.stderr.write(__doc__ or "")
         return 2
     source, target = Path(arguments[0]), Path(arguments[1])
     if not source.is_dir() or source.is_symlink():
-        target.mkdir()  # the change takes the last manifest away
+        target.mkdir()  # the change deletes the last manifest
         return 0
     found = problems(source)
     for problem in found:

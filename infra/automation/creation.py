@@ -1,4 +1,4 @@
-"""A stack made of answers: its file, and the Pulumi project around it where there is none."""
+"""Creates a stack from answers: its file, and the Pulumi project around it if there is none."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from runner.infrastructure import make_project, project_files, stack_file
 
 
 def create(options: Namespace) -> dict[str, Any]:
-    """Write a stack that needs no further setting, and return its files, its settings and what to type next.
+    """Write a stack that needs no further settings. Return its files, its settings and the commands to run next.
 
     Raises:
-        ConfigurationError: an answer is missing, malformed or an example's, or a file is there already; all are listed,
+        ConfigurationError: an answer is missing, malformed or an example value, or a file exists; all are listed,
             and nothing is written.
     """
     folder = Path(options.directory or ".")
@@ -44,7 +44,7 @@ def create(options: Namespace) -> dict[str, Any]:
 
 
 def _answers(options: Namespace) -> dict[str, Any]:
-    """Return the settings of the answers that were given."""
+    """Return the settings for the answers that were given."""
     own = {
         "environment": stack_files.kind_of(options.stack) if options.kind is None else options.kind,
         "emulator": options.emulator,
@@ -73,7 +73,7 @@ _OPTIONS = {
 
 
 def _check(values: dict[str, Any], options: Namespace) -> None:
-    """Raise ConfigurationError with all that is wrong with the answers, each problem with the option that mends it."""
+    """Raise ConfigurationError with all mistakes in the answers, each with the option that corrects it."""
     problems: list[str] = []
     texts = as_texts(values)
     for check in (Settings.load, *(() if options.emulator else (partial(refuse_examples, stack=options.stack),))):

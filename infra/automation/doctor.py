@@ -1,4 +1,4 @@
-"""Whether this machine and this stack are ready for `up`, and what to do where they are not."""
+"""Checks whether this machine and this stack are ready for `up`, and says what to do if they are not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from runner.errors import ConfigurationError
 
 
 def examine(options: Namespace) -> dict[str, Any]:
-    """Return one finding per check: `ok`, `missing` or `wrong`, with what to do. `ready` says whether `up` can run."""
+    """Return one finding per check: `ok`, `missing` or `wrong`, and what to do. `ready` says whether `up` can run."""
     folder = directory(options)
     bootstrap = "`runner infra bootstrap`"
     findings = [_engine(), _state(folder, options.stack, bootstrap), _secrets(folder, options.stack, bootstrap)]
@@ -56,7 +56,7 @@ def _engine() -> dict[str, Any]:
 
 
 def _state(folder: Path, stack: str, bootstrap: str) -> dict[str, Any]:
-    """Look whether the state can be opened, where there is an engine to ask."""
+    """Check whether the state can be opened, if there is an engine that can open it."""
     where = installation.backend(folder)
     if not where:
         return _finding("state", "missing", "PULUMI_BACKEND_URL is not set", f"{bootstrap} makes a bucket")
@@ -88,7 +88,7 @@ def _secrets(folder: Path, stack: str, bootstrap: str) -> dict[str, Any]:
 
 def _credentials(options: Namespace) -> dict[str, Any]:
     settings: Settings | None = None
-    with contextlib.suppress(ConfigurationError):  # which is told of below
+    with contextlib.suppress(ConfigurationError):  # another check reports this
         settings = Settings.load(configuration(options))
     if settings is not None and settings.access_token:
         return _finding("credentials", "ok", "the stack's own token" if not settings.api_endpoints else "an emulator's")
@@ -103,7 +103,7 @@ def _credentials(options: Namespace) -> dict[str, Any]:
 
 
 def _metadata_account() -> str:
-    """Return the account that a machine of Google's gives to what runs on it, "" elsewhere.
+    """Return the account that a Google Cloud machine provides to its programs, or "" elsewhere.
 
     `GCE_METADATA_HOST` and `NO_GCE_CHECK` are the variables of Google's own libraries.
     """

@@ -1,4 +1,4 @@
-"""What an application without the engine would change, and what the last one published."""
+"""What an apply without the engine would change, and what the last one published."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _MARKS = {"created": "+", "updated": "~", "replaced": "+-", "deleted": "-"}
 
 
 def preview(config: dict[str, str], state: Path, stack: str) -> dict[str, Any]:
-    """Compare the program with what the last application remembered. Drift is what `up` finds, not this.
+    """Compare the program with the records of the last apply. This does not find drift; `up` does.
 
     Raises:
         ConfigurationError: the settings have mistakes.
-        TakenError: something has a name of the stack that it did not create.
-        LockedError: another process holds the state.
+        TakenError: a resource that the stack did not create has a name that the stack uses.
+        LockedError: another process has locked the state.
         EmbeddedError: the emulator does not answer.
     """
     settings = Settings.load(config)
@@ -62,11 +62,11 @@ def preview(config: dict[str, str], state: Path, stack: str) -> dict[str, Any]:
 
 
 def refresh(config: dict[str, str], state: Path, stack: str) -> dict[str, Any]:
-    """Compare what the last application made with what is there, and forget what is gone.
+    """Compare the records of the last apply with what exists, and remove the records of what no longer exists.
 
     Raises:
         ConfigurationError: the settings have mistakes.
-        LockedError: another process holds the state.
+        LockedError: another process has locked the state.
         EmbeddedError: the emulator does not answer.
     """
     settings = Settings.load(config)
@@ -94,7 +94,7 @@ def refresh(config: dict[str, str], state: Path, stack: str) -> dict[str, Any]:
 
 
 def published(config: dict[str, str]) -> dict[str, Any]:
-    """Return the outputs of the last application: the environment document in the contract bucket.
+    """Return the outputs of the last apply: the environment document in the contract bucket.
 
     Raises:
         EmbeddedError: nothing was applied, or the emulator does not answer.
@@ -116,7 +116,7 @@ def _rest(settings: Settings) -> Rest:
 
 
 def _chosen(wanted: Mapping[_Key, dict[str, Any]], records: Mapping[_Key, Record]) -> dict[str, str]:
-    """Return what the service has chosen at the last application, by what stands for it in an evaluation."""
+    """Return the values that the service chose in the last apply, by their placeholders in an evaluation."""
     found: dict[str, str] = {}
     for key, inputs in wanted.items():
         if (record := records.get(key)) is None:
@@ -129,7 +129,7 @@ def _chosen(wanted: Mapping[_Key, dict[str, Any]], records: Mapping[_Key, Record
 
 
 def _told(value: Any, chosen: Mapping[str, str]) -> Any:
-    """Return inputs with what the service has chosen."""
+    """Return inputs with the values that the service chose."""
     if isinstance(value, dict):
         return {key: _told(item, chosen) for key, item in value.items()}
     if isinstance(value, list):
@@ -138,9 +138,9 @@ def _told(value: Any, chosen: Mapping[str, str]) -> Any:
 
 
 def _differs(type_: str, inputs: dict[str, Any], remembered: dict[str, Any]) -> bool:
-    """Tell whether an application would change a resource that has the remembered inputs."""
+    """Return whether an apply would change a resource that has the recorded inputs."""
     if "archive" in inputs.get("source", {}):
-        # Only the names of an archive's files are evaluated. Its object is called by what is in them.
+        # An evaluation has only the names of an archive's files. The archive's object is named after their content.
         inputs = {**inputs, "source": remembered.get("source", {})}
     kind = find_type(type_)
     return bool(kind.body(inputs) != kind.body(remembered))

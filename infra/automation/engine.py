@@ -1,4 +1,4 @@
-"""The verbs with Pulumi's engine. What the engine is and where its state lies is `infra.automation.installation`."""
+"""The verbs that use Pulumi's engine. `infra.automation.installation` finds the engine and its state."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 _UNCHANGED = frozenset({"same", "read"})
 _ROUNDS = 5
-"""How often `up` goes on after it has taken over what was there."""
+"""How many times `up` continues after it has adopted existing resources."""
 
 
 def preview(options: Namespace, directory: Path) -> dict[str, Any]:
-    """Preview, refreshed: what the stack would change. A stack that is not there yet is previewed as a new one."""
+    """Refresh, then preview what the stack would change. A stack that does not exist is previewed as a new one."""
     require()
     _place(options, directory)
     chosen = ["--stack", options.stack, "--diff", *packs(options, directory)]
@@ -50,11 +50,11 @@ def preview(options: Namespace, directory: Path) -> dict[str, Any]:
 
 
 def up(options: Namespace, directory: Path) -> dict[str, Any]:
-    """Apply, refreshed. What an earlier run made and lost is taken into the stack first.
+    """Refresh and apply. First, adopt what an earlier run created but did not record.
 
     Raises:
-        ConfigurationError: nobody confirmed it, or the settings have mistakes.
-        EngineError: it failed; a mandatory rule that is broken fails before anything is made.
+        ConfigurationError: the change was not confirmed, or the settings have mistakes.
+        EngineError: the update failed; a broken mandatory rule fails it before anything is created.
     """
     _ready(options, directory, "up")
     if options.policies:
@@ -80,7 +80,7 @@ def up(options: Namespace, directory: Path) -> dict[str, Any]:
 
 
 def refresh(options: Namespace, directory: Path) -> dict[str, Any]:
-    """Bring the state to what is there."""
+    """Update the state to match what exists."""
     _ready(options, directory, "refresh")
     exported(options.stack, directory)
     more = ["--expect-no-changes"] if options.expect_no_changes else []
@@ -91,10 +91,10 @@ def refresh(options: Namespace, directory: Path) -> dict[str, Any]:
 
 
 def destroy(options: Namespace, directory: Path) -> dict[str, Any]:
-    """Delete what is not protected. What is stays, and is named.
+    """Delete what is not protected. Report what remains.
 
     Raises:
-        ObstacleError: something would be deleted that holds something; nothing was deleted.
+        ObstacleError: a resource to delete contains or serves something; nothing was deleted.
     """
     from infra.embedded.obstacles import look
 
@@ -116,7 +116,7 @@ def destroy(options: Namespace, directory: Path) -> dict[str, Any]:
 
 
 def outputs(options: Namespace, directory: Path) -> dict[str, Any]:
-    """Return the outputs of the last `up`; {} before there was one."""
+    """Return the outputs of the last `up`; {} if there was none."""
     require()
     _place(options, directory)
     exported(options.stack, directory)
@@ -124,7 +124,7 @@ def outputs(options: Namespace, directory: Path) -> dict[str, Any]:
 
 
 def confirm(options: Namespace, verb: str) -> None:
-    """Raise ConfigurationError when nobody confirmed a verb that changes something."""
+    """Raise ConfigurationError if a verb that changes something was not confirmed."""
     if not options.confirmed:
         problem = f"{verb} of stack {options.stack} was not confirmed"
         raise ConfigurationError(problem, hint="run `runner infra preview` to see the changes; confirm them with --yes")
@@ -162,7 +162,7 @@ def _create(options: Namespace, directory: Path) -> None:
 
 @contextmanager
 def _nowhere(options: Namespace, directory: Path) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """Give a stack that is not there yet a state of its own; yields more arguments and variables for the engine."""
+    """Give a stack that does not exist a temporary state; yield extra arguments and variables for the engine."""
     with tempfile.TemporaryDirectory(prefix="runner-infra-") as folder:
         copy = Path(folder, f"Pulumi.{options.stack}.yaml")
         own = without_secrets(text_of(directory / copy.name))
@@ -184,7 +184,7 @@ def _evaluation(options: Namespace, state: Exported, number: str) -> Evaluation:
 
 
 def _check_rules(options: Namespace, directory: Path) -> None:
-    """Look at the rules before anything is made: the engine asks rules on a whole stack only afterwards."""
+    """Check the rules before anything is created: the engine runs rules about a whole stack only afterwards."""
     from infra.policy import of_evaluation, violations
 
     evaluation = _evaluation(options, Exported(options.stack, directory, {}), number="123456789012")
@@ -205,7 +205,7 @@ def _rest(options: Namespace) -> Rest:
 
 
 def _look_for_lost(options: Namespace, directory: Path) -> list[str]:
-    """Take over what an interrupted run made, where the state has traces of one."""
+    """Adopt what an interrupted run created, if the state has traces of such a run."""
     state = exported(options.stack, directory)
     if not state.resources:
         return []
@@ -274,7 +274,7 @@ def _summary(ended: Ended) -> dict[str, int]:
 
 
 def _counted(summary: dict[str, int], prefix: str = "") -> str:
-    """Return one line for people: all else was shown while the engine ran."""
+    """Return one line for people: everything else was shown while the engine ran."""
     words = {"same": "unchanged"}
     parts = [f"{count} {words.get(name, prefix + name)}" for name, count in sorted(summary.items())]
     return ", ".join(parts) or "nothing to do"

@@ -1,4 +1,4 @@
-"""What went wrong, from the engine's own events: the resource, the cause in one sentence, and the next command."""
+"""Reports failures from the engine's own events: the resource, the cause in one sentence, and the next command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOCK = re.compile(r"created by (?P<who>\S+?)@(?P<host>\S+) \(pid (?P<pid>\d+)\)
 
 
 class EngineError(RunnerError):
-    """The engine ran and failed. `problems` has every cause, each with its resource."""
+    """The engine ran and failed. `problems` lists all causes, each with its resource."""
 
     code = "infrastructure"
     usual_hint = "`runner infra doctor` checks the engine, the credentials and the settings"
@@ -36,10 +36,10 @@ class EngineError(RunnerError):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """One failure."""
+    """A failure."""
 
     urn: str
-    """URN of the resource, "" if no resource caused it."""
+    """URN of the resource, or "" if no resource caused the failure."""
     text: str
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ class Cause:
 
 
 def causes(events: list[Event]) -> list[Cause]:
-    """Return every failure that the events tell of, broken mandatory rules included, each once."""
+    """Return every failure in the events once, including broken mandatory rules."""
     found = [*_diagnosed(events), *_forbidden(events)]
     return list(dict.fromkeys(found))
 
@@ -83,7 +83,7 @@ _HINTS = (
     ("could not find default credentials", "run `gcloud auth application-default login`"),
     ("bucket doesn't exist", "run `runner infra bootstrap --stack STACK` to create it"),
     (
-        # Which the first request of all needs: no `up` gets as far as to enable it.
+        # The very first request needs this API: `up` cannot get far enough to enable it.
         "Cloud Resource Manager API",
         "run `runner infra bootstrap --stack STACK` to enable it; the API needs a few minutes after that",
     ),
@@ -111,7 +111,7 @@ _HINTS = (
 
 
 def hint_for(text: str, stack: str) -> str:
-    """Return the next command for a failure, "" where none is known."""
+    """Return the next command for a failure, or "" if none is known."""
     if match := _LOCK.search(text):
         return _about_lock(match, stack)
     found = next((hint for fragment, hint in _HINTS if fragment in text), "")
@@ -119,7 +119,7 @@ def hint_for(text: str, stack: str) -> str:
 
 
 def _about_lock(match: re.Match[str], stack: str) -> str:
-    """Say who holds the lock, and whether that can still be true."""
+    """Return who holds the lock, and whether that process can still be running."""
     command = f"`pulumi cancel --stack {stack} --yes` removes the lock"
     holder = f"{match['who']} on {match['host']} (process {match['pid']}) since {match['at']}"
     if match["host"] != socket.gethostname():
@@ -134,7 +134,7 @@ def _about_lock(match: re.Match[str], stack: str) -> str:
 
 
 def failure(ended: Ended, verb: str, stack: str) -> EngineError:
-    """Return what a command of the engine failed for."""
+    """Return why an engine command failed."""
     found = causes(ended.events)
     texts = [str(cause) for cause in found] or [_complaint(ended)]
     hint = next((hint for text in texts if (hint := hint_for(text, stack))), None)
@@ -146,7 +146,7 @@ def failure(ended: Ended, verb: str, stack: str) -> EngineError:
 
 
 def _complaint(ended: Ended) -> str:
-    """Return what the engine said where it made no event of it: before it had begun."""
+    """Return what the engine printed but reported in no event, because it had not begun."""
     lines = [line for line in ended.complained.strip().splitlines() if not line.startswith("warning: ")]
     text = "\n".join(lines).strip().removeprefix("error: ")
     return text[-4 * LONGEST :] or f"the engine exited with status {ended.status}"

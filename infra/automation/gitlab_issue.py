@@ -1,10 +1,10 @@
-"""One issue on GitLab while there is drift: opened, kept up to date, closed.
+"""Maintains one issue on GitLab while there is drift: opens, updates and closes it.
 
     python -m infra.automation.gitlab_issue preview-*.json
 
-Variables, which GitLab sets but for the first: ISSUE_TOKEN (a project access token with the scope `api`, as a protected
-variable, so that only pipelines of protected branches have it), CI_API_V4_URL, CI_PROJECT_ID. Exit code 1 while there
-is drift. It needs nothing but Python.
+GitLab sets all of these variables except the first: ISSUE_TOKEN (a project access token with the scope `api`, as a
+protected variable, so that only pipelines of protected branches have it), CI_API_V4_URL, CI_PROJECT_ID. The exit code
+is 1 while there is drift. Only Python is required.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TIMEOUT_SECONDS = 60
 
 
 def settle(text: str) -> str:
-    """Bring the one issue to a text, "" for none, and return what was done."""
+    """Set the issue's text ("" if there is no drift), and return what was done."""
     query = urllib.parse.urlencode({"state": "opened", "labels": LABEL, "per_page": "1"})
     found = _call("GET", f"issues?{query}")
     if not text:
@@ -37,7 +37,7 @@ def settle(text: str) -> str:
     if not found:
         _call("POST", "issues", {"title": TITLE, "description": text, "labels": LABEL})
         return "opened"
-    # The first line is a fingerprint of what drifted: the same drift every night is no news.
+    # The first line is a fingerprint of the drift: if the same drift recurs each night, the issue is not updated.
     if text.splitlines()[0] in (found[0].get("description") or ""):
         return "known"
     _call("PUT", f"issues/{found[0]['iid']}", {"description": text})
@@ -48,14 +48,14 @@ def _call(method: str, path: str, body: dict[str, str] | None = None) -> Any:
     url = f"{os.environ['CI_API_V4_URL']}/projects/{os.environ['CI_PROJECT_ID']}/{path}"
     headers = {"PRIVATE-TOKEN": os.environ["ISSUE_TOKEN"], "Content-Type": "application/json"}
     data = json.dumps(body).encode() if body is not None else None
-    # The address is the one that GitLab gives its own pipelines.
+    # GitLab itself gives this address to its pipelines.
     request = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310
     with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310
         return json.loads(answer.read() or b"null")
 
 
 def main(arguments: list[str]) -> int:
-    """Settle the issue and return the exit status."""
+    """Update the issue and return the exit status."""
     if not arguments:
         sys.stderr.write(__doc__ or "")
         return 2

@@ -1,4 +1,4 @@
-"""Requests to the service that a stack is for: Google's addresses with a user's credentials, or the stack's own."""
+"""Requests to a stack's service: to Google's addresses with a user's credentials, or to the stack's own addresses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def rest(options: Namespace) -> Rest:
 
 
 def google_token(project: str) -> str:
-    """Return a token of whoever runs this."""
+    """Return an access token of the current user."""
     given = os.environ.get("RUNNER_TOKEN") or os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN")
     if given:
         return given

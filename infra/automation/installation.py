@@ -1,4 +1,4 @@
-"""Where the engine is, where its state lies, what encrypts it, and where the policy pack runs."""
+"""Finds the engine, its state, what encrypts the state's secrets, and the policy pack's environment."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from runner.errors import ConfigurationError, EngineMissingError
 POLICIES = "infra/policy"
 OLDEST = (3, 244)
 OLDEST_TEXT = ".".join(map(str, OLDEST))
-"""The first engine whose error hooks see every error of the provider (requiredPulumiVersion of Pulumi.yaml)."""
+"""The first engine version whose error hooks see all provider errors (requiredPulumiVersion of Pulumi.yaml)."""
 
 
 def require() -> str:
     """Return the path of the engine.
 
     Raises:
-        EngineMissingError: it is not here, or too old; the hint says how to get it.
+        EngineMissingError: it is not installed, or is too old; the hint says how to get it.
     """
     found = shutil.which("pulumi")
     if found is None:
@@ -44,14 +44,14 @@ def require() -> str:
 
 
 def version(path: str) -> tuple[str, tuple[int, int]]:
-    """Return what the engine says of its version, and major and minor number; (0, 0) where it says none."""
+    """Return the engine's version as text, and its major and minor number; (0, 0) if it reports none."""
     done = subprocess.run([path, "version"], capture_output=True, text=True, check=False, timeout=60)
     match = re.match(r"v?(\d+)\.(\d+)", done.stdout)
     return done.stdout.strip(), (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def install() -> str:
-    """Download the engine into `~/.pulumi`, where Pulumi's own installer puts it, and return its path.
+    """Download the engine into `~/.pulumi`, as Pulumi's own installer does, and return its path.
 
     Raises:
         EngineError: it could not be downloaded.
@@ -66,7 +66,7 @@ def install() -> str:
 
 
 def backend(directory: Path) -> str:
-    """Return where Pulumi's state is, as far as it is said here; "" when it is not."""
+    """Return where Pulumi's state is, if variables or files on this machine say so; else ""."""
     if os.environ.get("PULUMI_BACKEND_URL"):
         return os.environ["PULUMI_BACKEND_URL"]
     if any(line.startswith("backend:") for line in (directory / "Pulumi.yaml").read_text("utf-8").splitlines()):
@@ -82,22 +82,22 @@ def backend(directory: Path) -> str:
 
 
 def secrets_provider(directory: Path, stack: str) -> str | None:
-    """Return what encrypts a stack's secrets, as its file says; None is a passphrase."""
+    """Return what encrypts a stack's secrets according to its file; None means a passphrase."""
     file = directory / f"Pulumi.{stack}.yaml"
     match = re.search(r"^secretsprovider:\s*(\S+)", text_of(file), re.MULTILINE)
     return match[1] if match else None
 
 
 def policy_environment(directory: Path) -> Path:
-    """Return the folder of the policy pack's own environment, which may not be there yet."""
+    """Return the folder of the policy pack's own environment; it may not exist yet."""
     return directory.absolute() / POLICIES / ".venv"
 
 
 def packs(options: Namespace, directory: Path) -> list[str]:
-    """Return the engine's arguments for the policy pack, where it is asked for.
+    """Return the engine's arguments for the policy pack, if the pack was requested.
 
     Raises:
-        ConfigurationError: the pack's environment is not there.
+        ConfigurationError: the pack's environment does not exist.
     """
     if not options.policies:
         return []

@@ -1,8 +1,8 @@
-"""Runs one command of the engine: what it says goes to standard error, what happened comes from its events.
+"""Runs one engine command: its output goes to standard error, and its events say what happened.
 
-The engine writes to the terminal or the log itself, not through this process, so nothing of it is lost when this one
-goes. Ctrl-C and SIGTERM are handed to it once each, as a terminal does: it finishes what it began, keeps its state and
-releases the lock. A second one ends it at once.
+The engine writes directly to the terminal or log, not through this process, so its output survives if this process
+ends. This process passes Ctrl-C and SIGTERM to the engine once each, as a terminal does: the engine finishes what it
+began, saves its state and releases the lock. A second signal ends it at once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _STANDARD_ERROR = 2
 
 
 class InterruptedRunError(RunnerError):
-    """Somebody stopped it."""
+    """A user or a signal interrupted it."""
 
     code = "interrupted"
     usual_hint = "run the same command again to continue"
@@ -34,16 +34,16 @@ class InterruptedRunError(RunnerError):
 
 @dataclass(slots=True)
 class Ended:
-    """One command of the engine that has ended."""
+    """An engine command that has ended."""
 
     status: int
     said: str = ""
-    """Standard output, where it was asked for."""
+    """Standard output, if it was requested."""
     complained: str = ""
     """Standard error."""
     events: list[Event] = field(default_factory=list)
     interrupted: int = 0
-    """How often somebody stopped it meanwhile."""
+    """How many times it was interrupted."""
 
 
 def read(
@@ -54,7 +54,7 @@ def read(
     variables: Mapping[str, str] | None = None,
     limit: float | None = None,
 ) -> Ended:
-    """Run a command that only reads or writes the state, and return what it said."""
+    """Run a command that only reads or writes the state, and return its output."""
     done = subprocess.run(
         ["pulumi", *arguments, "--non-interactive"],
         cwd=directory,
@@ -71,13 +71,13 @@ def read(
 def run(
     arguments: list[str], directory: Path, *, shown: bool = True, variables: Mapping[str, str] | None = None
 ) -> Ended:
-    """Run a command that changes or compares, and return its events.
+    """Run a command that changes or compares resources, and return its events.
 
     Args:
-        arguments: of `pulumi`.
+        arguments: arguments of `pulumi`.
         directory: folder of Pulumi.yaml.
-        shown: False keeps standard output for the caller instead of showing it.
-        variables: more of them for the engine.
+        shown: False returns standard output to the caller instead of showing it.
+        variables: additional environment variables for the engine.
     """
     with tempfile.TemporaryDirectory(prefix="runner-infra-") as folder:
         log = Path(folder, "events")
@@ -92,7 +92,7 @@ def run(
                     stdout=_STANDARD_ERROR if shown else out,
                     stderr=err,
                     env={**_environment(), **(variables or {})},
-                    # Of its own group: a terminal's Ctrl-C would reach it twice otherwise, which ends it at once.
+                    # In its own process group: else a terminal's Ctrl-C would reach it twice, which ends it at once.
                     process_group=0,
                 )
                 stops.to(process)
@@ -104,10 +104,10 @@ def run(
 def _environment() -> dict[str, str]:
     return {
         "PULUMI_SKIP_UPDATE_CHECK": "true",
-        # Google's provider would ask compute.googleapis.com for the regions, also for a local stack.
+        # Otherwise Google's provider would ask compute.googleapis.com for the regions, even for a local stack.
         "PULUMI_GCP_SKIP_REGION_VALIDATION": "true",
         **os.environ,
-        "PULUMI_DEBUG_COMMANDS": "true",  # `--event-log` is one of them
+        "PULUMI_DEBUG_COMMANDS": "true",  # `--event-log` is a debug command
         "PULUMI_PYTHON_CMD": os.environ.get("PULUMI_PYTHON_CMD", interpreter()),
     }
 
@@ -124,7 +124,7 @@ def _events(log: Path) -> list[Event]:
     for line in log.read_text("utf-8", "replace").splitlines():
         try:
             event = json.loads(line)
-        except ValueError:  # the last line of an engine that was killed
+        except ValueError:  # the last line that a killed engine wrote
             continue
         if isinstance(event, dict):
             found.append(event)

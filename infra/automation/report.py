@@ -1,14 +1,14 @@
-"""What pipelines say of previews: one comment on a pull request, one issue while there is drift.
+"""Formats previews for pipelines: one comment on a pull request, one issue while there is drift.
 
     python -m infra.automation.report comment PATH...        Markdown of the comment
-    python -m infra.automation.report drift PATH...          Markdown of the issue; exit code 1 when there is drift
-    python -m infra.automation.report counts PATH...         JSON of GitLab's report on changes of infrastructure
+    python -m infra.automation.report drift PATH...          Markdown of the issue; exit code 1 if there is drift
+    python -m infra.automation.report counts PATH...         JSON for GitLab's report of infrastructure changes
     python -m infra.automation.report markdown FILE MARK     a report of `runner plan` or `drift` as a comment
 
-A path is a file `preview-STACK.json`, or a folder of such files: what `runner infra preview --format json` printed, on
-standard output or, where it failed, on standard error. The code of a change may have written them, so nothing in them
-is believed: files are read up to a limit, every field is looked at, and no text becomes markup, a mention or a link.
-It needs nothing but Python, so the job that may write comments runs no code of the change.
+A path is a file `preview-STACK.json`, or a folder of such files, with the output of
+`runner infra preview --format json`: standard output or, after a failure, standard error. The code of a change may have
+written the files, so they are not trusted: they are read up to a limit, every field is checked, and no text becomes
+markup, a mention or a link. Only Python is required, so the job that can write comments runs no code of the change.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from runner.wording import counted
 COMMENT_MARK = "<!-- runner infra preview -->"
 DRIFT_MARK = "<!-- runner infra drift: {} -->"
 LIMIT = 65_000
-"""GitHub refuses comments of more than 65 536 characters."""
+"""Maximum length of a comment: GitHub refuses more than 65 536 characters."""
 LARGEST = 4 * 1024 * 1024
-"""Bytes of one file; what is larger counts as a failure."""
+"""Maximum size of a file in bytes; a larger file counts as a failure."""
 MOST = 32
-"""Files that are looked at."""
+"""Maximum number of files that are read."""
 
 _SECRETS = (
     # Not `google-beta@9.35.0`, which is a version.
@@ -43,7 +43,7 @@ _DESTRUCTIVE = ("delete", "replace")
 _BACKTICKS = re.compile(r"`{3,}")
 _FILE = re.compile(r"preview-([A-Za-z0-9][A-Za-z0-9_.-]{0,62})\.json")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9 _-]{0,39}")
-_UNSEEN = re.compile(  # what moves the cursor, turns the direction of a text, or cannot be seen
+_UNSEEN = re.compile(  # characters that move the cursor, change the text direction, or are invisible
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
 )
 _TAGS = frozenset({"<details>", "</details>", "<summary>", "</summary>", "<br>"})
@@ -51,14 +51,14 @@ _MARKUP = re.compile(r"</?\w+>|[<@]|#(?=\d)|!(?=\[)|\](?=[(\[:])|:(?=//)|(?<=www
 
 
 def redacted(text: str) -> str:
-    """Return a text without accounts, principals, billing accounts, tokens and project numbers."""
+    """Return a text with accounts, principals, billing accounts, tokens and project numbers removed."""
     for pattern, word in _SECRETS:
         text = pattern.sub(word, text)
     return text
 
 
 def comment(previews: dict[str, dict[str, Any]]) -> str:
-    """Return the comment for the previews of some stacks, by the stack's name."""
+    """Return the comment for the previews of several stacks, by stack name."""
     lines = [COMMENT_MARK, "## Infrastructure preview", "", "| stack | result | |", "|---|---|---|"]
     for stack, preview in sorted(previews.items()):
         warning = "**deletes or replaces**" if _destroys(preview) else ""
@@ -74,7 +74,7 @@ def comment(previews: dict[str, dict[str, Any]]) -> str:
 
 
 def drift(previews: dict[str, dict[str, Any]]) -> str:
-    """Return the issue that says what drifted, "" when nothing did. Its fingerprint is of counts, which repeat."""
+    """Return the issue that reports drift, or "" if there is none. Its fingerprint uses repeatable counts."""
     drifted = {stack: preview for stack, preview in previews.items() if _summary(preview) != "no changes"}
     if not drifted:
         return ""
@@ -87,9 +87,9 @@ def drift(previews: dict[str, dict[str, Any]]) -> str:
 
 
 def counts(previews: dict[str, dict[str, Any]]) -> dict[str, int]:
-    """Return what GitLab shows in a merge request: numbers only, so there is nothing to redact, and no token is needed.
+    """Return what GitLab shows in a merge request: only numbers, so nothing needs redaction, and no token is needed.
 
-    A replacement is one deletion and one creation.
+    A replacement counts as one deletion and one creation.
     """
     found = {"create": 0, "update": 0, "delete": 0}
     for preview in previews.values():
@@ -101,7 +101,7 @@ def counts(previews: dict[str, dict[str, Any]]) -> dict[str, int]:
 
 
 def inert(text: str) -> str:
-    """Return Markdown without tags but those that fold a part, and without mentions, references, images and links."""
+    """Return Markdown without mentions, references, images, links, and tags other than those that fold a part."""
 
     def escaped(match: re.Match[str]) -> str:
         return match[0] if match[0] in _TAGS else f"&#{ord(match[0][0])};{match[0][1:]}"
@@ -110,14 +110,14 @@ def inert(text: str) -> str:
 
 
 def markdown(text: str, mark: str = "<!-- runner -->") -> str:
-    """Return a report of tuning jobs as a comment that begins with a mark."""
+    """Return a report about tuning jobs as a comment that begins with a marker."""
     body = inert(redacted(text))
     room = LIMIT - len(mark)
     return f"{mark}\n{body if len(body) <= room else body[:room] + ' … the rest is in the run'}\n"
 
 
 def _changes(preview: dict[str, Any]) -> dict[str, int]:
-    """Return the counts by operation; what is no word or no count is left out."""
+    """Return the counts by operation; entries that are not a word with a count are omitted."""
     summary = preview.get("summary")
     pairs = summary.items() if isinstance(summary, dict) else ()
     return {
@@ -156,9 +156,9 @@ def _destroys(preview: dict[str, Any]) -> bool:
 
 
 def read(paths: list[Path]) -> dict[str, dict[str, Any]]:
-    """Return the previews by stack. What is no JSON object, too large or not a regular file counts as a failure.
+    """Return the previews by stack. A file that is not a JSON object, too large or not regular counts as a failure.
 
-    Files of a folder whose name is not `preview-STACK.json` are passed over, and so are all after the first `MOST`.
+    In a folder, files not named `preview-STACK.json` and all files after the first `MOST` are ignored.
     """
     found: dict[str, dict[str, Any]] = {}
     for path in paths:
@@ -183,7 +183,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> int:
-    """Print what is asked for and return the exit status."""
+    """Print the requested report and return the exit status."""
     if len(arguments) < 2 or arguments[0] not in {"comment", "counts", "drift", "markdown"}:
         sys.stderr.write(__doc__ or "")
         return 2

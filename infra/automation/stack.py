@@ -1,4 +1,4 @@
-"""The stack that a verb works on: its folder and its configuration, with what the command line says about them."""
+"""The stack that a verb works on: its folder and its configuration, including command line options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WITHOUT_ENGINE = ("preview", "up", "refresh", "destroy", "outputs")
 
 
 def complete(hint: str, options: Namespace) -> str:
-    """Return a hint whose commands act, as they stand, on the stack that the options name, and in the same way."""
+    """Return a hint whose commands, as printed, apply to the stack that the options name, with the same options."""
 
     def completed(match: re.Match[str]) -> str:
         words = shlex.split(match[1])
@@ -34,12 +34,12 @@ def complete(hint: str, options: Namespace) -> str:
 
 
 def directory(options: Namespace, *, runs: bool = False) -> Path:
-    """Return the folder of Pulumi.yaml: the one that is named, else the current one.
+    """Return the folder of Pulumi.yaml: the one in the options, or else the current folder.
 
     Args:
-        options: of the verb.
-        runs: whether the engine is to run the folder's program. That is done unasked in this installation's own clone
-            only: the current folder may be anyone's.
+        options: options of the verb.
+        runs: whether the engine is to run the folder's program. Without an explicit folder, it runs only the program in
+            this installation's own clone: anyone may have written the current folder.
 
     Raises:
         ConfigurationError: there is no project of this program.
@@ -69,13 +69,13 @@ def directory(options: Namespace, *, runs: bool = False) -> Path:
 
 
 def located(error: ConfigurationError, options: Namespace) -> None:
-    """Have each problem of a stack's settings begin with the file and the line that it is about."""
+    """Put the file and line in front of each problem of a stack's settings."""
     given = {"gcp:project": options.project, "gcp:region": options.location}
     given[f"{NAMESPACE}:emulator"] = options.embedded
     try:
         file = stack_file(options.stack, Path(options.directory or ""))
     except ConfigurationError:
-        return  # this is the mistake
+        return  # the unreadable file is the problem itself
     lines = stack_files.lines(file)
     before = "\n  ".join(error.problems)
     error.problems = [
@@ -86,7 +86,7 @@ def located(error: ConfigurationError, options: Namespace) -> None:
 
 
 def configuration(options: Namespace) -> dict[str, str]:
-    """Return the stack's configuration; with --embedded, at the emulator's addresses."""
+    """Return the stack's configuration; with --embedded, with the emulator's addresses."""
     values = stack_files.configuration(options.stack, directory(options))
     if options.project:
         values["gcp:project"] = options.project

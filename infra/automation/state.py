@@ -18,7 +18,7 @@ Resource = dict[str, Any]
 
 
 class Exported:
-    """One export, which can be changed and written back."""
+    """An exported state, which can be changed and written back."""
 
     def __init__(self, stack: str, directory: Path, body: dict[str, Any]) -> None:
         self._stack = stack
@@ -28,17 +28,17 @@ class Exported:
 
     @property
     def resources(self) -> list[Resource]:
-        """Return what the stack has, in the order in which it depends on one another."""
+        """Return the stack's resources in the order of their dependencies."""
         found: list[Resource] = self.deployment.setdefault("resources", [])
         return found
 
     @property
     def pending(self) -> list[dict[str, Any]]:
-        """Return the operations of which the engine does not know how they ended: `{"resource": …, "type": …}`."""
+        """Return the operations with a result that the engine does not know: `{"resource": …, "type": …}`."""
         return list(self.deployment.get("pending_operations") or [])
 
     def recorded(self) -> dict[str, Any]:
-        """Return it in the form in which the program is handed its state."""
+        """Return the state in the form in which the program receives it."""
         return {
             item["urn"]: {"type": item["type"], "outputs": _open(item.get("outputs") or {})}
             for item in self.resources
@@ -46,7 +46,7 @@ class Exported:
         }
 
     def doomed(self, *, staying: set[str]) -> list[Doomed]:
-        """Return what goes when all but the resources with these URNs goes."""
+        """Return what is deleted if everything except the resources with these URNs is deleted."""
         return [
             (item["type"], name_of(item["urn"]), str(item.get("id", "")), item.get("inputs") or {})
             for item in self.resources
@@ -54,10 +54,10 @@ class Exported:
         ]
 
     def settle(self, added: list[Resource]) -> None:
-        """Write the state back with more resources and without operations whose end was not known.
+        """Write the state back with additional resources and without operations of unknown result.
 
         Raises:
-            EngineError: the engine does not take it.
+            EngineError: the engine refuses the state.
         """
         self.resources.extend(added)
         self.deployment["pending_operations"] = []
@@ -70,7 +70,7 @@ class Exported:
 
 
 def _open(value: Any) -> Any:
-    """Return outputs without what is encrypted: the program compares names of buckets and members."""
+    """Return outputs without encrypted values: the program compares names of buckets and members."""
     if isinstance(value, dict):
         return {
             key: _open(item) for key, item in value.items() if not (isinstance(item, dict) and "ciphertext" in item)
@@ -82,8 +82,8 @@ def exported(stack: str, directory: Path) -> Exported:
     """Return a stack's state.
 
     Raises:
-        ConfigurationError: there is no such stack.
-        EngineError: it cannot be opened.
+        ConfigurationError: the stack does not exist.
+        EngineError: the state cannot be opened.
     """
     done = invocation.read(["stack", "export", "--stack", stack], directory)
     if done.status:
@@ -102,7 +102,7 @@ def _missing(error: EngineError, stack: str) -> ConfigurationError | None:
 
 
 def protected(resources: list[Resource]) -> set[str]:
-    """Return the URNs of what is protected and of all that it needs."""
+    """Return the URNs of protected resources and of all their dependencies."""
     by_urn = {item["urn"]: item for item in resources}
     todo = [item["urn"] for item in resources if item.get("protect")]
     found: set[str] = set()

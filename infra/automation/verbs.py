@@ -1,4 +1,4 @@
-"""The verbs: what each does with the engine, without it, and as a dry run."""
+"""The verbs: how each runs with the engine, without it, and as a dry run."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Result = dict[str, Any]
 
 
 class ChangesError(RunnerError):
-    """Something would change, and nothing was expected to."""
+    """Changes are pending, although none were expected."""
 
     code = "changes"
     usual_hint = "to make the changes, run `runner infra up`"
 
 
 def run(options: Namespace) -> Result:
-    """Run the verb that the options name and return its JSON document; `text` is for people.
+    """Run the verb that the options name and return its JSON document; `text` is the part for people.
 
     Raises:
         ConfigurationError: the stack's file or the options have mistakes; all are listed.
-        EngineMissingError: the verb needs the Pulumi engine, which is not here.
+        EngineMissingError: the verb needs the Pulumi engine, which is not installed.
         RunnerError: the engine, Google or the emulator refused.
     """
     verbs: dict[str, Callable[[Namespace], Result]] = {
@@ -53,7 +53,7 @@ def run(options: Namespace) -> Result:
 
 
 def _target(options: Namespace) -> Result:
-    """Return where a verb would act, if what it is made of here is in order: the stack's settings, and the engine."""
+    """Return where a verb would act, if its local inputs are valid: the stack's settings and the engine."""
     if options.verb == "bootstrap":
         from infra.automation.bootstrap import place
 
@@ -70,7 +70,7 @@ def _target(options: Namespace) -> Result:
 
 
 def _with_engine(options: Namespace) -> Result:
-    """Run the verb with the engine, which leaves the stack's file as it was, but for how secrets are encrypted."""
+    """Run the verb with the engine. The stack's file stays the same, except for how secrets are encrypted."""
     from infra.automation import engine
 
     verbs = {
@@ -80,14 +80,14 @@ def _with_engine(options: Namespace) -> Result:
         "destroy": engine.destroy,
         "outputs": engine.outputs,
     }
-    Settings.load(configuration(options))  # the user's own mistakes come before a missing engine
+    Settings.load(configuration(options))  # report the user's own mistakes before a missing engine
     folder = directory(options, runs=True)
     with stack_files.kept(stack_file(options.stack, folder)):
         return verbs[options.verb](options, folder)
 
 
 def _evaluated(options: Namespace) -> Evaluation:
-    # Loads pulumi, which the verbs of the engine have no use for.
+    # This module loads pulumi, which the verbs that use the engine do not need.
     from infra.evaluation import evaluate
 
     return evaluate(configuration(options), stack=options.stack)

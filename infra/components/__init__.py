@@ -1,10 +1,10 @@
-"""The parts of a stack: one component per thing an operator would name, permissions inside the thing they are for."""
+"""The parts of a stack: one component per thing that an operator would name, together with its permissions."""
 
 from __future__ import annotations
 
 from infra.partial_packages import prepare
 
-prepare()  # before any of the components below imports a class of pulumi-gcp
+prepare()  # must run before the components below import a class of pulumi-gcp
 
 TYPE_PREFIX = "open-model-tuning:infra"
 """First part of the components' type tokens, as previews show them."""

@@ -1,4 +1,4 @@
-"""What the service agents may do in the buckets."""
+"""Permissions of Google's service agents in the buckets."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from infra.settings.stack import Settings
 
 AGENT_ROLE = "roles/storage.objectUser"
 METADATA_ROLE = "roles/storage.legacyBucketReader"
-"""Lets the tuning agent see where a bucket is; objectUser does not."""
+"""Lets the tuning agent read the location of a bucket; objectUser does not."""
 
 PROJECT_ROLES = {"aiplatform": "roles/aiplatform.serviceAgent", "tuning": "roles/aiplatform.tuningServiceAgent"}
-"""The roles that Google documents for these agents. Agents made on request do not get them by themselves."""
+"""The roles that Google documents for these agents. Agents created on request do not get them automatically."""
 
 
 class AgentAccess(pulumi.ComponentResource):
-    """Gives both agents Storage Object User on every bucket of a job.
+    """Grants both agents Storage Object User on every bucket that jobs use.
 
-    Both, on each: the specification asks for it as soon as images lie in another bucket than the dataset, as they do
-    here. Single members only; a whole binding or policy would take away what others have granted.
+    Both agents need it on each bucket: the specification requires this as soon as images are in another bucket than the
+    dataset, as they are here. It grants single members only: a whole binding or policy would revoke grants by others.
     """
 
     grants: list[pulumi.Resource]
@@ -38,7 +38,7 @@ class AgentAccess(pulumi.ComponentResource):
     ) -> None:
         super().__init__(f"{TYPE_PREFIX}:AgentAccess", name, None, opts)
         options = pulumi.ResourceOptions(parent=self, depends_on=generated)
-        # Kept when the stack goes: the rest of the project's work on Vertex AI needs them too.
+        # Kept when the stack is destroyed: other work on Vertex AI in the project needs these grants too.
         kept = pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(retain_on_delete=True))
         members = {agent: pulumi.Output.concat("serviceAccount:", email) for agent, email in agents.items()}
         self.grants = [

@@ -1,7 +1,7 @@
-"""Who is told of what: models that stay deployed or idle, jobs that fail or wait, a guard that fails.
+"""Alerts and their recipients: models that stay deployed or idle, jobs that fail or wait, a guard that fails.
 
-Vertex AI publishes metrics of endpoints and none of tuning jobs, so jobs are alerted on by what the idle guard writes
-to its log about them (docs/decisions/0008-alerts-on-jobs.md); without the guard there is nothing to match.
+Vertex AI publishes metrics of endpoints but not of tuning jobs. Alerts about jobs therefore match what the idle guard
+writes to its log (docs/decisions/0008-alerts-on-jobs.md); without the guard there is nothing to match.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _REPLICAS = f'{_ENDPOINT}"aiplatform.googleapis.com/prediction/online/replicas"'
 _PREDICTIONS = f'{_ENDPOINT}"aiplatform.googleapis.com/prediction/online/prediction_count"'
 _SECONDS_AN_HOUR = 3600
 _LOG_STRATEGY = {"notification_rate_limit": {"period": "300s"}, "auto_close": "86400s"}
-"""An alert on a log entry needs a limit of its mails; without new entries it is over after a day."""
+"""An alert on log entries must limit its emails; its incident closes after a day without new entries."""
 
 
 def declare_alerts(settings: Settings, recorded: Recorded, options: pulumi.ResourceOptions) -> list[pulumi.Output[str]]:
-    """Declare a channel for each address and every alert; return the channels' names."""
+    """Declare a channel for each address, and every alert; return the channels' names."""
 
     def channel(email: str) -> pulumi.Output[str]:
         name, labels = f"email/{email}", {"email_address": email}
@@ -43,7 +43,7 @@ def declare_alerts(settings: Settings, recorded: Recorded, options: pulumi.Resou
     channels = [channel(email) for email in settings.notification_emails]
 
     def alert(name: str, title: str, conditions: list[dict[str, Any]], advice: str, **more: Any) -> None:
-        # Typed dictionaries do not see through variables.
+        # A variable, because the type checker cannot check typed dictionaries through variables.
         given: Any = conditions
         AlertPolicy(
             name,
@@ -71,7 +71,7 @@ def declare_alerts(settings: Settings, recorded: Recorded, options: pulumi.Resou
         f"An endpoint with a model has had no requests for {idle} h",
         [_replicas(idle), _no_predictions(idle)],
         "`runner endpoints undeploy ENDPOINT` undeploys the model. The idle guard does so when the lease ends.",
-        # Both of one endpoint: another one's traffic says nothing about it.
+        # Both conditions for the same endpoint: the traffic of another endpoint is irrelevant.
         combiner="AND_WITH_MATCHING_RESOURCE",
     )
     if not settings.idle_guard:
@@ -139,7 +139,7 @@ def _no_predictions(hours: int) -> dict[str, Any]:
 
 
 def _logged(guard: str, event: str) -> dict[str, Any]:
-    """Return a condition on what the guard's function writes; one incident for each job."""
+    """Return a condition that matches log entries of the guard's function; each job has one incident."""
     return {
         "display_name": event,
         "condition_matched_log": {

@@ -18,7 +18,7 @@ BASE = (
 
 
 def wanted_apis(settings: Settings) -> tuple[str, ...]:
-    """Return the APIs to enable: the basic ones and those of the switched-on parts, sorted."""
+    """Return the APIs to enable, sorted: the basic ones and those of the parts that are switched on."""
     optional = {
         "billingbudgets.googleapis.com": settings.budget is not None,
         "accesscontextmanager.googleapis.com": settings.perimeter is not None,

@@ -30,26 +30,26 @@ KMS_ROLE = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackBucket:
-    """One bucket of the stack, made by it or not."""
+    """One bucket of the stack, created by it or attached."""
 
     kind: str
     """One of `infra.naming.BUCKET_KINDS`, or `extra` for a bucket that only the settings name."""
     id: str
-    """Its name, as the settings say it."""
+    """Its name in the settings."""
     name: pulumi.Output[str]
-    """Its name once it is there."""
+    """Its name after it has been created."""
 
     @property
     def of_jobs(self) -> bool:
-        """Tell whether jobs read or write in it, so that both service agents need it."""
+        """Return whether jobs read or write in it, so that both service agents need access."""
         return self.kind != "contract"
 
 
 def lifecycle_rules(kind: str, settings: Settings) -> list[dict[str, Any]]:
-    """Return the lifecycle of one kind of bucket.
+    """Return the lifecycle rules for one kind of bucket.
 
-    No rule deletes a live object, but under `tmp/` of the datasets: a checkpoint is what a job was paid for, and
-    a rule has no way to spare the objects under `final/` of prefixes that it does not know.
+    No rule deletes live objects, except under `tmp/` of the datasets: jobs cost money for their checkpoints, and
+    a rule cannot exclude the objects under `final/` if it does not know their prefixes.
     """
     rules = [_rule("AbortIncompleteMultipartUpload", age=_ABANDONED_UPLOAD_DAYS)]
     if settings.noncurrent_version_days and kind != "images":
@@ -66,11 +66,11 @@ def _rule(action: str, **condition: Any) -> dict[str, Any]:
 
 
 class TuningBuckets(pulumi.ComponentResource):
-    """Makes the buckets for datasets, images and outputs in each region, and one contract in the home region.
+    """Creates the buckets for datasets, images and outputs in each region, and one contract bucket in the home region.
 
-    All are closed to the public and to object ACLs. Images are content-addressed by whoever writes them, so only they
-    have no versions. A bucket that is attached is not changed: it is looked up, so that a wrong name or region is found
-    now and not by a job.
+    All are closed to the public and to object ACLs. Image objects are named after their content, so only the images
+    buckets have no versions. An attached bucket is not changed, but it is looked up, so that a wrong name or region is
+    found now and not by a job.
     """
 
     buckets: list[StackBucket]
@@ -113,7 +113,7 @@ class TuningBuckets(pulumi.ComponentResource):
             return self._attached(stamp, spec)
         options = pulumi.ResourceOptions(
             parent=self,
-            # What is imported holds data that this stack has not made, also when the setting no longer says so.
+            # An imported bucket holds data that this stack did not create, even if the setting no longer says so.
             protect=settings.protect or spec.name in self._imported,
             aliases=list(self._recorded.aliases(BUCKET, f"{spec.kind}{stamp.suffix}", name=spec.name)),
             retain_on_delete=settings.retain,
@@ -130,12 +130,12 @@ class TuningBuckets(pulumi.ComponentResource):
             uniform_bucket_level_access=True,
             public_access_prevention="enforced",
             versioning={"enabled": spec.kind != "images"},
-            # Always given: taking the block away would leave the bucket's policy as it is.
+            # Always set: if the block were omitted, the bucket's policy would stay as it is.
             soft_delete_policy={"retention_duration_seconds": settings.soft_delete_days * _SECONDS_A_DAY},
             lifecycle_rules=rules,
             encryption={"default_kms_key_name": stamp.kms_key} if stamp.kms_key else None,
             labels={**settings.labels, "content": spec.kind, STACK_LABEL: label_of(pulumi.get_stack())},
-            # What the contract holds is made by this program, old versions included: nothing is lost with it.
+            # This program creates everything in the contract bucket, including old versions: no data is lost with it.
             force_destroy=spec.name not in self._imported
             and (settings.force_destroy or (spec.kind == "contract" and not settings.protect)),
             opts=options,
@@ -148,7 +148,7 @@ class TuningBuckets(pulumi.ComponentResource):
 
         try:
             location = get_bucket(name=spec.name, opts=pulumi.InvokeOptions(parent=self)).location.lower()
-        except Exception as error:  # the SDK has no class for what a provider answers
+        except Exception as error:  # the SDK has no class for a provider's response
             problem = f"gs://{spec.name} is to be attached, and cannot be seen: {sentence(str(error))}"
             hint = "create it first, or set another name in `buckets`"
             raise ConfigurationError(problem, hint=hint) from error
@@ -167,11 +167,11 @@ class TuningBuckets(pulumi.ComponentResource):
         permissions: Grants,
         services: list[Service],
     ) -> list[pulumi.Resource]:
-        """Let Cloud Storage and both agents use the key; a bucket with a default key needs the first at once."""
+        """Let Cloud Storage and both agents use the key; creating a bucket with a default key requires the former."""
         if stamp.kms_key is None:
             return []
         if self._storage_agent is None:
-            # Asked for, not put together: a project has this agent only once somebody has asked.
+            # Requested instead of derived from the project number: the agent exists only after a request for it.
             asked = {"project": settings.project}
             agent = ask("gcp:storage/getProjectServiceAccount:getProjectServiceAccount", asked, self, services)
             self._storage_agent = agent.apply(lambda found: str(found["emailAddress"]))

@@ -1,4 +1,4 @@
-"""What clients need to know of a stack, in one versioned document."""
+"""What clients need to know about a stack, in one versioned document."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from infra.naming import ENVIRONMENT_OBJECT, REGIONAL_KINDS
 from infra.settings.stack import Settings
 
 VERSION = 1
-"""Raised only when a reader of the old version would misread the new one; new keys alone do not."""
+"""Increases only if a reader of the old version would misread the new one; additional keys are compatible."""
 
 
 def api_endpoints(settings: Settings) -> dict[str, str]:
@@ -28,7 +28,7 @@ def api_endpoints(settings: Settings) -> dict[str, str]:
 
 
 class EnvironmentDocument(pulumi.ComponentResource):
-    """Builds the document and puts it into the contract bucket, so that clients need no access to Pulumi's state."""
+    """Creates the document and writes it to the contract bucket, so that clients need no access to Pulumi's state."""
 
     document: pulumi.Output[dict[str, Any]]
 

@@ -1,9 +1,9 @@
-"""Single permissions: the only place where the program makes one.
+"""Single permissions: the program creates grants only here.
 
-A grant is named by what it grants (who, on what, which role), so that no change of a list, of a region's rank or of a
-bucket's part in the stack gives its name to another. The engine creates before it deletes: a grant that came back under
-another name would be revoked by the deletion of the old name. For the same reason what two parts of the program ask for
-is made once, and a grant that the state has under an older name keeps its record.
+A grant is named after its content (who, on what, which role), so that changes of a list, of a region's position or of a
+bucket's part in the stack never give its name to another grant. The engine creates before it deletes: if a grant got a
+new name, the deletion of the old name would revoke it. For the same reason, a grant that two parts of the program need
+is created once, and a grant that the state has under an older name keeps its record.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OLD_KEY_NAMES = {"storage": "key-storage", "aiplatform": "key-aiplatform", "tun
 
 
 class Grants:
-    """Makes grants, each once."""
+    """Creates grants, each once."""
 
     def __init__(self, recorded: Recorded) -> None:
         self._recorded = recorded
@@ -48,7 +48,7 @@ class Grants:
             role: as `roles/storage.objectUser`.
             member: the principal.
             opts: parent and dependencies.
-            after: the same name as an output of what makes the bucket.
+            after: the bucket's name as an output of the resource that creates it.
             condition: `title`, `description` and `expression`.
         """
         from pulumi_gcp.storage.bucket_iam_member import BucketIAMMember
@@ -57,7 +57,7 @@ class Grants:
         name = "/".join(filter(None, (who, bucket, short(role), title)))
 
         def make(options: pulumi.ResourceOptions) -> pulumi.Resource:
-            # A dictionary, since the class of arguments would load all of `pulumi_gcp.storage`.
+            # A dictionary, because the class of arguments would load all of `pulumi_gcp.storage`.
             conditioned: Any = condition
             return BucketIAMMember(
                 name, bucket=after or bucket, role=role, member=member, condition=conditioned, opts=options
@@ -70,7 +70,7 @@ class Grants:
         self, who: str, project: str, role: pulumi.Input[str], member: pulumi.Input[str], opts: pulumi.ResourceOptions,
         *, name: str = "",
     ) -> pulumi.Resource:  # fmt: skip
-        """Grant a role in the project. `name` is the grant's where the role is one of the stack's own."""
+        """Grant a role in the project. `name` names the grant if the role is one of the stack's own."""
         from pulumi_gcp.projects.iam_member import IAMMember
 
         chosen = name or f"{who}-{short(str(role))}"
@@ -114,7 +114,7 @@ class Grants:
         )
 
     def _older(self, token: str, name: str, prefix: str, **same: Any) -> list[pulumi.Alias]:
-        """Return the name that a principal's grant had when names held the bucket's part in the stack."""
+        """Return the name of a principal's grant from when names included the bucket's part in the stack."""
         if (token, name) in self._recorded.resources:
             return []
         mine = {key: value for key, value in self._recorded.resources.items() if key[1].startswith(prefix)}
@@ -135,5 +135,5 @@ class Grants:
 
 
 def short(role: str) -> str:
-    """Return a role as part of a resource's name."""
+    """Return a role in the form that resource names use."""
     return role.removeprefix("roles/").replace(".", "-")

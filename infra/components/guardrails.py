@@ -1,4 +1,4 @@
-"""What tells you before a bill or an auditor does. Every part is off until it is configured, and then loaded."""
+"""Warnings and limits before a bill or an audit. Every part is off until it is configured, and only then loaded."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ AUDITED_LOGS = ("DATA_READ", "DATA_WRITE")
 
 QUOTA_SERVICE = "aiplatform.googleapis.com"
 QUOTA_ID = "GlobalConcurrentManagedOssModelTuningJobs"
-"""`Global concurrent managed OSS model fine-tuning jobs per project`. The display name is the service's, this spelling
-of the id has not been confirmed against it: the preference is refused with 404 if it is another."""
+"""`Global concurrent managed OSS model fine-tuning jobs per project`. The display name is the service's. This spelling
+of the ID has not been confirmed against the service: if it is wrong, the service refuses the preference with 404."""
 
 
 class Guardrails(pulumi.ComponentResource):
@@ -59,7 +59,7 @@ class Guardrails(pulumi.ComponentResource):
         from pulumi_gcp.billing.budget import Budget as GoogleBudget
 
         shares = [("CURRENT_SPEND", share) for share in BUDGET_THRESHOLDS] + [("FORECASTED_SPEND", 1.0)]
-        # Typed dictionaries do not see through variables.
+        # A variable, because the type checker cannot check typed dictionaries through variables.
         notify: Any = {"monitoring_notification_channels": channels}
         filtered: Any = {
             "projects": [pulumi.Output.concat("projects/", project_number)],
@@ -90,7 +90,7 @@ class Guardrails(pulumi.ComponentResource):
             )
 
     def _request_quota(self, settings: Settings) -> None:
-        """Ask for more concurrent jobs. Google decides; the preference cannot be deleted, only changed."""
+        """Request a higher quota of concurrent jobs. Google decides; the preference can be changed but not deleted."""
         from pulumi_gcp.cloudquota.s_quota_preference import SQuotaPreference
 
         SQuotaPreference(
@@ -106,7 +106,7 @@ class Guardrails(pulumi.ComponentResource):
         )
 
     def _join_perimeter(self, settings: Settings, perimeter: str, project_number: pulumi.Output[str]) -> None:
-        """Put the project into a perimeter that somebody else owns; at first as a dry run, which only logs."""
+        """Add the project to a perimeter that somebody else owns; first as a dry run, which only logs."""
         resource = pulumi.Output.concat("projects/", project_number)
         if settings.perimeter_dry_run:
             from pulumi_gcp.accesscontextmanager.service_perimeter_dry_run_resource import (

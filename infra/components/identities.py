@@ -1,4 +1,4 @@
-"""Accounts that parts of the stack act as, and the roles of the stack's own that they are given."""
+"""The service accounts of the parts of a stack, and the stack's own roles for them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from infra.settings.stack import Settings
 
 
 class Identities:
-    """Makes the accounts of one component.
+    """Creates the accounts of one component.
 
     Args:
-        settings: of the stack.
-        grants: makes what they may do.
+        settings: settings of the stack.
+        grants: creates the permissions.
         parent: the component.
     """
 
@@ -29,7 +29,7 @@ class Identities:
         self._options = pulumi.ResourceOptions(parent=parent)
 
     def account(self, name: str, account_id: str, title: str, description: str, roles: Sequence[str] = ()) -> Account:
-        """Make an account, and grant it roles of Google's in the project."""
+        """Create an account, and grant it Google's predefined roles in the project."""
         account = Account(
             name,
             project=self._project,
@@ -52,7 +52,7 @@ class Identities:
         permissions: Sequence[str],
         grant: str,
     ) -> None:
-        """Make a role of these permissions and grant it in the project; `grant` names what it is for."""
+        """Create a role with these permissions and grant it in the project; `grant` names its purpose."""
         role = IAMCustomRole(
             f"{who}-role",
             project=self._project,
@@ -67,5 +67,5 @@ class Identities:
 
 
 def member_of(account: Account) -> pulumi.Output[str]:
-    """Return an account as policies name it."""
+    """Return an account in the form that policies use."""
     return pulumi.Output.concat("serviceAccount:", account.email)

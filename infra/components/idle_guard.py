@@ -1,4 +1,4 @@
-"""Takes models down whose lease is over or that nobody asks, also when every laptop is shut."""
+"""Undeploys models that are idle or whose lease has ended, even if nobody's computer is on."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ GUARD_PERMISSIONS = (
     "aiplatform.tuningJobs.list",
     "monitoring.timeSeries.list",
 )
-"""What a pass calls, and nothing else: no predefined role takes down without also deploying, tuning and asking."""
+"""The methods that a pass calls, and no others: no predefined role undeploys without also deploying and tuning."""
 BUILD_ROLES = ("roles/cloudbuild.builds.builder",)
 RUNTIME = "python312"
 TIMEOUT_SECONDS = 540
 
 
 class IdleGuard(pulumi.ComponentResource):
-    """A small function, the account it acts as, and the schedule that calls it.
+    """A small function, its service account, and the schedule that calls it.
 
-    It is built from this repository's own code and takes down only what the runner deployed with a lease, so a stack
-    without deployments costs a few requests an hour. What it logs of jobs that fail or wait is what alerts match.
-    Three accounts: one builds, one works, one calls.
+    The function is built from this repository's own code. It undeploys only what the runner deployed with a lease, so a
+    stack without deployments costs a few requests per hour. Alerts match its log entries about failed or waiting jobs.
+    There are three accounts: one builds, one works, one calls.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class IdleGuard(pulumi.ComponentResource):
         source = BucketObject(
             "idle-guard-source",
             bucket=contract,
-            # Another content is another object: a function does not look for a new version of an old name.
+            # New content needs a new object name: a function does not look for new versions of the same name.
             name=f"functions/idle-guard-{digest.hexdigest()[:16]}.zip",
             source=pulumi.AssetArchive(
                 {
@@ -140,7 +140,7 @@ class IdleGuard(pulumi.ComponentResource):
                     "RUNNER_PROJECT": settings.project,
                     "RUNNER_STATE_DIR": "/tmp",  # noqa: S108 - the only place where a function may write
                     "RUNNER_REGIONS": ",".join(stamp.region for stamp in settings.stamps),
-                    # Two passes see each end of a job: one that is lost is made up for.
+                    # Two passes see the end of each job, in case one pass is lost.
                     "RUNNER_JOBS_ENDED_MINUTES": str(2 * settings.idle_guard_minutes),
                     "RUNNER_JOBS_WAITING_HOURS": str(settings.waiting_alert_hours),
                 },

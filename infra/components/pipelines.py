@@ -1,4 +1,4 @@
-"""Identities of pipelines on GitHub and GitLab: no keys, one account to look and one to change."""
+"""Identities for pipelines on GitHub and GitLab, without keys: one account to read and one to change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PREVIEW_ROLE_ID = "tuningPreview"
 
 PLAN_ROLES = ("roles/aiplatform.viewer", "roles/cloudquotas.viewer", "roles/serviceusage.serviceUsageConsumer")
 PLAN_BUCKET_ROLES = ("roles/storage.bucketViewer", "roles/storage.objectViewer")
-"""What `runner plan` and `drift` read: jobs, quotas, and the data and records in the stack's buckets."""
+"""Permissions to read for `runner plan` and `drift`: jobs, quotas, and the data and records in the stack's buckets."""
 
 DEPLOY_ROLES = (
     "roles/cloudfunctions.developer",
@@ -35,8 +35,8 @@ DEPLOY_ROLES = (
     "roles/serviceusage.serviceUsageAdmin",
     "roles/storage.admin",
 )
-"""What `up` changes. Whoever may change the project's IAM may do everything in it, so this account is bound to one
-workflow, one protected environment and one branch."""
+"""Roles for the changes of `up`. An account that can change the project's IAM can do everything in it, so this account
+is bound to one workflow, one protected environment and one branch."""
 DEPLOY_ROLE_ID = "tuningDeploy"
 DEPLOY_PERMISSIONS = (
     *(f"aiplatform.endpoints.{verb}" for verb in ("create", "delete", "get", "update")),
@@ -46,19 +46,19 @@ DEPLOY_PERMISSIONS = (
     *(f"monitoring.notificationChannels.{verb}" for verb in ("create", "delete", "get", "list", "update")),
     *(f"run.services.{verb}" for verb in ("get", "getIamPolicy", "setIamPolicy")),
 )
-"""What it changes where the predefined role also lets it train, run code, and read what was asked and answered."""
+"""Narrower permissions, where the predefined role can also train, run code, and read requests and responses."""
 
 
 class Pipelines(pulumi.ComponentResource):
     """Lets pipelines preview and deploy this stack, and plan and start tuning jobs.
 
-    Each binding names the file of the workflow, the branch, the event and the environment together
-    (`infra.trust.bindings`). Previewing runs the program of a change that nobody has approved, so its account can read
-    only what a preview compares; planning jobs reads data sets too, and never runs a change's code.
+    Each binding names the workflow file, the branch, the event and the environment together
+    (`infra.trust.bindings`). A preview runs the program of an unapproved change, so its account can read only what a
+    preview compares. The account that plans jobs also reads datasets, and never runs the code of a change.
     """
 
     document: dict[str, Any]
-    """What a pipeline has to know: providers and accounts."""
+    """What a pipeline needs to know: providers and accounts."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class Pipelines(pulumi.ComponentResource):
         self.register_outputs({})
 
     def _open_state(self, preview: Account, deploy: Account) -> None:
-        """Let both read Pulumi's state, and only one write it. A preview takes no lock and writes nothing."""
+        """Let both accounts read Pulumi's state, and only one write it. A preview takes no lock and writes nothing."""
         settings = self._settings
         if settings.state_bucket:
             self._open_bucket("preview", settings.state_bucket, "roles/storage.objectViewer", preview)
@@ -166,8 +166,8 @@ class Pipelines(pulumi.ComponentResource):
         mapping: dict[str, str],
         condition: str,
     ) -> pulumi.Output[str]:
-        """Make a pool and its provider and return the provider's name."""
-        # Google keeps a deleted pool's id for 30 days, so in production neither goes by accident.
+        """Create a pool and its provider and return the provider's name."""
+        # Google reserves a deleted pool's ID for 30 days, so in production neither can be deleted by accident.
         options = pulumi.ResourceOptions(
             parent=self, protect=self._settings.retain, retain_on_delete=self._settings.retain
         )
@@ -187,7 +187,7 @@ class Pipelines(pulumi.ComponentResource):
             display_name=title,
             description=marked(f"{title} acts for a tuning stack", self._settings.name_prefix),
             attribute_mapping=mapping,
-            # Without a condition any repository of the issuer could exchange a token here.
+            # Without a condition, any repository of the issuer could exchange its token here.
             attribute_condition=condition,
             oidc={"issuer_uri": issuer},
             opts=options,

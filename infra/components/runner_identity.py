@@ -1,4 +1,4 @@
-"""The account that prepares data, starts jobs and asks models."""
+"""The account that prepares data, starts jobs and sends requests to models."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ RUNNER_PERMISSIONS = (
     *(f"aiplatform.endpoints.{verb}" for verb in ("undeploy", "update")),
     *(f"aiplatform.models.{verb}" for verb in ("delete", "get", "list", "update", "upload")),
     *(f"aiplatform.tuningJobs.{verb}" for verb in ("cancel", "create", "get", "list")),
-    # The losses of a job, which the service tells as a run in TensorBoard.
+    # The losses of a job, which the service reports as a TensorBoard run.
     *("aiplatform.contexts.get", "aiplatform.tensorboardRuns.list"),
     *(f"aiplatform.tensorboardTimeSeries.{verb}" for verb in ("list", "read")),
 )
-"""What the commands call, and nothing else: `roles/aiplatform.user` has over 200 permissions, on pipelines, feature
-stores and custom jobs, which run any code."""
+"""The methods that the commands call, and no others: `roles/aiplatform.user` has over 200 permissions, for pipelines,
+feature stores and custom jobs, which run any code."""
 WORK_ROLES = ("roles/storage.objectUser", "roles/storage.bucketViewer")
-"""Objects are granted bucket by bucket; the bucket's own data (where it is) comes from bucketViewer."""
+"""Roles on each bucket: objectUser for its objects, bucketViewer for the bucket's metadata, such as its location."""
 CONTRACT_ROLES = ("roles/storage.objectViewer",)
 IMPERSONATOR_ROLE = "roles/iam.serviceAccountTokenCreator"
 STATE_ROLE = "roles/storage.objectUser"
 STATE_PREFIX = "runner/state/"
-"""Where `runner apply` keeps its records in the contract bucket; the rest of it stays read-only."""
+"""Folder of `runner apply`'s records in the contract bucket; the rest of the bucket is read-only."""
 
 
 class RunnerIdentity(pulumi.ComponentResource):
-    """A service account without keys, with no more than it needs, and who may act as it."""
+    """A service account without keys and with minimal permissions, and the principals that can impersonate it."""
 
     def __init__(
         self,

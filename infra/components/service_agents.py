@@ -14,17 +14,17 @@ AGENT_DOMAINS = {"aiplatform": "gcp-sa-aiplatform", "tuning": "gcp-sa-vertex-mos
 
 
 class ServiceAgents(pulumi.ComponentResource):
-    """Makes both agents exist before anything is granted to them.
+    """Makes sure that both agents exist before they are granted anything.
 
-    Enabling Vertex AI makes neither. The first agent has a resource of its own; the tuning agent otherwise appears with
-    the project's first tuning job, which is too late for its grants, so all agents of Vertex AI are generated.
-    The addresses are built from the project number: what the API returns for an identity is not always filled in.
+    Enabling Vertex AI creates neither. The first agent has a resource of its own. The tuning agent otherwise appears
+    with the project's first tuning job, which is too late for its grants, so all agents of Vertex AI are generated.
+    The addresses are built from the project number, because the API's identity response does not always contain them.
     """
 
     emails: dict[str, pulumi.Output[str]]
     """Addresses by `aiplatform` and `tuning`."""
     granted: dict[str, pulumi.Output[str]]
-    """Those of them that permissions are given to."""
+    """The agents that are granted permissions."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Where tuned models are served."""
+"""The endpoints that serve tuned models."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from infra.settings.stack import Settings
 
 
 class ServingEndpoint(pulumi.ComponentResource):
-    """An empty endpoint in every region, with a lasting address. It costs nothing until a model is deployed to it.
+    """An empty endpoint with a permanent address in every region. It costs nothing until a model is deployed to it.
 
-    Deploying is the runner's: models and their machines come and go with experiments, so the traffic split is left
-    alone. Labels are compared one by one by the provider: those that the runner adds, such as a lease, stay.
+    The runner deploys models: models and their machines come and go with experiments, so this resource ignores the
+    traffic split. The provider compares labels one by one: labels that the runner adds, such as a lease, remain.
     """
 
     def __init__(self, name: str, settings: Settings, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -26,7 +26,7 @@ class ServingEndpoint(pulumi.ComponentResource):
         self.register_outputs({"resourceNames": self.resource_names})
 
     def _endpoint(self, settings: Settings, stamp: Stamp) -> pulumi.Output[str]:
-        # A variable, since typed dictionaries do not see through the condition.
+        # A variable, because the type checker cannot check typed dictionaries through the condition.
         private: Any = {"enable_private_service_connect": True, "project_allowlists": [settings.project]}
         endpoint = AiEndpoint(
             f"endpoint{stamp.suffix}",

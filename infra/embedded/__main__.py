@@ -18,7 +18,7 @@ NOTICE = "This is not the Pulumi engine: the same program, evaluated here and ma
 
 DEFAULT_URL = "http://127.0.0.1:8085"
 TOKEN_VARIABLE = "RUNNER_EMULATOR_TOKEN"  # noqa: S105 - the name of a variable
-"""Holds the token of an emulator that was started with one; it is not written to the state file."""
+"""Environment variable with the token of an emulator that requires one; it is not written to the state file."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write("error: it was stopped; run the same command again: it goes on from there\n")
         return 130
     except RunnerError as error:
-        # On one line where it can be: whoever started this process may show its last line only.
+        # On one line if possible: the program that started this process may show only its last line.
         message = error.message.replace(":\n  ", ": ").replace("\n  ", "; ")
         sys.stderr.write(f"error: {message}" + (f" ({error.hint})\n" if error.hint else "\n"))
         return error.exit_code

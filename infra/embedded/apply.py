@@ -22,12 +22,12 @@ from infra.settings.stack import DEFAULT_REGION, NAMESPACE, Settings
 
 DEFAULT_PROJECT = "local-project"
 LOCAL_CONFIG = {f"{NAMESPACE}:forceDestroy": "true"}
-"""What `Pulumi.local.yaml` sets besides the addresses: what is here can be made again."""
+"""What `Pulumi.local.yaml` sets besides the addresses: here, everything can be created again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplyResult:
-    """What an application did: resources as `Type name`, in the order in which they were handled."""
+    """The result of an apply: resources as `Type name`, in the order of their processing."""
 
     environment: dict[str, Any]
     """The environment document; {} after `destroy`."""
@@ -36,9 +36,9 @@ class ApplyResult:
     unchanged: tuple[str, ...] = ()
     deleted: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
-    """No longer of the stack, and still there: what is to outlive it."""
+    """No longer part of the stack, but not deleted, because it is to outlive the stack."""
     protected: tuple[str, ...] = ()
-    """Still of the stack after `destroy`: protected, or needed by what is."""
+    """Still part of the stack after `destroy`: protected resources and their dependencies."""
 
 
 def configuration(url: str, *, project: str, location: str, config: Mapping[str, str]) -> dict[str, str]:
@@ -57,21 +57,21 @@ def apply(
     state: Path | None = None,
     stack: str = LOCAL,
 ) -> ApplyResult:
-    """Bring the emulator at `url` to what the program says.
+    """Make the emulator at `url` match the program.
 
     Args:
         url: `http://host:port` of a running emulator.
-        project: project id; the emulator has every project that is asked for.
+        project: project ID; the emulator accepts any project.
         location: region of the buckets and the endpoint.
-        config: settings as `pulumi config set` would take them; lists and objects as JSON.
-        state: file that remembers what was made; it can hold several stacks. None remembers nothing: what the stack
-            made before is then taken over, and what the program no longer has stays.
-        stack: its name; a project can have several.
+        config: settings in the form that `pulumi config set` accepts; lists and objects as JSON.
+        state: file that records what was created; it can hold several stacks. With None, nothing is recorded: existing
+            resources of the stack are adopted, and resources that the program no longer has remain.
+        stack: name of the stack; a project can have several.
 
     Raises:
         ConfigurationError: the settings have mistakes; all are listed.
-        TakenError: something has a name of the stack that it did not create. Nothing was changed.
-        EmbeddedError: the emulator refused or does not answer. What was made until then is remembered.
+        TakenError: a resource that the stack did not create has one of its names. Nothing was changed.
+        EmbeddedError: the emulator refused or does not answer. What was created before that is recorded.
     """
     values = configuration(url, project=project, location=location, config=config or {})
     Settings.load(values)  # before anything is opened or sent
@@ -101,14 +101,14 @@ def destroy(
     token: str | None = None,
     stack: str = LOCAL,
 ) -> ApplyResult:
-    """Delete everything that `state` remembers of a stack and that is not protected, the newest first.
+    """Delete everything in `state` that belongs to a stack and is not protected, newest first.
 
     Args:
-        state: the file that `apply` was given.
+        state: the file that `apply` used.
         project: the stack's project.
-        url: where the emulator is now; None is where it was at the last application.
-        token: what an emulator wants that was started with a token.
-        stack: its name.
+        url: current address of the emulator; None means the address of the last apply.
+        token: token of an emulator that requires one.
+        stack: name of the stack.
 
     Raises:
         EmbeddedError: a bucket holds objects, or the emulator does not answer.
@@ -124,13 +124,13 @@ def destroy(
 
 
 def _digest(values: Mapping[str, str]) -> str:
-    """Return what tells settings from others; a token is none."""
+    """Return what distinguishes settings from others; a token does not count."""
     kept = {key: value for key, value in values.items() if key != "gcp:accessToken"}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def _refuse_taken(values: Mapping[str, str], remembered: State, stack: str) -> None:
-    """Look at every name of the stack before anything is changed. With the settings of last time, all is there."""
+    """Check every name of the stack before anything is changed. If the settings are unchanged, everything exists."""
     settings = Settings.load(values)
     rest = Rest(settings.api_endpoints, token=settings.access_token or PLACEHOLDER_TOKEN)
     try:
@@ -148,7 +148,7 @@ def _evaluate(mocks: EmulatorMocks, values: dict[str, str], stack: str) -> dict[
             mocks, OptionsMonitor(mocks), deploy, values, stack=stack, log="infra.embedded.pulumi"
         )
     except Exception as error:
-        # The monitor wraps and repeats errors; the first cause is what happened.
+        # The monitor wraps and repeats errors; the first cause is the actual one.
         raise (mocks.failure or error) from None
     if mocks.failure is not None:
         raise mocks.failure

@@ -1,4 +1,4 @@
-"""Types that are one document under one address: create, get, patch, delete."""
+"""Types that are one document at one address: create, get, patch, delete."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class DocumentType(ResourceType):
     collection: Callable[[Inputs], str]
     document: Callable[[Inputs], dict[str, Any]]
     prefix: str = ""
-    """Version, where the service's address does not hold it."""
+    """API version, if the service's address does not contain it."""
     id_parameter: str | None = None
-    """Query parameter that carries the id; without it the server chooses one."""
+    """Query parameter for the ID; without it, the server chooses the ID."""
     id_of: Callable[[Inputs], str] = lambda inputs: ""
     create_body: Callable[[Inputs, dict[str, Any]], dict[str, Any]] = lambda inputs, body: body
-    """What is posted, where that is not the body itself."""
+    """Returns what is posted, if that differs from the body."""
     address: Callable[[Inputs, str], str] | None = None
-    """Where the resource is, where that is not `{collection}/{id}`."""
+    """Returns the resource's address, if that is not `{collection}/{id}`."""
     long_running: bool = False
     update_mask: bool = True
     fixed: frozenset[str] = frozenset()
@@ -44,7 +44,7 @@ class DocumentType(ResourceType):
     delete_parameters: tuple[tuple[str, str], ...] = ()
     extra_outputs: Callable[[Inputs, Live], dict[str, Any]] = lambda inputs, live: {}
     listed: str = ""
-    """What the collection calls its members, where the server chooses the ids: a lost one is found by its title."""
+    """Name of the members in a list response, if the server chooses the IDs: a lost resource is found by its title."""
     title: str = "displayName"
 
     def body(self, inputs: Inputs) -> dict[str, Any]:
@@ -53,11 +53,11 @@ class DocumentType(ResourceType):
 
     @property
     def refused(self) -> bool:  # type: ignore[override]
-        """Tell that the service makes a second one where it chooses the ids."""
+        """Return False if the service chooses the IDs: it would create a second resource instead of refusing."""
         return not self.listed
 
     def make(self, context: Context, inputs: Inputs) -> Live:
-        """Post it. Raises RequestError with 409 where its name is taken."""
+        """Post it. Raises RequestError with 409 if its name is taken."""
         body = self.create_body(inputs, self.body(inputs))
         params = {self.id_parameter: self.id_of(inputs)} if self.id_parameter else None
         answer = context.rest.call(self.service, "POST", self.prefix + self.collection(inputs), body, params=params)
@@ -69,7 +69,7 @@ class DocumentType(ResourceType):
         return made
 
     def find(self, context: Context, inputs: Inputs) -> Live | None:
-        """Return what has its name, deleted or not, or its title where the server chooses names."""
+        """Return the resource with its name, deleted or not, or with its title if the server chooses names."""
         if not self.listed:
             body = context.rest.find(self.service, self.prefix + self.named(inputs))
             return None if body is None else Live(self.named(inputs), body)
@@ -78,20 +78,20 @@ class DocumentType(ResourceType):
         return next((live for live in lives if self.owned(inputs, live)), None)
 
     def owned(self, inputs: Inputs, live: Live) -> bool:
-        """Count a deleted one of any stack: it is nobody's any more, and its id can be had in no other way."""
+        """Count a deleted resource of any stack as owned: nobody uses it, and its ID is available in no other way."""
         if not _deleted(live.body):
-            return ResourceType.owned(self, inputs, live)  # classes with slots are made twice: no super
+            return ResourceType.owned(self, inputs, live)  # classes with slots are created twice, so super() fails
         return bool(stackless(live.body.get(self.title)) == stackless(inputs.get(self.title)))
 
     def claim(self, context: Context, inputs: Inputs) -> str:
-        """Say of a deleted one that it was."""
+        """Say if the resource was deleted."""
         said = ResourceType.claim(self, context, inputs)
         live = self.find(context, inputs) if said else None
         kept = "was deleted, and the service keeps its ID for a while"
         return said.replace("exists", kept) if live and _deleted(live.body) else said
 
     def restored(self, context: Context, inputs: Inputs, live: Live) -> Live:
-        """Bring it back where it was deleted."""
+        """Restore it if it was deleted."""
         if not _deleted(live.body):
             return live
         operation = context.rest.call(self.service, "POST", f"{self.prefix}{live.id}:undelete", {})
@@ -100,7 +100,7 @@ class DocumentType(ResourceType):
         return self.read(context, live.id, inputs) or live
 
     def read(self, context: Context, id_: str, inputs: Inputs) -> Live | None:
-        """Get it. What the service keeps for undeleting counts as gone."""
+        """Get it. A deleted resource that the service keeps for restoring counts as gone."""
         body = context.rest.find(self.service, self.prefix + id_) if id_ else None
         return None if body is None or _deleted(body) else Live(id_, body)
 
@@ -130,22 +130,22 @@ class DocumentType(ResourceType):
         return True
 
     def outputs(self, inputs: Inputs, live: Live) -> dict[str, Any]:
-        """Return the inputs, with what the service has chosen."""
+        """Return the inputs and the values that the service chose."""
         return {**inputs, **self.extra_outputs(inputs, live)}
 
     def named(self, inputs: Inputs) -> str:
-        """Return its id, which the program chooses; "" where the service does."""
+        """Return its ID if the program chooses it, or "" if the service does."""
         if self.address:
             return self.address(inputs, self.id_of(inputs))
         return f"{self.collection(inputs)}/{self.id_of(inputs)}" if self.id_of(inputs) else ""
 
     def _patch(self, live: Live, fields: dict[str, Any]) -> dict[str, Any]:
-        # Without a mask the whole document is replaced, so what is not changing has to be sent too.
+        # Without a mask, the request replaces the whole document, so unchanged fields must be sent too.
         return fields if self.update_mask else {**live.body, **fields}
 
 
 def _deleted(body: dict[str, Any]) -> bool:
-    """Tell whether a deleted one keeps its id for a while, and can be brought back."""
+    """Return whether a resource is deleted but keeps its ID for a while, and can be restored."""
     return body.get("state") == "DELETED" or bool(body.get("deleted"))
 
 
@@ -170,7 +170,7 @@ def _account_path(inputs: Inputs, id_: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountType(DocumentType):
-    """Service accounts: their PATCH wraps the account and names the mask in the body."""
+    """Service accounts: their PATCH wraps the account and has the mask in the body."""
 
     def update(self, context: Context, live: Live, inputs: Inputs, changes: dict[str, Any]) -> Live:
         """Patch the names."""

@@ -26,9 +26,9 @@ _GET_STORAGE_AGENT = "gcp:storage/getProjectServiceAccount:getProjectServiceAcco
 
 
 class EmulatorMocks(pulumi.runtime.Mocks):
-    """Makes each registered resource and answers data sources.
+    """Creates each registered resource and answers data sources.
 
-    The monitor calls from several threads; one lock makes it one resource at a time, in an order that the program's
+    The monitor calls from several threads; a lock serializes the calls, in an order that the program's
     dependencies allow.
     """
 
@@ -41,13 +41,13 @@ class EmulatorMocks(pulumi.runtime.Mocks):
         self.failure: Exception | None = None
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
-        """Make or change a resource; components and the provider are noted only."""
+        """Create or change a resource; components and the provider are only recorded."""
         if not args.custom:
             return "", {}
         with self._lock:
             if self.failure is not None:
-                # Nothing more is made, even where it does not depend on what failed. Each gets an error of its own: a
-                # shared one would carry the traces of all.
+                # Create nothing more, even if it does not depend on what failed. Each resource gets a separate error: a
+                # shared one would carry the tracebacks of all.
                 raise EmbeddedError("nothing is made after a failure")
             try:
                 inputs = plain(args.inputs)
@@ -127,12 +127,12 @@ class EmulatorMocks(pulumi.runtime.Mocks):
 
 
 class OptionsMonitor(LoopedMonitor):
-    """Hands over the resource options, which the test monitor drops."""
+    """Passes on the resource options, which the test monitor drops."""
 
     mocks: EmulatorMocks
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - the monitor's name
-        """Note the options for the thread that handles this request."""
+        """Record the options for the thread that handles this request."""
         self.mocks.options.current = Options(
             protect=request.protect,
             retain=request.retainOnDelete,

@@ -1,6 +1,6 @@
-"""What a deletion would stop at or break: objects in buckets, jobs that use them, models on endpoints.
+"""What a deletion would fail on or break: objects in buckets, jobs that use them, models on endpoints.
 
-It is looked for before anything goes.
+The check runs before anything is deleted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Doomed = tuple[str, str, str, dict[str, Any]]
 
 
 class ObstacleError(RunnerError):
-    """Something that would be deleted holds something. Nothing was deleted."""
+    """A resource that would be deleted contains or serves something. Nothing was deleted."""
 
     code = "infrastructure"
     usual_hint = "delete or move it, then run the command again"
@@ -39,7 +39,7 @@ def look(rest: Rest, doomed: Iterable[Doomed]) -> None:
     """Do nothing if all of the resources can be deleted.
 
     Raises:
-        ObstacleError: names each that cannot, with what to do first.
+        ObstacleError: names each resource that cannot be deleted, and what to do first.
         EmbeddedError: the service does not answer.
     """
     doomed = list(doomed)
@@ -71,7 +71,7 @@ def look(rest: Rest, doomed: Iterable[Doomed]) -> None:
 
 
 def _jobs(rest: Rest, buckets: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the tuning jobs of the buckets' projects that have not ended; none where they cannot be seen."""
+    """Return the unfinished tuning jobs in the projects of the buckets; none if this account cannot list them."""
     places = {
         f"projects/{item['project']}/locations/{location}"
         for item in buckets
@@ -83,14 +83,14 @@ def _jobs(rest: Rest, buckets: list[dict[str, Any]]) -> list[dict[str, Any]]:
         try:
             found += rest.items("jobs", f"{place}/tuningJobs", "tuningJobs", params={"pageSize": "100"})
         except RequestError as error:
-            # Whoever may delete the stack need not see jobs, and the API may be off.
+            # An account that can delete the stack may lack permission to list jobs, and the API may be disabled.
             if error.http != httpx.codes.FORBIDDEN:
                 raise
     return [job for job in found if job.get("state") not in ENDED]
 
 
 def _objects(rest: Rest, bucket: str, own: set[Any]) -> str:
-    """Return the name of an object, old versions included, that the program did not write; "" where there is none."""
+    """Return the name of an object that the program did not write, including old versions; "" if there is none."""
     params = {"versions": "true", "maxResults": str(len(own) + 100)}
     names = (str(item["name"]) for item in rest.items("storage", f"b/{bucket}/o", "items", params=params))
     return next((name for name in names if name not in own), "")

@@ -1,4 +1,4 @@
-"""Types that are one entry of a service perimeter: read, change the list, write back, again if somebody was faster."""
+"""Types that are one entry of a service perimeter: read, change the list, write it back, retry after a conflict."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PerimeterEntryType(ResourceType):
         return {"resource": inputs["resource"]}
 
     def make(self, context: Context, inputs: Inputs) -> Live:
-        """Put it in. Raises RequestError where it is in already, as the provider finds before it asks."""
+        """Add it. Raises RequestError if it is in the perimeter, as the provider checks before its request."""
         if self.find(context, inputs) is not None:
             name = self.token.rpartition(":")[2]
             said = f"Unable to create {name}, existing object already found: map[resource:{inputs['resource']}]"
@@ -41,19 +41,19 @@ class PerimeterEntryType(ResourceType):
         return Live(self.named(inputs), self.body(inputs)) if there else None
 
     def find(self, context: Context, inputs: Inputs) -> Live | None:
-        """Look it up: it is where it is, whoever put it there."""
+        """Look it up: it has the same place, regardless of who added it."""
         return self.read(context, "", inputs)
 
     def owned(self, inputs: Inputs, live: Live) -> bool:
-        """Tell that it can be taken over: like a grant, it is the same whoever made it."""
+        """Return that it can be adopted: like a grant, it is the same, regardless of who created it."""
         return True
 
     def update(self, context: Context, live: Live, inputs: Inputs, changes: dict[str, Any]) -> Live:
-        """Nothing of it can change."""
+        """Change nothing: it has no inputs that can change."""
         return live
 
     def delete(self, context: Context, id_: str, inputs: Inputs) -> bool:
-        """Take it out; others stay."""
+        """Remove it; other entries remain."""
         if self.find(context, inputs) is not None:
             self._change(context, inputs, lambda entries: [one for one in entries if one != inputs["resource"]])
         return True
@@ -67,7 +67,7 @@ class PerimeterEntryType(ResourceType):
         return entries
 
     def named(self, inputs: Inputs) -> str:
-        """Return its id, as the provider makes it up."""
+        """Return its ID in the provider's format."""
         return f"{inputs['perimeterName']}/{inputs['resource']}"
 
     def _change(self, context: Context, inputs: Inputs, edit: Callable[[list[str]], list[str]]) -> None:

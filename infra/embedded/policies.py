@@ -1,4 +1,4 @@
-"""Types that are one entry of an IAM policy: read, change the entry, write back, again if somebody was faster."""
+"""Types that are one entry of an IAM policy: read, change the entry, write it back, retry after a conflict."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from infra.embedded.rest import RequestError, repeat_conflicts
 Policy = dict[str, Any]
 
 _VERSION = {"requestedPolicyVersion": 3}
-"""Older versions leave conditions out."""
+"""Policy version: older versions omit conditions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyHolder:
-    """How the policy of one kind of thing is read and written."""
+    """How the policy of one kind of resource is read and written."""
 
     service: str
     path: Callable[[Inputs], str]
@@ -42,7 +42,7 @@ class PolicyHolder:
 
 
 class _BucketPolicy(PolicyHolder):
-    """That of a bucket, which has an address of its own."""
+    """The policy of a bucket, which has a different address."""
 
     def read(self, context: Context, path: str) -> Policy:
         return context.rest.call("storage", "GET", path, params={"optionsRequestedPolicyVersion": "3"})
@@ -68,14 +68,14 @@ RUN = PolicyHolder(
 
 
 class _PolicyEntry(ResourceType):
-    """What members and audit configurations share."""
+    """Common behavior of members and audit configurations."""
 
     def __init__(self, token: str, holder: PolicyHolder) -> None:
         self.token = token
         self.holder = holder
 
     def change(self, context: Context, inputs: Inputs, edit: Callable[[Policy], bool]) -> None:
-        """Read, edit and write; `edit` tells whether it changed anything."""
+        """Read, edit and write; `edit` returns whether it changed anything."""
         path = self.holder.path(inputs)
 
         def change() -> None:
@@ -86,7 +86,7 @@ class _PolicyEntry(ResourceType):
         repeat_conflicts(change, f"the policy of {path}")
 
     def read_policy(self, context: Context, inputs: Inputs) -> Policy | None:
-        """Return the policy, None when its owner is gone."""
+        """Return the policy, or None if its resource no longer exists."""
         try:
             return self.holder.read(context, self.holder.path(inputs))
         except RequestError as error:
@@ -101,12 +101,12 @@ class MemberType(_PolicyEntry):
     fixed = frozenset({"role", "member", "bucket", "project", "serviceAccountId", "cryptoKeyId", "condition", "name"})
 
     def body(self, inputs: Inputs) -> dict[str, Any]:
-        """Return role, member and, where there is one, condition."""
+        """Return role, member and, if there is one, condition."""
         condition = inputs.get("condition")
         return {"role": inputs["role"], "member": inputs["member"]} | ({"condition": condition} if condition else {})
 
     def make(self, context: Context, inputs: Inputs) -> Live:
-        """Add the member; others of the role stay."""
+        """Add the member; other members of the role remain."""
 
         def add(policy: Policy) -> bool:
             bindings: list[dict[str, Any]] = policy.setdefault("bindings", [])
@@ -132,7 +132,7 @@ class MemberType(_PolicyEntry):
         return Live(self._id(inputs), self.body(inputs))
 
     def delete(self, context: Context, id_: str, inputs: Inputs) -> bool:
-        """Take the member away, also where its account has gone before it."""
+        """Remove the member, even if its account was deleted first."""
 
         def remove(policy: Policy) -> bool:
             binding = _find(policy.get("bindings", []), inputs)
@@ -162,11 +162,11 @@ class AuditType(_PolicyEntry):
     refused = False
 
     def body(self, inputs: Inputs) -> dict[str, Any]:
-        """Return the configuration as a policy holds it."""
+        """Return the configuration in the form of a policy."""
         return {"service": inputs["service"], "auditLogConfigs": inputs["auditLogConfigs"]}
 
     def make(self, context: Context, inputs: Inputs) -> Live:
-        """Write the service's configuration; other services' stay."""
+        """Write the service's configuration; those of other services remain."""
         self._replace(context, inputs, [self.body(inputs)])
         return Live(self._id(inputs), self.body(inputs))
 
@@ -177,15 +177,15 @@ class AuditType(_PolicyEntry):
         return Live(self._id(inputs), found[0]) if found else None
 
     def find(self, context: Context, inputs: Inputs) -> Live | None:
-        """Return the service's configuration, whoever wrote it."""
+        """Return the service's configuration, regardless of who wrote it."""
         return self.read(context, "", inputs)
 
     def owned(self, inputs: Inputs, live: Live) -> bool:
-        """Tell that it can be taken over: like a grant, one that says the same is the same."""
+        """Return that it can be adopted: like a grant, equal configurations are the same."""
         return not differences(self.body(inputs), live.body)
 
     def delete(self, context: Context, id_: str, inputs: Inputs) -> bool:
-        """Take the service's configuration away."""
+        """Remove the service's configuration."""
         self._replace(context, inputs, [])
         return True
 
@@ -203,8 +203,8 @@ class AuditType(_PolicyEntry):
 
 
 def _find(bindings: list[dict[str, Any]], inputs: Inputs) -> dict[str, Any] | None:
-    """Return the binding of a role under the same condition: as in the provider, each condition is a binding of
-    its own."""
+    """Return the binding of a role with the same condition: as in the provider, each condition has its own
+    binding."""
     wanted = (inputs["role"], inputs.get("condition") or None)
     return next((item for item in bindings if (item["role"], item.get("condition") or None) == wanted), None)
 

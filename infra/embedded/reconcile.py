@@ -1,4 +1,4 @@
-"""Brings one resource at a time to what the program says, and remembers it."""
+"""Makes one resource at a time match the program, and records it."""
 
 from __future__ import annotations
 
@@ -20,42 +20,42 @@ from infra.embedded.taken import taken
 from infra.evaluation import Registered
 
 PATIENCE = 0.02
-"""Share of the program's waits before another attempt: nothing takes minutes to spread on one machine."""
+"""Factor for the program's waits between attempts: on one machine, nothing takes minutes to take effect."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What was done, as the records' keys, in order."""
+    """What was done, as keys of the records, in order."""
 
     created: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
-    """Forgotten and left where they are, because they are to outlive the stack."""
+    """No longer recorded, but not deleted, because they are to outlive the stack."""
     protected: list[str] = field(default_factory=list)
-    """Still of the stack: protected, or needed by what is."""
+    """Still part of the stack: protected resources and their dependencies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The resource options that matter here."""
+    """The resource options that this module needs."""
 
     protect: bool = False
     retain: bool = False
     ignore_changes: tuple[str, ...] = ()
     import_id: str = ""
-    """What is to be taken over; it must be there."""
+    """ID of an existing resource to adopt."""
     dependencies: tuple[str, ...] = ()
-    """Keys of what it needs."""
+    """Keys of its dependencies."""
     aliases: tuple[str, ...] = ()
-    """Names that it had before."""
+    """Its earlier names."""
     retried: bool = False
-    """Whether the program wants what Google does not know yet to be tried again."""
+    """Whether to retry if Google does not yet know what the resource refers to."""
 
 
 class Reconciler:
-    """Creates, changes, replaces and deletes. One call at a time: the caller holds a lock."""
+    """Creates, changes, replaces and deletes. It handles one call at a time: the caller holds a lock."""
 
     def __init__(self, context: Context, state: State) -> None:
         self.context = context
@@ -64,10 +64,10 @@ class Reconciler:
         self.seen: set[tuple[str, str]] = set()
 
     def register(self, token: str, name: str, inputs: dict[str, Any], options: Options) -> tuple[str, dict[str, Any]]:
-        """Bring a resource to what the program says and return its id and outputs.
+        """Make a resource match the program and return its ID and outputs.
 
         Raises:
-            EmbeddedError: the emulator refused, or the type is unknown, or a protected resource would be replaced.
+            EmbeddedError: the emulator refused, the type is unknown, or a protected resource would be replaced.
         """
         if (token, name) in self.seen:
             raise EmbeddedError(f"the program declares two resources {name!r} of type {token}")
@@ -97,10 +97,10 @@ class Reconciler:
         return live.id, kind.outputs(inputs, live)
 
     def refuse_taken(self, wanted: Iterable[Registered]) -> None:
-        """Do nothing if nothing stands in the place of what is still to be made.
+        """Do nothing if no other resource has the name of a resource that is still to be created.
 
         Raises:
-            TakenError: names each that does and is not of this stack.
+            TakenError: names each such resource that is not part of this stack.
         """
         known = {(record.type, record.id) for record in self.state.records}
         found: list[tuple[str, str, str]] = []
@@ -113,11 +113,11 @@ class Reconciler:
             if record is not None and not kind.replaced(record.inputs, inputs):
                 continue
             if (item.type, named(item.type, inputs)) in known:
-                continue  # what is to be made again otherwise under the same name
+                continue  # it will be deleted and created again with the same name
             try:
                 claim = kind.claim(self.context, inputs)
             except RequestError as error:
-                if error.http != httpx.codes.FORBIDDEN:  # an API that is off has nothing; else making it will tell
+                if error.http != httpx.codes.FORBIDDEN:  # a disabled API has no resources, or the create will fail
                     raise
                 claim = ""
             if claim:
@@ -126,7 +126,7 @@ class Reconciler:
             raise taken(found)
 
     def _renamed(self, token: str, name: str, aliases: tuple[str, ...]) -> Record | None:
-        """Return the record that a resource has under an older name, and give it the new one."""
+        """Return the record that a resource has under an older name, and rename the record."""
         older = (self.state.find(token, alias) for alias in aliases if (token, alias) not in self.seen)
         record = next(filter(None, older), None)
         return self.state.rename(record, name) if record else None
@@ -138,7 +138,7 @@ class Reconciler:
             if live is None:
                 live = self._patiently(kind, fresh) if options.retried else kind.create(self.context, fresh.inputs)
             changes = differences(kind.body(fresh.inputs), live.body)
-            # Something of that name was there already, and it was different.
+            # A different resource with that name existed.
             taken_over = bool(changes)
             if changes:
                 live = kind.update(self.context, live, fresh.inputs, changes)
@@ -158,7 +158,7 @@ class Reconciler:
         return live
 
     def _patiently(self, kind: ResourceType, fresh: Record) -> Live:
-        """Create, again where the program's hook would have the engine do so."""
+        """Create a resource; retry in the cases in which the program's hook makes the engine retry."""
         errors: list[str] = []
         while True:
             try:
@@ -184,17 +184,17 @@ class Reconciler:
         return live
 
     def remove_unseen(self) -> None:
-        """Delete what the program no longer has, what needs others before them."""
+        """Delete what the program no longer has; dependent resources first."""
         going = [record for record in self.state.records if (record.type, record.name) not in self.seen]
         look(self.context.rest, _doomed(record for record in going if not record.retain))
         for record in dependents_first(going):
             self._remove(record, find_type(record.type), why="removed from the program")
 
     def remove_all(self) -> None:
-        """Delete everything but what is protected and what that needs; what needs others goes before them.
+        """Delete everything except protected resources and their dependencies; dependent resources first.
 
         Raises:
-            EmbeddedError: the emulator refused. What was deleted until then is forgotten.
+            EmbeddedError: the emulator refused. The records of what was deleted before that are removed.
         """
         records = self.state.records
         staying = self._needed([record for record in records if record.protect])
@@ -207,7 +207,7 @@ class Reconciler:
         self.tally.protected += [record.key for record in records if record.key in staying]
 
     def _needed(self, records: list[Record]) -> set[str]:
-        """Return the keys of records and of all that they need."""
+        """Return the keys of records and of all their dependencies."""
         by_key = {record.key: record for record in self.state.records}
         found: set[str] = set()
         todo = [record.key for record in records]
@@ -219,7 +219,7 @@ class Reconciler:
         return found
 
     def _make_way(self, record: Record, kind: ResourceType) -> None:
-        """Delete what is to be made again otherwise. Nobody's data goes for it: only objects that the program wrote."""
+        """Delete a resource that is to be replaced. This deletes no user data, only objects that the program wrote."""
         inputs = record.inputs
         written = [item.inputs for item in self.state.records if item.type == ObjectType.token]
         own = [item["name"] for item in written if item["bucket"] == inputs.get("name")]
@@ -242,7 +242,7 @@ class Reconciler:
         if record.retain:
             self.tally.kept.append(record.key)
         elif self._shared(record):
-            pass  # another record stands for the same thing, which stays
+            pass  # another record stands for the same resource, which stays
         else:
             try:
                 gone = kind.delete(self.context, record.id, record.inputs)
@@ -254,9 +254,9 @@ class Reconciler:
 
 
 def dependents_first(records: list[Record]) -> list[Record]:
-    """Return records so that each comes after all that need it, else newest first.
+    """Return records so that each comes after all records that depend on it, otherwise newest first.
 
-    A record keeps its place when it changes, so it may need a newer one: an alert that tells somebody new.
+    A record keeps its place when it changes, so it may need a newer one, such as an alert that gets a new channel.
     """
     needing: dict[str, list[Record]] = {}
     for record in reversed(records):

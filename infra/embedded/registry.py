@@ -37,9 +37,9 @@ def find_type(token: str) -> ResourceType:
 
 
 def named(token: str, inputs: dict[str, Any]) -> str:
-    """Return the id that a resource has whoever made it, as it is imported by; "" where the service chooses ids.
+    """Return a resource's ID in the form for imports, regardless of who created it; "" if the service chooses IDs.
 
-    Types that are made again without harm have none either: nothing is ever in their way.
+    Types that can be created again without harm have no such ID either: they never conflict with existing resources.
     """
     kind = TYPES.get(token)
     return kind.named(inputs) if isinstance(kind, BucketType | DocumentType | PerimeterEntryType) else ""

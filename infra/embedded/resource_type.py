@@ -1,4 +1,4 @@
-"""What `infra.embedded` knows of one type of resource, and how inputs and live resources are compared."""
+"""What `infra.embedded` knows about one type of resource, and how it compares inputs with live resources."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from infra.naming import unmarked
 
 Inputs = dict[str, Any]
 ATTRIBUTION = {"goog-pulumi-provisioned": "true"}
-"""The label that the provider puts on everything that has labels."""
+"""The label that the provider adds to every resource with labels."""
 
 
 @dataclass(slots=True)
 class Context:
-    """What the types share during one evaluation."""
+    """What all types share during one evaluation."""
 
     rest: Rest
     project: str
@@ -30,15 +30,15 @@ class Context:
 
 @dataclass(slots=True)
 class Live:
-    """A resource as it is now."""
+    """The current state of a resource."""
 
     id: str
     body: dict[str, Any]
-    """As the API shows it."""
+    """The resource as the API returns it."""
 
 
 class TakenError(EmbeddedError):
-    """Something has a resource's place that this stack did not create. It was not changed."""
+    """A resource that this stack did not create has the name of one of its resources. It was not changed."""
 
     code = "taken"
     usual_hint = "`runner explain taken` says how to name the resource differently"
@@ -52,42 +52,42 @@ class TakenError(EmbeddedError):
 
 
 class ResourceType(ABC):
-    """One type. Every method raises RequestError when the emulator refuses.
+    """One type. Every method raises RequestError if the emulator refuses.
 
-    What stands here is right for a type that is made again without harm: making it changes nothing that is there.
+    The defaults suit a type that can be created again without harm: this changes nothing that exists.
     """
 
     token: str
     """Pulumi's type token."""
     fixed: frozenset[str]
-    """The inputs that cannot change: another value means another resource."""
+    """The inputs that cannot change: a different value requires a different resource."""
     labelled = False
     """Whether the provider's default labels apply."""
     title = ""
-    """The field that tells whose a resource is, where a type has one."""
+    """The field that identifies a resource's owner, if the type has one."""
     refused = True
-    """Whether the service refuses to make what is there. Where it would make a second one, or replace what is there,
-    it is looked for first."""
+    """Whether the service refuses to create what exists. If it would instead create a second resource or replace the
+    existing one, `create` looks for the existing one first."""
 
     def with_labels(self, inputs: Inputs, defaults: dict[str, str]) -> Inputs:
-        """Return inputs with the labels that the provider adds, where a type has labels."""
+        """Return inputs with the labels that the provider adds, if the type has labels."""
         if not self.labelled:
             return inputs
         return {**inputs, "labels": {**defaults, **ATTRIBUTION, **inputs.get("labels", {})}}
 
     def replaced(self, before: Inputs, inputs: Inputs) -> bool:
-        """Tell whether other inputs mean another resource."""
+        """Return whether the new inputs require a different resource."""
         return any(before.get(key) != inputs.get(key) for key in self.fixed)
 
     def body(self, inputs: Inputs) -> dict[str, Any]:
-        """Return what is sent to create the resource, and compared with what is there."""
+        """Return what is sent to create the resource, and compared with what exists."""
         return {}
 
     def create(self, context: Context, inputs: Inputs) -> Live:
-        """Make it, or take over what this stack made and lost.
+        """Create it, or adopt it if this stack created it but did not record it.
 
         Raises:
-            TakenError: something is in its place that this stack did not create.
+            TakenError: a resource that this stack did not create has the same name.
         """
         if self.refused:
             try:
@@ -102,26 +102,26 @@ class ResourceType(ABC):
 
     @abstractmethod
     def read(self, context: Context, id_: str, inputs: Inputs) -> Live | None:
-        """Return it, None when it is gone."""
+        """Return it, or None if it does not exist."""
 
     def find(self, context: Context, inputs: Inputs) -> Live | None:
-        """Return what is there in its place without the state's knowledge, whoever made it. Changes nothing."""
+        """Return the resource that exists in its place, without using the state. Changes nothing."""
         return None
 
     def restored(self, context: Context, inputs: Inputs, live: Live) -> Live:
-        """Return what was found, brought back where it was deleted and the service still keeps it."""
+        """Return what was found; restore it first if it was deleted and the service still keeps it."""
         return live
 
     def owned(self, inputs: Inputs, live: Live) -> bool:
-        """Tell whether what was found was made by this stack: it has the title that the program gives.
+        """Return whether this stack created what was found: it has the title that the program gives.
 
-        A title names the stack. One that names none is from a version that gave no names.
+        A title names the stack. A title without a stack name is from a version that wrote none.
         """
         wanted = inputs.get(self.title)
         return bool(wanted) and live.body.get(self.title) in {wanted, unmarked(str(wanted))}
 
     def claim(self, context: Context, inputs: Inputs) -> str:
-        """Return what is in its place and not of this stack, as part of a message; "" where nothing is."""
+        """Return the resource in its place that is not of this stack, as part of a message; "" if there is none."""
         live = self.find(context, inputs)
         if live is None or self.owned(inputs, live):
             return ""
@@ -131,15 +131,15 @@ class ResourceType(ABC):
 
     @abstractmethod
     def make(self, context: Context, inputs: Inputs) -> Live:
-        """Make it as the provider does: a name that is taken is refused with 409."""
+        """Create it as the provider does: if the name is taken, the service refuses with 409."""
 
     def update(self, context: Context, live: Live, inputs: Inputs, changes: dict[str, Any]) -> Live:
-        """Change it. `changes` are the top-level fields of the body that differ; None takes a field away."""
+        """Change it. `changes` are the top-level fields of the body that differ; None removes a field."""
         return self.make(context, inputs)
 
     @abstractmethod
     def delete(self, context: Context, id_: str, inputs: Inputs) -> bool:
-        """Delete it and return True, also when it was gone; False when it is left there, as the provider does."""
+        """Delete it and return True, even if it did not exist; False if it is kept, as the provider keeps it."""
 
     def outputs(self, inputs: Inputs, live: Live) -> dict[str, Any]:
         """Return the properties that the program may read, in Pulumi's spelling."""
@@ -147,9 +147,9 @@ class ResourceType(ABC):
 
 
 def differences(wanted: dict[str, Any], live: dict[str, Any], last: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the top-level fields of `wanted` that `live` has otherwise, None for what only `last` had.
+    """Return the top-level fields of `wanted` with another value in `live`, and None for those that only `last` had.
 
-    A field that the program never set is the service's to choose, so objects are compared field by field and only in
+    The service chooses fields that the program never set, so objects are compared field by field, and only in
     the fields that are wanted.
     """
     last = last or {}
@@ -166,14 +166,14 @@ def differences(wanted: dict[str, Any], live: dict[str, Any], last: dict[str, An
 
 
 def _dropped(wanted: Any, last: Any, live: Any) -> dict[str, None]:
-    """Return the entries of an object that were wanted before, are not now, and are still there."""
+    """Return the entries of an object that were wanted before, are no longer wanted, and still exist."""
     if not (isinstance(wanted, dict) and isinstance(last, dict) and isinstance(live, dict)):
         return {}
     return {name: None for name in last if name not in wanted and name in live}
 
 
 def without_none(value: Any) -> Any:
-    """Return an object without the entries that are to go: for requests that replace it as a whole."""
+    """Return an object without the entries to remove: for requests that replace the whole object."""
     if isinstance(value, dict):
         return {name: without_none(item) for name, item in value.items() if item is not None}
     return value
@@ -190,7 +190,7 @@ def _matches(wanted: Any, live: Any) -> bool:
         same_length = isinstance(live, list) and len(wanted) == len(live)
         return same_length and all(_matches(one, other) for one, other in zip(wanted, live, strict=True))
     if isinstance(wanted, bool) or isinstance(live, bool):
-        # An absent flag is a false one in Google's JSON.
+        # In Google's JSON, an absent flag is false.
         return bool(wanted) == bool(live)
     if isinstance(wanted, int | float) and isinstance(live, str):
         return str(wanted) == live

@@ -12,7 +12,7 @@ import httpx
 
 from runner.errors import RunnerError
 
-PLACEHOLDER_TOKEN = "emulator"  # noqa: S105 - no secret: what a server that checks no token is sent
+PLACEHOLDER_TOKEN = "emulator"  # noqa: S105 - not a secret: for servers that check no token
 TIMEOUT_S = 30.0
 OPERATION_TIMEOUT_S = 120.0
 _POLL_S = 0.2
@@ -36,11 +36,11 @@ SERVICES = {
     "vertex": "vertexAiCustomEndpoint",
     "workloadidentity": "workloadIdentityCustomEndpoint",
 }
-"""Service to the provider setting that holds its address, version included."""
+"""Maps a service to the provider setting with its address, version included."""
 
 
 class EmbeddedError(RunnerError):
-    """A resource could not be made, changed or deleted, or this package does not know its type."""
+    """A resource could not be created, changed or deleted, or this package does not know its type."""
 
     code = "infrastructure"
     usual_hint = "`runner emulator logs` shows what the emulator answered"
@@ -62,7 +62,7 @@ class RequestError(EmbeddedError):
         super().__init__(message)
         self.http = http
         self.said = said or message
-        """What the server said, without the request."""
+        """The server's message, without the request."""
 
 
 _ATTEMPTS = 6
@@ -70,7 +70,7 @@ _CONFLICTS = frozenset({httpx.codes.CONFLICT, httpx.codes.PRECONDITION_FAILED})
 
 
 def repeat_conflicts(change: Callable[[], None], what: str) -> None:
-    """Read, change and write, again if somebody was faster. Raises EmbeddedError where somebody always is."""
+    """Read, change and write; retry after a conflicting write. Raises EmbeddedError if every attempt conflicts."""
     for attempt in range(_ATTEMPTS):
         try:
             return change()
@@ -82,7 +82,7 @@ def repeat_conflicts(change: Callable[[], None], what: str) -> None:
 
 
 class Rest:
-    """One connection pool to the emulator. Usable from several threads."""
+    """A connection pool to the emulator. Safe to use from several threads."""
 
     def __init__(self, endpoints: Mapping[str, str], *, token: str = PLACEHOLDER_TOKEN) -> None:
         self._endpoints = endpoints
@@ -103,16 +103,16 @@ class Rest:
         *,
         params: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Send a request and return the answer's JSON, {} when it is empty.
+        """Send a request and return the JSON of the response, {} if it is empty.
 
         Raises:
-            RequestError: the answer is not 2xx; `http` holds its status.
+            RequestError: the status is not 2xx; `http` holds it.
             EmbeddedError: nothing answers.
         """
         return self._send(method, self._address(service, path) + path, params=params, json=body)
 
     def find(self, service: str, path: str, *, params: Mapping[str, str] | None = None) -> dict[str, Any] | None:
-        """Return what GET answers, or None for 404."""
+        """Return the response of GET, or None after 404."""
         try:
             return self.call(service, "GET", path, params=params)
         except RequestError as error:
@@ -123,7 +123,7 @@ class Rest:
     def items(
         self, service: str, path: str, key: str, *, params: Mapping[str, str] | None = None
     ) -> Iterator[dict[str, Any]]:
-        """Yield the members of a list, page by page; nothing where the list is not there."""
+        """Yield the members of a list, page by page; nothing if the list does not exist."""
         asked = dict(params or {})
         while True:
             page = self.find(service, path, params=asked) or {}
@@ -133,7 +133,7 @@ class Rest:
             asked["pageToken"] = page["nextPageToken"]
 
     def upload(self, bucket: str, metadata: dict[str, Any], content: bytes) -> dict[str, Any]:
-        """Put an object in one multipart request, as the provider does."""
+        """Upload an object in one multipart request, as the provider does."""
         import json
         import secrets
 
@@ -187,7 +187,7 @@ class Rest:
         address = self._endpoints.get(key)
         if not address:
             raise EmbeddedError(f"gcp:{key} is not set, and Google's own API is never called from here")
-        if service == "jobs":  # which show their output folder in the beta version only
+        if service == "jobs":  # only the beta version returns their output folder
             address = re.sub(r"/v1/$", "/v1beta1/", address)
         if "{location}" in address:
             match = _LOCATION.search(path)

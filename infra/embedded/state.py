@@ -1,4 +1,4 @@
-"""What was made, in a file of its own: the memory of `infra.embedded`."""
+"""The state file of `infra.embedded`, which records what was created."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from runner.locks import holder, note_holder
 
 VERSION = 1
 _ROOM = 256 * 1024
-"""Bytes that a stack's records fit in; what needs more is found out when it is written."""
+"""Maximum size of a stack's records in bytes; a larger state fails when it is written."""
 _AGAIN = "free disk space, then run the same command again: it finds what was made"
 LOCAL = "local"
-"""The stack that `runner emulator provision` makes, and `Pulumi.local.yaml`."""
+"""The stack of `runner emulator provision` and `Pulumi.local.yaml`."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,25 +33,25 @@ class Record:
     """The name in the program; with `type` it is unique."""
     id: str
     inputs: dict[str, Any]
-    """As the program gave them, labels of the provider included."""
+    """The inputs from the program, with the provider's labels."""
     body: dict[str, Any] = field(default_factory=dict)
-    """What was last sent."""
+    """The body of the last request."""
     protect: bool = False
     retain: bool = False
-    """Left alone when the program no longer has it."""
+    """Kept when the program no longer has it."""
     dependencies: list[str] = field(default_factory=list)
-    """Keys of what it needs."""
+    """Keys of its dependencies."""
 
     @property
     def key(self) -> str:
-        """Return what identifies it in reports and in the file."""
+        """Return its identifier in reports and in the file."""
         return f"{self.type.rsplit(':', 1)[-1]} {self.name}"
 
 
 class State:
     """Records of one stack, in the order of their creation.
 
-    The file, which may hold other stacks too, is written after each change: a killed process forgets nothing.
+    The file, which can hold other stacks too, is written after each change, so that a killed process loses nothing.
     """
 
     def __init__(self, path: Path | None, project: str, stack: str, stacks: dict[str, Any]) -> None:
@@ -59,14 +59,14 @@ class State:
         self._stacks = stacks
         self._stack = stack
         own = project if stack == LOCAL else f"{project}/{stack}"
-        # Versions that knew one stack of a project wrote no name: whichever is applied first is the one.
+        # Versions with only one stack per project wrote no name: the records belong to the first applied stack.
         older = own not in stacks and project in stacks and "stack" not in stacks[project]
         self._key, self._was = own, project if older else own
         mine = stacks.get(self._was, {"endpoints": {}, "resources": []})
         self.endpoints: dict[str, str] = mine["endpoints"]
         self.outputs: dict[str, Any] = mine.get("outputs", {})
         self.settings: str = mine.get("settings", "")
-        """A digest of those of the last application that ended well."""
+        """A digest of the settings of the last successful apply."""
         records = [Record(**row) for row in mine["resources"]]
         self._records = {(record.type, record.name): record for record in records}
 
@@ -80,25 +80,25 @@ class State:
         return self._records.get((type_, name))
 
     def recorded(self) -> dict[str, Any]:
-        """Return what is remembered in the form in which the engine hands over its state."""
+        """Return the records in the form of the engine's state."""
         root = "urn:pulumi:local::open-model-tuning::"
         found: dict[str, Any] = {f"{root}pulumi:pulumi:Stack::local": {"outputs": self.outputs}}
         return found | {f"{root}{item.type}::{item.name}": {"outputs": item.inputs} for item in self.records}
 
     def publish(self, outputs: dict[str, Any]) -> None:
-        """Remember the stack's outputs."""
+        """Record the stack's outputs."""
         if outputs != self.outputs:
             self.outputs = outputs
             self._write()
 
     def settle(self, settings: str) -> None:
-        """Remember a digest of the settings that everything was made with."""
+        """Record a digest of the settings that all resources were created with."""
         if settings != self.settings:
             self.settings = settings
             self._write()
 
     def rename(self, record: Record, name: str) -> Record:
-        """Give a record the name that the program now uses."""
+        """Rename a record to the name that the program now uses."""
         self._records.pop((record.type, record.name), None)
         renamed = replace(record, name=name)
         self._records[(renamed.type, name)] = renamed
@@ -106,13 +106,13 @@ class State:
         return renamed
 
     def move(self, endpoints: dict[str, str]) -> None:
-        """Remember where the emulator is now."""
+        """Record the emulator's current address."""
         if endpoints != self.endpoints:
             self.endpoints = endpoints
             self._write()
 
     def keep(self, record: Record) -> None:
-        """Add or replace a record, and write the file if that is news."""
+        """Add or replace a record, and write the file if this changes it."""
         if self._records.get((record.type, record.name)) != record:
             self._records[(record.type, record.name)] = record
             self._write()
@@ -151,10 +151,10 @@ class State:
 
 @contextlib.contextmanager
 def opened(path: Path | None, project: str, stack: str = LOCAL) -> Iterator[State]:
-    """Hold the state file for one stack of a project; None keeps the records in memory only.
+    """Open the state file for one stack of a project, and lock it; None keeps the records in memory only.
 
     Raises:
-        LockedError: another process holds it.
+        LockedError: another process has locked it.
         EmbeddedError: it is not a state file.
         DiskError, ConfigurationError: it cannot be read or written. Nothing was changed.
     """

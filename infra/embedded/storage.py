@@ -50,11 +50,11 @@ class BucketType(ResourceType):
         return body
 
     def named(self, inputs: Inputs) -> str:
-        """Return its id, which is its name."""
+        """Return its ID, which is its name."""
         return str(inputs["name"])
 
     def make(self, context: Context, inputs: Inputs) -> Live:
-        """Make it. Raises RequestError with 409 where its name is taken."""
+        """Create it. Raises RequestError with 409 if its name is taken."""
         context.rest.call("storage", "POST", "b", self.body(inputs), params={"project": inputs["project"]})
         made = self.read(context, inputs["name"], inputs)
         if made is None:
@@ -62,7 +62,7 @@ class BucketType(ResourceType):
         return made
 
     def find(self, context: Context, inputs: Inputs) -> Live | None:
-        """Return the project's own bucket of that name: names of buckets are the world's."""
+        """Return the project's own bucket with that name: bucket names are unique worldwide."""
         live = self._anybody(context, inputs)
         if live is None:
             return None
@@ -70,13 +70,13 @@ class BucketType(ResourceType):
         return live if str(live.body.get("projectNumber")) == str(number) else None
 
     def claim(self, context: Context, inputs: Inputs) -> str:
-        """Add those of other projects, which `find` leaves out: nobody can take them over."""
+        """Add buckets of other projects, which `find` omits: they cannot be adopted."""
         if self._anybody(context, inputs) is None or self.find(context, inputs):
             return super().claim(context, inputs)
         return f"bucket {inputs['name']} belongs to another project"
 
     def _anybody(self, context: Context, inputs: Inputs) -> Live | None:
-        """Return the bucket of that name, without its body where only its owner may see it."""
+        """Return the bucket with that name, without its body if only its owner can see it."""
         try:
             return self.read(context, inputs["name"], inputs)
         except RequestError as error:
@@ -85,25 +85,25 @@ class BucketType(ResourceType):
             return Live(inputs["name"], {})
 
     def owned(self, inputs: Inputs, live: Live) -> bool:
-        """Tell whether the stack made it for the same use: by its labels. Older versions gave none with its name."""
+        """Return whether the stack created it for the same use, by its labels. Older versions wrote no stack label."""
         labels, wanted = live.body.get("labels") or {}, inputs.get("labels") or {}
         same = all(labels.get(key) == wanted.get(key) for key in ("managed-by", "content"))
         return same and labels.get(STACK_LABEL) in {None, wanted.get(STACK_LABEL)}
 
     def read(self, context: Context, id_: str, inputs: Inputs) -> Live | None:
-        """Return it with its location as the program spells it; the service answers in capitals."""
+        """Return it with its location as the program spells it; the service returns capitals."""
         body = context.rest.find("storage", f"b/{id_}")
         if body is None:
             return None
         return Live(id_, {**body, "location": str(body.get("location", "")).lower()})
 
     def update(self, context: Context, live: Live, inputs: Inputs, changes: dict[str, Any]) -> Live:
-        """Patch what differs; labels that the program no longer has are taken away one by one."""
+        """Patch what differs; labels that the program no longer has are removed one by one."""
         context.rest.call("storage", "PATCH", f"b/{live.id}", changes)
         return self.read(context, live.id, inputs) or live
 
     def delete(self, context: Context, id_: str, inputs: Inputs) -> bool:
-        """Delete it, emptied first if the program said so; `ownObjects` are those that may go in any case."""
+        """Delete it; empty it first if the program requested this. Objects in `ownObjects` are deleted in any case."""
         if context.rest.find("storage", f"b/{id_}") is None:
             return True
         if inputs.get("forceDestroy"):
@@ -150,7 +150,7 @@ def _empty(context: Context, bucket: str, *, only: frozenset[str] | None = None)
 
 
 def described(archive: pulumi.AssetArchive) -> dict[str, dict[str, str]]:
-    """Return an archive as inputs can be remembered: each file by where it is, or by its text."""
+    """Return an archive in a form that inputs can hold: each file by its path, or by its text."""
     files = {}
     for name, asset in archive.assets.items():
         if isinstance(asset, pulumi.FileAsset):
@@ -163,7 +163,7 @@ def described(archive: pulumi.AssetArchive) -> dict[str, dict[str, str]]:
 
 
 def _content(inputs: Inputs) -> bytes:
-    """Return what an object holds: its text, or an archive, always the same bytes for the same files."""
+    """Return an object's content: its text, or an archive, which has the same bytes for the same files."""
     if "content" in inputs:
         return str(inputs["content"]).encode()
     buffer = io.BytesIO()
@@ -175,7 +175,7 @@ def _content(inputs: Inputs) -> bytes:
 
 
 def _whose(document: Any) -> Any:
-    """Return what tells the stack of an environment document."""
+    """Return what identifies the stack of an environment document."""
     return document["project"], [document["buckets"][kind] for kind in REGIONAL_KINDS]
 
 
@@ -187,8 +187,8 @@ class ObjectType(ResourceType):
     refused = False
 
     def body(self, inputs: Inputs) -> dict[str, Any]:
-        """Return its metadata; the checksum stands for the content."""
-        # MD5 is what the API compares content with, not a protection.
+        """Return its metadata; a checksum represents the content."""
+        # MD5 is the checksum that the API offers, not a protection.
         digest = hashlib.md5(_content(inputs), usedforsecurity=False).digest()
         body = {"name": inputs["name"], "md5Hash": base64.b64encode(digest).decode()}
         for key in ("contentType", "cacheControl"):
@@ -197,7 +197,7 @@ class ObjectType(ResourceType):
         return body
 
     def claim(self, context: Context, inputs: Inputs) -> str:
-        """Tell that the document there is another stack's. An archive is named by its content: it is the same."""
+        """Report a document of another stack. An archive is named after its content, so it is always the same."""
         if "content" not in inputs or (live := self.read(context, "", inputs)) is None:
             return ""
         try:

@@ -1,4 +1,4 @@
-"""What to raise where somebody else's resource has a name of the stack, and how to name the stack's own differently."""
+"""The error for names that somebody else's resources have, and how to rename the stack's own resources."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _RUNNER = "open-model-tuning:runnerAccountId gives the runner's account another 
 
 
 def otherwise(token: str, name: str) -> str:
-    """Return which setting names a resource differently, or leaves it out."""
+    """Return the setting that renames a resource or omits it."""
     kind = token.rpartition(":")[2]
     return _RUNNER if (kind, name) == ("Account", "runner") else _OTHERWISE.get(kind, _PREFIX)
 
 
 def taken(found: list[tuple[str, str, str]]) -> TakenError:
-    """Return what to raise for resources, each as type, name and the claim of what has its place."""
+    """Return the error for resources, each given as type, name, and a description of the conflicting resource."""
     problems = [f"{key_of(f'::::{token}::{name}')}: {claim}" for token, name, claim in found]
     return TakenError(problems, [otherwise(token, name) for token, name, _ in found])

@@ -1,3 +1,3 @@
-"""The function that takes down models that are no longer used, and what it is built from."""
+"""The function that undeploys models that are no longer used, and its source files."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What no stack may be, whoever writes it: rules as plain functions, which the engine can run as a policy pack.
+"""What no stack may contain, regardless of its author: rules as plain functions, which the engine can run as a pack.
 
-`pulumi preview --policy-pack infra/policy` runs them, in an environment of their own; `violations` runs them
-on a graph that was evaluated here, without an engine.
+`pulumi preview --policy-pack infra/policy` runs them in a separate environment; `violations` runs them
+on a graph that was evaluated in this process, without an engine.
 """
 
 from __future__ import annotations
@@ -15,4 +15,4 @@ ENVIRONMENT_HINT = (
     "`python3 -m venv infra/policy/.venv` and "
     "`infra/policy/.venv/bin/pip install --require-hashes -r infra/policy/requirements.txt`"
 )
-"""How the pack's own environment is made, which the engine starts it in (`virtualenv` of PulumiPolicy.yaml)."""
+"""How to create the pack's environment, in which the engine starts it (`virtualenv` of PulumiPolicy.yaml)."""

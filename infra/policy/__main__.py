@@ -1,7 +1,7 @@
 """The policy pack: `pulumi preview --policy-pack infra/policy`.
 
-The package pulumi-policy wants an older protobuf than Google's clients, so the pack has an environment of its own,
-`infra/policy/.venv`. Nothing that is imported here may need more than the standard library.
+The package pulumi-policy requires an older protobuf than Google's clients, so the pack has a separate environment,
+`infra/policy/.venv`. Everything that is imported here may only need the standard library.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def _resource(args: Any) -> PolicyResource:
 
 @contextmanager
 def _until_known() -> Iterator[None]:
-    """End a rule quietly at a value that a preview does not know yet: `up` knows it, and so do the offline rules."""
+    """End a rule without a violation at a value that a preview does not know: `up` and the offline rules know it."""
     try:
         yield
     except Exception as error:
-        # The package's own class, which is not at the same place in every version of it.
+        # The package's own class; its location differs between versions.
         if type(error).__name__ != "UnknownValueError":
             raise
 
@@ -71,7 +71,7 @@ def _policy(rule: Rule, package: Any) -> Any:
 
 
 def main() -> None:
-    """Serve the pack to the engine that started this."""
+    """Serve the pack to the engine that started this process."""
     try:
         import pulumi_policy  # type: ignore[import-not-found]
     except ImportError:

@@ -1,4 +1,4 @@
-"""A resource as the rules see it, however it was found."""
+"""A resource in the form that the rules read, regardless of its source."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyResource:
-    """One resource. `props` are spelled as Pulumi spells them (`publicAccessPrevention`).
+    """One resource. `props` use Pulumi's spelling (`publicAccessPrevention`).
 
-    The engine's are not copied: in a preview some are not known yet, and looking at one of those ends the rule that
-    looked, which the engine reports. Rules that do not look go on.
+    The engine's properties are not copied: in a preview, some are unknown, and access to one of those ends the rule,
+    which the engine reports. Rules that do not access them continue.
     """
 
     type: str
@@ -25,12 +25,12 @@ class PolicyResource:
     urn: str = ""
 
     def is_a(self, *types: str) -> bool:
-        """Tell whether the resource's type token ends like this (`:Bucket`)."""
+        """Return whether the resource's type token ends like this (`:Bucket`)."""
         return self.type.endswith(types)
 
 
 def of_evaluation(evaluation: Evaluation) -> list[PolicyResource]:
-    """Return the resources of a graph that was evaluated without the engine, without components and providers."""
+    """Return the resources of a graph from an evaluation without the engine, without components and providers."""
     return [
         PolicyResource(type=item.type, name=item.name, props=item.inputs, protect=item.protect, urn=item.urn)
         for item in evaluation.resources

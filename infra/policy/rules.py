@@ -1,4 +1,4 @@
-"""The rules. Each looks at one resource, or at all of a stack, and says what is wrong with it."""
+"""The rules. Each checks one resource, or all resources of a stack, and says what is wrong."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """A rule that is broken, by which resource and how."""
+    """A broken rule, with the resource and the details."""
 
     rule: str
     level: Level
@@ -49,7 +49,7 @@ class Violation:
 
 
 def violations(resources: list[PolicyResource]) -> list[Violation]:
-    """Return everything that breaks a rule, mandatory rules first."""
+    """Return all violations, those of mandatory rules first."""
     found = []
     for rule in RULES:
         if rule.resource is not None:
@@ -247,7 +247,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it: the engine hands over mappings and sequences of its own."""
+    """Return a value that JSON can represent: the engine passes mappings and sequences of its own types."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):

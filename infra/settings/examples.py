@@ -1,4 +1,4 @@
-"""Values of the example stacks and of the documents: nobody's. A stack that has one is not ready for Google Cloud."""
+"""Example values of stacks and documents, which belong to nobody. A stack with one is not ready for Google Cloud."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runner.errors import ConfigurationError
 
 _NAMES = re.compile(
     r"\bmy-(?:tuning|keys|organisation|repository)\b[\w-]*|\bmy-project(?:-123)?\b(?!-)"
-    r"|[\w.:+-]+@(?:your-company|(?:[\w-]+\.)*example)\.(?:com|net|org)\b"  # RFC 2606 keeps example.* for this
+    r"|[\w.:+-]+@(?:your-company|(?:[\w-]+\.)*example)\.(?:com|net|org)\b"  # RFC 2606 reserves example.*
     r"|\byour-[\w-]+|<[\w -]+>|012345-6789AB-CDEF01|0X0X0X-0X0X0X-0X0X0X",
     re.IGNORECASE,
 )
@@ -18,10 +18,10 @@ _NUMBERS = {f"{NAMESPACE}:githubRepositoryId": "123456789", f"{NAMESPACE}:github
 
 
 def example_values(values: Mapping[str, str]) -> dict[str, str]:
-    """Return the settings that still have an example's value, each with what is an example in it.
+    """Return the settings that still have an example value, each with the example part of the value.
 
     Args:
-        values: full keys (`gcp:project`) to texts, lists and objects as JSON.
+        values: full keys (`gcp:project`) with texts, or lists and objects as JSON.
     """
     found = {}
     for key, value in values.items():
@@ -34,10 +34,10 @@ def example_values(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def refuse_examples(values: Mapping[str, str], *, stack: str) -> None:
-    """Do nothing if every value is the user's own.
+    """Do nothing if no value is an example.
 
     Raises:
-        ConfigurationError: lists every setting with an example's value in `problems`.
+        ConfigurationError: lists every setting with an example value in `problems`.
     """
     problems = [f"{key} is {names}, an example" for key, names in example_values(values).items()]
     if problems:

@@ -1,4 +1,4 @@
-"""Which pipelines may act for the stack."""
+"""The pipelines that can act for the stack."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ISSUER = re.compile(r"https://[a-z0-9.-]+(:[0-9]+)?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitHub:
-    """A repository on GitHub. The numbers are what counts: a name can pass to somebody else, a number cannot."""
+    """A repository on GitHub. Its numbers identify it: somebody else can take over a name, but not a number."""
 
     repository: str
     repository_id: str
@@ -41,7 +41,7 @@ class GitLab:
 
 
 def read_github(reader: Reader, environment: str, suffix: str) -> GitHub | None:
-    """Return the repository, None when none is configured."""
+    """Return the repository, or None if none is configured."""
     repository = reader.text("githubRepository", _REPOSITORY, "OWNER/REPOSITORY")
     number = reader.text("githubRepositoryId", _NUMBER, "the repository's number")
     owner = reader.text("githubOwnerId", _NUMBER, "the owner's number")
@@ -62,7 +62,7 @@ def read_github(reader: Reader, environment: str, suffix: str) -> GitHub | None:
 
 
 def read_gitlab(reader: Reader, environment: str, suffix: str) -> GitLab | None:
-    """Return the project, None when none is configured."""
+    """Return the project, or None if none is configured."""
     project = reader.text("gitlabProject", _PROJECT_PATH, "GROUP/PROJECT")
     number = reader.text("gitlabProjectId", _NUMBER, "the project's number")
     issuer = reader.text("gitlabIssuer", _ISSUER, "https://HOST without a path", default=GITLAB_ISSUER)

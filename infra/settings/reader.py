@@ -1,4 +1,4 @@
-"""Typed values out of a configuration of texts, with everything that is wrong with them."""
+"""Reads typed values from a configuration of texts, and collects all mistakes."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ NAMESPACE = "open-model-tuning"
 
 
 def as_texts(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return settings as Pulumi hands them to a program: texts as they are, everything else as JSON."""
+    """Return settings in the form in which Pulumi passes them to a program: texts unchanged, all else as JSON."""
     return {key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in values.items()}
 
 
 class Reader:
-    """Reads typed values and collects what is wrong with them."""
+    """Reads typed values and collects mistakes."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self.values = values
         self.problems: list[str] = []
         self.asked: set[str] = set()
-        """Full keys that were looked for, set or not: no other has an effect."""
+        """Full keys that were read, set or not: no other key has an effect."""
 
     def problem(self, key: str, text: str) -> None:
-        """Note a mistake of one of the program's own keys."""
+        """Record a mistake in one of the program's own keys."""
         self.problems.append(f"{NAMESPACE}:{key} {text}")
 
     def raw(self, key: str) -> str:
-        """Return the text of a key, "" when it is not set."""
+        """Return the text of a key, or "" if it is not set."""
         name = key if ":" in key else f"{NAMESPACE}:{key}"
         self.asked.add(name)
         return self.values.get(name, "")
 
     def text(self, key: str, shape: re.Pattern[str], wanted: str, *, default: str = "", required: bool = False) -> str:
-        """Return a text that has a certain shape."""
+        """Return a text that matches a pattern."""
         value = self.raw(key) or default
         name = key if ":" in key else f"{NAMESPACE}:{key}"
         if not value and required:
@@ -89,7 +89,7 @@ class Reader:
         return value
 
     def texts(self, key: str, shape: re.Pattern[str], wanted: str) -> tuple[str, ...]:
-        """Return a list of different texts that have a certain shape."""
+        """Return a list of distinct texts that match a pattern."""
         found = self.json(key, list, [])
         for item in found:
             if not isinstance(item, str) or not shape.fullmatch(item):

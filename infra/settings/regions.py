@@ -25,12 +25,12 @@ class BucketSpec:
     kind: str
     name: str
     mode: Literal["create", "import", "attach"] = "create"
-    """Made by the stack; there already and taken into the stack; there already and only opened to the accounts."""
+    """Created by the stack, imported into the stack, or only opened to the accounts; the last two existed before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """One region: buckets, a key for them, an endpoint."""
+    """One region: its buckets, their encryption key, and an endpoint."""
 
     region: str
     home: bool
@@ -39,7 +39,7 @@ class Stamp:
 
     @property
     def suffix(self) -> str:
-        """Return what tells the stamp's resources from those of other regions: nothing for the home region."""
+        """Return the suffix of the region's resource names: empty for the home region."""
         return "" if self.home else f"-{self.region}"
 
     def bucket(self, kind: str) -> BucketSpec:
@@ -48,7 +48,7 @@ class Stamp:
 
 
 def read_stamps(reader: Reader, project: str) -> tuple[str, tuple[Stamp, ...]]:
-    """Return the first part of the names, and the regions, the home region first."""
+    """Return the prefix of all names, and the regions, the home region first."""
     regions = _regions(reader)
     prefix = _name_prefix(reader, project, regions)
     keys = _kms_keys(reader, regions)
@@ -108,7 +108,7 @@ def _kms_keys(reader: Reader, regions: list[str]) -> dict[str, str]:
 
 
 def _buckets(reader: Reader, regions: list[str]) -> dict[str, dict[str, Any]]:
-    """Return what is said of single buckets, by `KIND` for the home region and `REGION/KIND` for others."""
+    """Return the settings of single buckets, by `KIND` for the home region and `REGION/KIND` for others."""
     offered = list(BUCKET_KINDS) + [f"{region}/{kind}" for region in regions[1:] for kind in REGIONAL_KINDS]
     found: dict[str, dict[str, Any]] = {}
     for key, entry in reader.json("buckets", dict, {}).items():

@@ -1,10 +1,10 @@
-"""What one stack is made with: read from Pulumi's configuration, checked as a whole.
+"""The settings of one stack: read from Pulumi's configuration and checked as a whole.
 
-`Settings.load` is a pure function of the configuration's keys and texts. It reports every mistake in one error, since a
-round of `pulumi config set` per mistake is a round of waiting per mistake.
+`Settings.load` is a pure function of the configuration's keys and texts. It reports all mistakes in one error, because
+one error per mistake would mean another `pulumi config set` and another wait each time.
 
-Keys of the project carry its name (`open-model-tuning:labels`); `gcp:project` and `gcp:region` are the provider's own.
-Objects and lists arrive as JSON, which is how Pulumi hands them to a program.
+Keys of the project have its name (`open-model-tuning:labels`); `gcp:project` and `gcp:region` are the provider's own.
+Objects and lists arrive as JSON, because this is how Pulumi passes them to a program.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["DEFAULT_REGION", "NAMESPACE", "Budget", "Settings", "current_configu
 PRODUCTION = "prod"
 
 _PROVIDER_KEYS = frozenset({"project", "region", "accessToken", "impersonateServiceAccount", *ENDPOINT_KEYS})
-"""What is handed over to the provider; anything else in its namespace would be lost without a word."""
+"""Settings that are passed to the provider; any other setting in its namespace would be silently ignored."""
 
 _PROJECT = re.compile(r"[a-z][a-z0-9-]{1,28}[a-z0-9]")
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,20}")
@@ -36,7 +36,7 @@ _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{1,63}")
 _ACCOUNT_ID = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _SUFFIX = re.compile(r"[a-z0-9]{1,8}")
-"""What the ids of accounts, of at most 30 characters, have room for."""
+"""Matches suffixes that fit into account IDs, which have at most 30 characters."""
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _BILLING_ACCOUNT = re.compile(r"[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}")
 _ADDRESS = re.compile(r"https?://[^/\s]+/?")
@@ -50,7 +50,7 @@ _MEMBER = re.compile(
     rf"|principal://iam\.googleapis\.com/{_POOL}subject/\S+"
     rf"|principalSet://iam\.googleapis\.com/{_POOL}(?:\*|(?:group|attribute\.\w+)/\S+)"
 )
-"""As https://cloud.google.com/iam/docs/principal-identifiers lists them; others Google refuses."""
+"""Matches principals listed on https://cloud.google.com/iam/docs/principal-identifiers; Google refuses others."""
 _KMS_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+")
 _PERIMETER = re.compile(r"accessPolicies/[0-9]+/servicePerimeters/[A-Za-z][A-Za-z0-9_]{0,49}")
 
@@ -59,15 +59,15 @@ _MAX_SOFT_DELETE_DAYS = 90
 _MIN_SOFT_DELETE_DAYS = 7
 _MAX_ALERT_HOURS = 23
 _MAX_LABELS = 60
-"""Labels of a resource; Google allows 64, the provider and the program add their own."""
+"""Maximum number of labels: Google allows 64, and the provider and the program add their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """A monthly budget for the project; it warns, it does not stop anything."""
+    """A monthly budget for the project; it sends warnings and stops nothing."""
 
     amount: int
-    """Whole units of the currency a month."""
+    """Whole units of the currency per month."""
     currency: str
     billing_account: str
 
@@ -78,26 +78,26 @@ class Settings:
 
     project: str
     environment: str
-    """What the stack is for, such as `dev`; `prod` is protected. "" when it has no name."""
+    """The purpose of the stack, such as `dev`; `prod` is protected. "" if it has no name."""
     name_prefix: str
     labels: dict[str, str]
     stamps: tuple[Stamp, ...]
-    """One for each region, the home region first."""
+    """One entry for each region, the home region first."""
     extra_data_buckets: tuple[str, ...]
-    """Names of other buckets that jobs may read and write."""
+    """Names of other buckets that jobs can read and write."""
     noncurrent_version_days: int
-    """Days that replaced and deleted versions of datasets, outputs and the contract are kept; 0 keeps them for ever."""
+    """Days to keep replaced and deleted versions of datasets, outputs and the contract; 0 keeps them forever."""
     soft_delete_days: int
-    """Days a deleted object can be restored; 0 switches soft delete off."""
+    """Days in which a deleted object can be restored; 0 switches soft delete off."""
     scratch_days: int
-    """Days that objects under `tmp/` of the datasets bucket live."""
+    """Days to keep objects under `tmp/` of the datasets bucket."""
     protect: bool
     """Whether buckets refuse to be deleted; always so in production."""
     force_destroy: bool
     service_agents: Literal["generate", "assume", "skip"]
-    """Make both agents and grant, only grant, or leave the tuning agent out altogether."""
+    """Create both agents and grant them permissions, only grant, or omit the tuning agent entirely."""
     identity_suffix: str
-    """Ends the ids of accounts, roles and pools, which two stacks of a project may not share; "" for none."""
+    """Suffix of the IDs of accounts, roles and pools, which must differ between stacks of a project; "" for none."""
     runner_account_id: str
     runner_impersonators: tuple[str, ...]
     github: GitHub | None
@@ -107,39 +107,39 @@ class Settings:
     endpoint: bool
     dedicated_endpoint: bool
     private_endpoint: bool
-    """Whether endpoints are reached by Private Service Connect from the project's networks only."""
+    """Whether endpoints are reachable only from the project's networks, through Private Service Connect."""
     budget: Budget | None
     notification_emails: tuple[str, ...]
     serving_alert_hours: int
     idle_alert_hours: int
     waiting_alert_hours: int
-    """Hours in which a tuning job has to start, before somebody is told."""
+    """Hours that a tuning job can wait to start before an alert is sent."""
     idle_guard: bool
-    """Whether a scheduled function takes models down whose lease is over. Off where Google's own API is not used."""
+    """Whether a scheduled function undeploys models whose lease has ended. Off if Google's own API is not used."""
     idle_guard_minutes: int
     data_access_audit: bool
     concurrent_tuning_jobs: int
-    """Wanted quota of concurrent tuning jobs; 0 asks for nothing."""
+    """Requested quota of concurrent tuning jobs; 0 requests none."""
     perimeter: str | None
     perimeter_dry_run: bool
     api_endpoints: dict[str, str] = field(default_factory=dict)
-    """`gcp:…CustomEndpoint` settings: empty on Google Cloud, the emulator's addresses otherwise."""
+    """`gcp:…CustomEndpoint` settings: empty on Google Cloud, otherwise the emulator's addresses."""
     access_token: str | None = field(default=None, repr=False)
-    """`gcp:accessToken`, for the emulator; on Google Cloud the provider finds credentials by itself."""
+    """`gcp:accessToken`, for the emulator; on Google Cloud, the provider finds credentials itself."""
     impersonate: str | None = None
-    """`gcp:impersonateServiceAccount`: the account that the provider acts as."""
+    """`gcp:impersonateServiceAccount`: the account that the provider impersonates."""
 
     def account_id(self, name: str) -> str:
-        """Return the id of one of the stack's accounts."""
+        """Return the ID of one of the stack's accounts."""
         return "-".join(filter(None, (name, self.identity_suffix)))
 
     def role_id(self, name: str) -> str:
-        """Return the id of one of the stack's roles."""
+        """Return the ID of one of the stack's roles."""
         return "_".join(filter(None, (name, self.identity_suffix)))
 
     @property
     def home(self) -> Stamp:
-        """Return the region that clients use unless they are told otherwise."""
+        """Return the region that clients use by default."""
         return self.stamps[0]
 
     @property
@@ -149,17 +149,17 @@ class Settings:
 
     @property
     def retain(self) -> bool:
-        """Tell whether buckets outlive even a stack that is no longer protected."""
+        """Return whether buckets stay even when a stack that is no longer protected is destroyed."""
         return self.environment == PRODUCTION
 
     @property
     def continuous_integration(self) -> bool:
-        """Tell whether pipelines have identities of their own."""
+        """Return whether pipelines have identities."""
         return bool(self.github or self.gitlab)
 
     @classmethod
     def load(cls, values: Mapping[str, str]) -> Settings:
-        """Check a configuration: full keys (`gcp:project`) to texts.
+        """Check a configuration, which maps full keys (`gcp:project`) to texts.
 
         Raises:
             ConfigurationError: lists every mistake in `problems`, unknown keys included.
@@ -179,14 +179,14 @@ class Settings:
 
 
 def keys() -> set[str]:
-    """Return every key of the project's own namespace: what is asked for when a configuration is read."""
+    """Return every key of the project's own namespace that a configuration can have."""
     reader = Reader({})
     _read(reader)
     return {key.removeprefix(f"{NAMESPACE}:") for key in reader.asked if key.startswith(NAMESPACE)}
 
 
 def current_configuration() -> dict[str, str]:
-    """Return the configuration that Pulumi gave this process: what the engine passed, or what a test has set."""
+    """Return the configuration that Pulumi gave this process: from the engine, or from a test."""
     from pulumi.runtime.config import CONFIG
 
     passed: dict[str, str] = json.loads(os.environ.get("PULUMI_CONFIG") or "{}")
@@ -205,7 +205,7 @@ def _read(reader: Reader) -> Settings:
         if key.startswith("gcp:") and key.endswith("CustomEndpoint")
     }
     given = reader.text("identitySuffix", _SUFFIX, "1 to 8 lower-case letters and digits")
-    suffix = given if _SUFFIX.fullmatch(given) else ""  # a mistake is told once
+    suffix = given if _SUFFIX.fullmatch(given) else ""  # report a mistake once
     deploy = reader.text("deployEnvironment", re.compile(r"[A-Za-z0-9_-]{1,60}"), "a name such as prod")
     settings = Settings(
         project=project,
@@ -240,8 +240,8 @@ def _read(reader: Reader) -> Settings:
         serving_alert_hours=reader.number("servingAlertHours", 12, low=1, high=_MAX_ALERT_HOURS),
         idle_alert_hours=reader.number("idleAlertHours", 2, low=1, high=_MAX_ALERT_HOURS),
         waiting_alert_hours=reader.number("waitingAlertHours", 4, low=1, high=168),
-        # Where some addresses are replaced, as by private ones, functions have to be among them: what runs in Google
-        # Cloud must not stand in for another server.
+        # If some addresses are replaced, for example by private ones, those of functions must be among them: code that
+        # runs in Google Cloud must not represent another server.
         idle_guard=reader.boolean("idleGuard", True) and (not addresses or _FUNCTIONS in addresses),
         idle_guard_minutes=reader.number("idleGuardMinutes", 15, low=5, high=60),
         data_access_audit=reader.boolean("dataAccessAudit", False),
@@ -257,12 +257,12 @@ def _read(reader: Reader) -> Settings:
 
 
 def _emulator_token() -> str:
-    """Return what an emulator is sent: the token that it was started with, or a placeholder, which all others take."""
+    """Return the token for an emulator: the one that it requires, or a placeholder, which other emulators accept."""
     return os.environ.get("RUNNER_EMULATOR_TOKEN") or PLACEHOLDER_TOKEN
 
 
 def _members(reader: Reader) -> tuple[str, ...]:
-    """Return principals as Google writes them: addresses in lower case, each once."""
+    """Return principals in Google's spelling: addresses in lower case, each once."""
     given = reader.texts(
         "runnerImpersonators",
         _MEMBER,

@@ -1,1 +1,1 @@
-"""Which pipeline may act as which account."""
+"""Which pipelines can act as which account."""

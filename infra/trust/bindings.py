@@ -1,7 +1,7 @@
-"""The bindings: each names the account, the file, the branch, the event and the environment, all at once.
+"""The bindings: each names the account, the file, the branch, the event and the environment together.
 
-A token that differs in any of them is not even exchanged: the mapping puts the parts into one attribute, `use`, and
-the condition refuses tokens whose parts disagree. Only these CEL functions are used, which every evaluator has:
+A token that differs in any of them is not even exchanged: the mapping combines the parts in one attribute, `use`, and
+the condition refuses tokens whose parts contradict each other. It uses only CEL functions that every evaluator has:
 `has`, `endsWith`, `startsWith`, `==`, `&&`, `||`, `+`, `? :`.
 """
 
@@ -13,30 +13,30 @@ from infra.settings.identity import GitHub, GitLab
 
 MAIN = "refs/heads/main"
 CHANGE = "refs/pull"
-"""Stands for the ref of a pull request, whose number differs each time."""
+"""Represents the ref of a pull request, whose number differs each time."""
 WORKFLOWS = ".github/workflows"
 GITLAB_FILE = ".gitlab-ci.yml"
 GITLAB_CHANGE = "merge_request_event"
 
 ACCOUNTS = ("preview", "plan", "runner", "deploy")
-"""Accounts that a pipeline can become, from the weakest to the strongest."""
+"""Accounts that a pipeline can act as, from the least to the most powerful."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """One event of one workflow that may act as one account."""
+    """One event of one workflow that can act as one account."""
 
     account: str
     file: str
-    """The workflow's file; on GitLab there is one for all."""
+    """The workflow's file; on GitLab there is one file for all."""
     event: str
     environment: str
-    """The environment that the job names, "" for the stack's own."""
+    """The environment that the job names, or "" for the stack's own."""
     ref: str = MAIN
 
 
 GITHUB_USES = (
-    # The only one that runs code nobody has approved: its account reads what a preview compares, and nothing else.
+    # Only this one runs unapproved code: its account can read what a preview compares, and nothing else.
     Use(account="preview", file="infra-preview.yml", event="pull_request", environment="infra-preview", ref=CHANGE),
     Use(account="preview", file="infra-drift.yml", event="schedule", environment="infra-drift"),
     Use(account="preview", file="infra-drift.yml", event="workflow_dispatch", environment="infra-drift"),
@@ -61,7 +61,7 @@ _ENVIRONMENT = "(has(assertion.environment) ? assertion.environment : '')"
 
 
 def github_mapping(github: GitHub) -> dict[str, str]:
-    """Return the attributes of a token of GitHub Actions, as CEL expressions by name."""
+    """Return the attributes of a GitHub Actions token, as CEL expressions by name."""
     (change,) = {use.file for use in GITHUB_USES if use.ref == CHANGE}
     file = f"{github.repository}/{WORKFLOWS}/{change}@"
     of_change = (
@@ -78,9 +78,9 @@ def github_mapping(github: GitHub) -> dict[str, str]:
 
 
 def github_condition(github: GitHub) -> str:
-    """Return what every token must fulfil: this repository, by numbers, and a file that is not called by another.
+    """Return the condition for all tokens: this repository, by its numbers, and a file that no other workflow calls.
 
-    Outside pull requests the branch has to be a protected one, and the one that the file is from.
+    Outside pull requests, the branch must be protected, and the file must be from that branch.
     """
     return (
         f"assertion.repository_owner_id == '{github.owner_id}' && assertion.repository_id == '{github.repository_id}'"
@@ -91,19 +91,19 @@ def github_condition(github: GitHub) -> str:
 
 
 def github_value(github: GitHub, use: Use) -> str:
-    """Return the value of `attribute.use` that a binding names."""
+    """Return the value of `attribute.use` for a binding."""
     environment = use.environment or github.deploy_environment
     return f"{github.repository_id}:{github.repository}/{WORKFLOWS}/{use.file}@{use.ref}:{use.event}:{environment}"
 
 
 def gitlab_mapping(gitlab: GitLab) -> dict[str, str]:
-    """Return the attributes of a token of GitLab, as CEL expressions by name.
+    """Return the attributes of a GitLab token, as CEL expressions by name.
 
-    A merge request's pipeline has the file of the change, so what it says of its file and ref is not looked at.
+    A merge request's pipeline has the file of the change, so its claims about file and ref are ignored.
     """
     file = f"{gitlab_host(gitlab)}/{gitlab.project}//{GITLAB_FILE}@{CHANGE}"
     return {
-        # GitLab's own subject holds the path of the project and can be longer than the 127 bytes that fit.
+        # GitLab's own subject contains the project's path and can exceed the limit of 127 bytes.
         "google.subject": "'gitlab:' + assertion.project_id + ':' + assertion.job_id",
         "attribute.use": (
             f"assertion.project_id + ':'"
@@ -114,7 +114,7 @@ def gitlab_mapping(gitlab: GitLab) -> dict[str, str]:
 
 
 def gitlab_condition(gitlab: GitLab) -> str:
-    """Return what every token must fulfil: this project, by its number; outside merge requests a protected branch."""
+    """Return the condition for all tokens: this project, by its number; outside merge requests, a protected branch."""
     return (
         f"assertion.project_id == '{gitlab.project_id}'"
         f" && (assertion.pipeline_source == '{GITLAB_CHANGE}' || (assertion.ref_protected == 'true'"
@@ -123,11 +123,11 @@ def gitlab_condition(gitlab: GitLab) -> str:
 
 
 def gitlab_value(gitlab: GitLab, use: Use) -> str:
-    """Return the value of `attribute.use` that a binding names."""
+    """Return the value of `attribute.use` for a binding."""
     file = f"{gitlab_host(gitlab)}/{gitlab.project}//{use.file}@{use.ref}"
     return f"{gitlab.project_id}:{file}:{use.event}:{use.environment or gitlab.deploy_environment}"
 
 
 def gitlab_host(gitlab: GitLab) -> str:
-    """Return the server's name, as tokens spell it."""
+    """Return the server's name in the spelling of tokens."""
     return gitlab.issuer.removeprefix("https://")

@@ -1,7 +1,7 @@
-"""What a refreshed preview reads of each type of resource, and which permission that needs.
+"""What a refreshed preview reads of each resource type, and the permissions for this.
 
-The account of previews runs code that nobody has approved. It has these permissions and no predefined role: a role that
-reads all of a service would also read what no preview compares, and one that a new service needs is easily forgotten.
+The account for previews runs unapproved code. It has these permissions and no predefined role: a role that reads all of
+a service would also read what no preview compares, and it is easy to forget the role for a new service.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ READS: dict[str, tuple[str, ...]] = {
     "serviceaccount/iAMMember:IAMMember": ("iam.serviceAccounts.getIamPolicy",),
     "storage/bucket:Bucket": ("storage.buckets.get",),
     "storage/bucketIAMMember:BucketIAMMember": ("storage.buckets.getIamPolicy",),
-    # In the contract bucket only, where a role of the bucket gives it.
+    # Only in the contract bucket, through a role on the bucket.
     "storage/bucketObject:BucketObject": (),
     "vertex/aiEndpoint:AiEndpoint": ("aiplatform.endpoints.get",),
 }
-"""Permissions on the project, by type. () is a type of which nothing is read, or nothing of the project: a budget is
-the billing account's, and a perimeter the organisation's."""
+"""Permissions on the project, by type. () means that nothing is read, or nothing in the project: a budget belongs to
+the billing account, and a perimeter to the organization."""
 
 ALWAYS = ("resourcemanager.projects.get", "serviceusage.services.use")
-"""The project's number, and the right to let it pay for asking."""
+"""Permissions for the project's number, and for requests that the project pays for."""
 
 
 def permissions(types: Iterable[str] = tuple(READS)) -> list[str]:
-    """Return what a preview of these types needs on the project, sorted; types are ends of tokens.
+    """Return the project permissions that a preview of these types needs, sorted; types are ends of tokens.
 
     Raises:
-        KeyError: the table lacks a type.
+        KeyError: a type is missing from the table.
     """
     return sorted({*ALWAYS, *(permission for type_ in types for permission in READS[type_])})
 

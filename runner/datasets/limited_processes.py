@@ -1,4 +1,4 @@
-"""Work on what may be hostile, in a process of its own under limits of memory and time."""
+"""Processes untrusted data in separate processes with limits of memory and time."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from runner.local_processes import module_command
 
 
 class LimitedProcesses:
-    """Processes that answer requests, each within its limits; started when they are needed, anew when they have died.
+    """Processes that answer requests within limits. They are started when needed, and restarted if they have died.
 
     Args:
         module: calls `answer_requests` when it is run.
-        count: how many requests are answered at once, so that one that takes all of its time holds up no other.
+        count: number of simultaneous requests, so that a slow request does not delay the others.
     """
 
     def __init__(self, module: str, count: int = 1) -> None:
@@ -36,11 +36,11 @@ class LimitedProcesses:
         return list(self._ends)
 
     def ask(self, request: bytes) -> bytes | None:
-        """Return the answer to a request; None where it takes more than the limits allow, or they are closed."""
+        """Return the answer to a request; None if it would exceed the limits, or the processes are closed."""
         process = self._idle.get()
         try:
             answer = self._answer(process, request) if process is not None else None
-            if answer is None and not self._closed:  # one that has answered others may have died of what they left
+            if answer is None and not self._closed:  # perhaps it died of an earlier request
                 process = self._start()
                 answer = self._answer(process, request)
             return answer
@@ -48,7 +48,7 @@ class LimitedProcesses:
             self._idle.put(process if process in self._ends else None)
 
     def close(self) -> None:
-        """End the processes, and with them what they are asked; no others are started."""
+        """End the processes and their requests; no others are started."""
         self._closed = True
         for process in self.running:
             self._ends.pop(process, lambda: None)()
@@ -56,7 +56,7 @@ class LimitedProcesses:
     def _start(self) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._ends[process] = weakref.finalize(self, _ended, process)
-        if self._closed:  # since it was decided to start one
+        if self._closed:  # closed after the decision to start one
             self.close()
         return process
 
@@ -64,27 +64,27 @@ class LimitedProcesses:
         try:
             _send(process.stdin, request)
             return _receive(process.stdout)
-        except (OSError, EOFError, ValueError):  # of a pipe that `close` has closed
+        except (OSError, EOFError, ValueError):  # the pipe was closed by `close`
             self._ends.pop(process, lambda: None)()
             return None
 
 
 def _ended(process: subprocess.Popen[bytes]) -> None:
     process.kill()
-    with contextlib.suppress(OSError, ValueError):  # what was not sent is lost
+    with contextlib.suppress(OSError, ValueError):  # unsent data is lost
         process.communicate()
 
 
 def answer_requests(answer: Callable[[bytes], bytes], *, memory: int | None = None, seconds: int | None = None) -> None:
-    """Answer requests on standard input until it closes, or one takes too much.
+    """Answer requests on standard input until it closes, or a request exceeds the limits.
 
     Args:
         answer: returns the answer to a request.
-        memory: bytes of address space of this process; None: there is no limit.
-        seconds: processor time of one request, likewise.
+        memory: maximum address space of this process in bytes; None means no limit.
+        seconds: maximum processor time of one request; None means no limit.
     """
     output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not get between the answers
+    os.dup2(2, 1)  # output of a library must not get between the answers
     if memory is not None:
         import resource
 

@@ -84,7 +84,7 @@ def check(
     from runner.datasets.checks import check_files
 
     found = find_model(model) if model else None
-    if options.get("engine") is None:  # the workers of an engine may be on other machines
+    if options.get("engine") is None:  # the workers of an engine can be on other machines
         tokenizer = tokenizer_for(found, tokenizer, tell)
     with sources(connect, training, validation) as (first, second):
         return check_files(first, second, model=found, mode=mode, tokenizer=tokenizer, **options)

@@ -1,7 +1,7 @@
-"""The same resources as gcloud commands: for readers, for reviews, and where nobody may run Pulumi.
+"""Writes the same resources as gcloud commands: for reading, for reviews, and for places where Pulumi is not allowed.
 
-The commands are complete, in an order that works, and stop for nothing: what is not known here (the project's number,
-names that Google chooses) is asked for by the shell that runs them.
+The commands are complete, in an order that works, and never stop for input: the shell that runs them looks up what is
+not known here (the project's number, names that Google chooses).
 """
 
 from __future__ import annotations

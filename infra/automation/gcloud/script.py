@@ -1,4 +1,4 @@
-"""From a graph to a script."""
+"""Turns a graph into a script."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ ORDER = (
     ":AlertPolicy",
     ":Budget",
 )
-"""What needs what: the engine works it out from the program, a list of commands has to be in order."""
+"""Dependencies: the engine derives them from the program, but a list of commands must be in order."""
 _LAST = ":BucketObject"
-"""Published last: whoever reads it may rely on the rest."""
+"""Types that are published last: readers can rely on everything else being there."""
 
 
 def commands(evaluation: Evaluation) -> list[str]:
-    """Return the commands that make what the program makes; what must be looked up is looked up by the shell.
+    """Return the commands that create the program's resources; the shell looks up values that are not known here.
 
     Raises:
-        KeyError: the program has a type of resource that has no command.
+        KeyError: the program has a resource type without a command.
     """
     ranked = sorted((item for item in evaluation.resources if _is_made(item)), key=_rank)
     (provider,) = evaluation.of_type("pulumi:providers:gcp")
@@ -53,7 +53,7 @@ def commands(evaluation: Evaluation) -> list[str]:
     channels = evaluation.of_type(":NotificationChannel")
     titles = {str(item.inputs["labels"]["email_address"]): str(item.inputs["displayName"]) for item in channels}
     if any("@gs-project-accounts." in str(item.inputs.get("member")) for item in ranked):
-        # The program asks for this account, which makes it.
+        # The program asks for this account, and the request creates it.
         lines.append(f"gcloud storage service-agent --project={project}")
     for item in ranked:
         if item.type.endswith(":Function"):
@@ -69,7 +69,7 @@ def commands(evaluation: Evaluation) -> list[str]:
 
 
 def _is_made(item: Registered) -> bool:
-    # The function's archive is uploaded by the command that makes the function.
+    # The command that creates the function also uploads its archive.
     archive = item.type.endswith(":BucketObject") and "content" not in item.inputs
     return item.custom and not item.type.startswith("pulumi:") and not archive
 
@@ -88,7 +88,7 @@ def _labels(provider: Registered) -> dict[str, str]:
 
 
 def _channels(item: Registered, project: str, titles: Mapping[str, str]) -> dict[str, str]:
-    """Return how the channels that a resource names are found: Google chooses their names."""
+    """Return shell code that finds the channels of a resource: Google chooses their names."""
     found = {}
     for name in re.findall(rf"{re.escape(CHANNEL)}[^\"',\]]+", str(item.inputs)):
         title = titles[name.removeprefix(CHANNEL)]
@@ -108,7 +108,7 @@ def _spelled(step: Step, known: Mapping[str, str]) -> str:
 
 
 def _quoted(word: str, known: Mapping[str, str]) -> str:
-    """Return a word for a shell: as it is, but for what the shell has to look up."""
+    """Return a shell word: literal text, except for what the shell must look up."""
     found = [part for part in known if part in word]
     if not found:
         return shlex.quote(word)

@@ -1,4 +1,4 @@
-"""How each type of resource is made with gcloud."""
+"""The gcloud commands that create each type of resource."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Labels = dict[str, str]
 
 
 GIVEN = "build/given.json"
-"""Where a command reads what does not fit on its line. gcloud does not read a pipe for it."""
+"""File for input that does not fit on the command line. gcloud does not accept a pipe for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command, and what it reads: from `GIVEN` where it names that, else from standard input."""
+    """A command and its input: it reads from `GIVEN` if it names that file, else from standard input."""
 
     words: tuple[str, ...]
     given: str = ""
@@ -42,7 +42,7 @@ def _identity(item: Registered, labels: Labels) -> list[Step]:
 
 
 def _agents(item: Registered, labels: Labels) -> list[Step]:
-    # No released gcloud has this command in every installation, so the request itself is sent.
+    # No released gcloud has this command in every installation, so the script sends the request itself.
     parent = item.inputs["parent"]
     address = f"https://workloadidentity.googleapis.com/v1/{parent}:generateServiceAgents"
     return [
@@ -76,7 +76,7 @@ def _member(item: Registered, labels: Labels) -> list[Step]:
     condition = inputs.get("condition")
     if condition:
         parts = [f"{key}={condition[key]}" for key in ("expression", "title", "description") if condition.get(key)]
-        # Another separator than the comma, which expressions have.
+        # A separator other than the comma, because expressions contain commas.
         conditioned = "--condition=^~^" + "~".join(parts)
     else:
         conditioned = "--condition=None"
@@ -225,7 +225,7 @@ def _budget(item: Registered, labels: Labels) -> list[Step]:
 
 
 def _audit(item: Registered, labels: Labels) -> list[Step]:
-    """Change the whole policy: gcloud has no command for one service's audit logs."""
+    """Change the whole policy: gcloud has no command for the audit logs of one service."""
     inputs = item.inputs
     entry = json.dumps({"service": inputs["service"], "auditLogConfigs": inputs["auditLogConfigs"]})
     program = (
@@ -283,4 +283,4 @@ WRITERS: dict[str, Writer] = {
     ":ServicePerimeterDryRunResource": _perimeter,
     ":ServicePerimeterResource": _perimeter,
 }
-"""By the end of the type's token."""
+"""Writers by the end of the type token."""

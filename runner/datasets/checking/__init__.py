@@ -1,1 +1,1 @@
-"""From the lines of a file to totals and findings, in this process or shared among several."""
+"""Turns the lines of a file into totals and findings, in this process or in several."""

@@ -1,4 +1,4 @@
-"""What a reader says of the lines of a block, whichever reader it is."""
+"""The result for the lines of a block, the same for all readers."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ from typing import Any
 from runner.datasets.examples import Finding, Format, Role
 
 Shortened = tuple[bytes, list[tuple[int, int]], bool]
-"""A line in which long texts are cut short. Of each cut: how many characters of it stand before, and how many are left
-out. Then whether its errors are those of the line; else only what is wrong with its JSON is. What else there is to say
-of a line only the line tells."""
+"""A line with long texts shortened. For each cut: the number of characters before it, and the number of omitted
+characters. Then whether all errors of the shortened line are those of the line; if not, only its JSON errors are.
+Everything else must be read from the line itself."""
 Doubtful = tuple[int, bytes | dict[str, Any] | None, Shortened | None, bool]
-"""A line for the exact parser: its number; its bytes or what was decoded, None for a line that is too long;
-the line cut short, where it may be; and whether it is plain: `decode_plain` reads it, and no text holds a control."""
+"""A line for the exact parser: its number; its bytes or the decoded value, None if the line is too long;
+the shortened line, if there is one; and whether it is plain: `decode_plain` reads it, and no text has a control."""
 
 
 @dataclass(slots=True)
 class Block:
-    """The lines of a block. Sequences have an entry for each good line where nothing else is said.
+    """The lines of a block. Unless stated otherwise, sequences have one entry for each good line.
 
-    Lines have the numbers that they have in what is read, from 1.
+    Lines are numbered from 1, as in the source.
     """
 
     count: int
     """Number of lines, including blank ones."""
     rows: int
-    """Number of lines that are not blank, without the doubtful ones."""
+    """Number of lines that are not blank, without the doubtful lines."""
     formats: dict[Format, int]
-    """Formats of good lines, with the number of the first line of each."""
+    """Formats of good lines, with the line number of the first occurrence of each."""
     lines: list[int]
-    """Their numbers."""
+    """Numbers of the good lines."""
     turns: list[int]
-    """Number of turns; odd where the first is the system's."""
+    """Number of turns; odd if the first is the system's."""
     written: list[int]
-    """Characters of all texts."""
+    """Number of characters in all texts."""
     images: list[int] | None
-    """Number of images; None where no turn is of several parts or has an image."""
+    """Number of images; None if all turns have a single part without images."""
     prompts: array[int]
-    """Digest of the prompt, for each line of the block; 0 for those that are not good."""
+    """Digest of the prompt, for each line of the block; 0 for lines that are not good."""
     wholes: array[int]
-    """Digest of everything, likewise."""
+    """Digest of the whole example, likewise."""
     findings: list[Finding]
-    """What is wrong, in the order of lines; only the exact parser has any."""
+    """Errors and warnings, in line order; only the exact parser reports any."""
     remarked: Mapping[int, int]
-    """Number of each remark, see `texts.remark`, with how often it is made."""
+    """Number of each remark (see `texts.remark`), with its number of occurrences."""
     remarks: Callable[[], list[tuple[int, Role, int]]]
-    """Number of the line, role of the turn and number of each remark, in the order of lines, turns and numbers."""
+    """Line number, role of the turn and number of each remark, in the order of lines, turns and numbers."""
     doubtful: list[Doubtful]
-    """The lines for the exact parser, blank ones left out."""
+    """The lines for the exact parser, without blank ones."""
     answers: Callable[[], list[int]]
-    """Characters of the last turn."""
+    """Number of characters in the last turn."""
     conversations: Callable[[], Sequence[Sequence[str]]]
-    """Contents of the turns, see `contents.content`; only where the reader was asked for them."""
+    """Contents of the turns (see `contents.content`), if the reader was asked for them."""

@@ -1,6 +1,6 @@
-"""A column of 64-bit numbers, one for each line of a file, in bounded memory.
+"""A column of 64-bit numbers, one for each line of a file, with bounded memory.
 
-From some number on they are in a file without a name: 100 million lines need no more memory than a million.
+Beyond a threshold, the numbers move to an unnamed file: 100 million lines need no more memory than a million.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 KEPT = 1 << 19
-"""Numbers in memory, where nothing else is said: 4 MiB."""
+"""Default number of values in memory: 4 MiB."""
 _CHUNK = 1 << 19
-"""Bytes."""
+"""Size of a number, in bytes."""
 
 
 class Column:
-    """Numbers from 0 to 2**64 - 1, added at the end.
+    """Numbers from 0 to 2**64 - 1, appended at the end.
 
     Args:
-        numbers: the first ones.
-        kept: how many are kept in memory; more are in a file, all of them.
+        numbers: the initial numbers.
+        kept: how many numbers are kept in memory; if there are more, all of them are in a file.
     """
 
     def __init__(self, numbers: Iterable[int] = (), *, kept: int = KEPT) -> None:
@@ -31,11 +31,11 @@ class Column:
         self.extend(numbers)
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of entries."""
         return self._count
 
     def extend(self, numbers: Iterable[int]) -> None:
-        """Add numbers at the end."""
+        """Append numbers at the end."""
         for chunk in numbers.chunks() if isinstance(numbers, Column) else [numbers]:
             added = chunk if isinstance(chunk, array) else array("Q", chunk)
             self._file.seek(0, 2)
@@ -43,7 +43,7 @@ class Column:
             self._count += len(added)
 
     def chunks(self) -> Iterator[array[int]]:
-        """Yield all numbers in order, some at a time."""
+        """Yield all numbers in order, in chunks."""
         for start in range(0, 8 * self._count, _CHUNK):
             self._file.seek(start)
             yield array("Q", self._file.read(_CHUNK))
@@ -54,19 +54,19 @@ class Column:
             yield from chunk
 
     def tobytes(self) -> bytes:
-        """Return all numbers, eight bytes each."""
+        """Return all numbers, in eight bytes each."""
         return b"".join(map(bytes, self.chunks()))
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether another column has the same numbers."""
+        """Return whether another column has the same numbers."""
         return isinstance(other, Column) and self.tobytes() == other.tobytes()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Go to another process whole."""
+        """Pickle the column with all its numbers, for another process."""
         return _joined, (self.tobytes(), self._kept)
 
     def __del__(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         self._file.close()
 
 

@@ -1,7 +1,7 @@
-"""The compiled scanner of `native/`, where it is installed: it proves lines good, in one pass over the bytes.
+"""The compiled scanner of `native/`, if it is installed: it proves lines to be good in one pass over the bytes.
 
-It makes no Python object for a line that is good, and other threads run while it reads, so that threads can share a
-file. It is a package of its own (`pip install ./native`, which needs Rust); without it the exact
+It creates no Python objects for good lines, and other threads run while it reads, so that threads can share a
+file. It is a separate package (`pip install ./native`, which requires Rust); without it, the exact
 parser reads all lines.
 """
 
@@ -21,19 +21,20 @@ from runner.datasets.rules import formats, texts
 
 @cache
 def _rules(images: bool) -> Any:
-    """Return a scanner; making the rules ready takes longer than reading a small file."""
+    """Return a scanner; preparing the rules takes longer than reading a small file."""
     module = native.module()
-    assert module is not None  # noqa: S101 - whoever asks has asked `native.is_installed` first
+    assert module is not None  # noqa: S101 - callers check `native.is_installed` first
     return module.Scanner({**vars(formats), **vars(texts)}, images=images)
 
 
 Reshaped = tuple[bytes, int, int, list[tuple[int, int, int, int]]]
-"""Lines in another format, the number of all lines and of those, and the lines that are not certainly good: of each its
-index, its start and its end in the block, and where it belongs among the lines written. Blank lines are neither."""
+"""Lines in another format, the number of all lines and of the converted ones, and the lines that are not certainly
+good: for each, its index, its start and end in the block, and its place among the written lines. Blank lines are
+neither."""
 
 
 def reshaper(form: Format) -> Callable[[bytes | memoryview], Reshaped]:
-    """Return what writes the lines of a block in another format, texts as they are; `native.is_installed` first."""
+    """Return a writer of a block's lines in another format; it keeps texts. It needs `native.is_installed`."""
     scanner = _rules(True).another()
 
     def reshape(block: bytes | memoryview) -> Reshaped:
@@ -45,11 +46,11 @@ def reshaper(form: Format) -> Callable[[bytes | memoryview], Reshaped]:
 
 
 class CompiledReader:
-    """Reads blocks with the compiled scanner; `native.is_installed` first.
+    """Reads blocks with the compiled scanner; needs `native.is_installed`.
 
     Args:
-        images: whether the base model takes images.
-        contents: whether the contents of turns are needed, to count tokens or to find near repeats.
+        images: whether the base model accepts images.
+        contents: whether the contents of turns are needed, to count tokens or to find near duplicates.
     """
 
     def __init__(self, *, images: bool, contents: bool) -> None:
@@ -57,7 +58,7 @@ class CompiledReader:
         self._scanner = _rules(images).another()
 
     def scan(self, block: bytes | memoryview, before: int = 0) -> Block:
-        """Sort the lines of a block, which `before` others precede."""
+        """Classify the lines of a block that comes after `before` other lines."""
         view = memoryview(block)
         found, doubtful = self._scanner.read(view.obj, len(view), before, self._contents)
         turns: list[int] = found.turns

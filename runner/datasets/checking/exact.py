@@ -1,7 +1,7 @@
-"""The exact parser behind the protocol of blocks: it reads every line, and says what is wrong with it.
+"""The exact parser as a reader of blocks: it reads every line, and reports everything that is wrong with it.
 
-It reads all lines where the compiled package is not installed, else those that the compiled scanner leaves. Parsing
-goes line by line; digests, anchors and lengths are found for all lines of a block at once.
+Without the compiled package it reads all lines, otherwise those that the compiled scanner leaves undecided. Parsing
+goes line by line; digests, anchors and lengths are computed for all lines of a block at once.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ class _Word(NamedTuple):
 
     text: bytes
     number: int
-    """Number of the remark."""
+    """Number of its remark."""
     search: Callable[[bytes, int, int], re.Match[bytes] | None]
-    """Finds the first place between two where it stands and, of an anchor, the pattern matches around it."""
+    """Finds its first occurrence between two places; for an anchor, the first occurrence in a match of its pattern."""
 
 
 def _words() -> Iterator[_Word]:
-    # Of bytes, so that classes and word boundaries are those of ASCII.
+    # In bytes, so that classes and word boundaries are those of ASCII.
     for number, token in enumerate(texts.SPECIAL_TOKENS):
         yield _Word(token.encode(), number, re.compile(re.escape(token.encode())).search)
     for number, (_, _, pattern, anchors) in enumerate(texts.PATTERNS, _TOKENS):
         for anchor, offset in anchors.items():
-            # The pattern begins with a literal, for which the library searches quickly.
+            # The pattern begins with a literal, which the library searches for quickly.
             around = f"{re.escape(anchor)}(?<=(?={pattern})(?s:.{{{offset}}}){re.escape(anchor)})"
             yield _Word(anchor.encode(), number, re.compile(around.encode()).search)
 
@@ -58,17 +58,17 @@ _WITHIN = [
     ]
     for word in _LONG
 ]
-"""Words that may begin at a place of each long word, itself included: searches find one of those that overlap."""
+"""Words that may begin inside each long word, itself included: a search finds only one of several overlapping words."""
 _JOINT = digests.TURN.encode()
 
 
 class ExactReader:
-    """Reads blocks of lines, all of them with the exact parser.
+    """Reads all lines of blocks with the exact parser.
 
     Args:
-        images: whether the base model takes images.
-        name: of the file, for the findings.
-        first: whether the first line is the first of its file, where a byte order mark may be.
+        images: whether the base model accepts images.
+        name: name of the file, for the findings.
+        first: whether the first line is the first of its file, which can have a byte order mark.
     """
 
     def __init__(self, *, images: bool, name: str = "", first: bool = True) -> None:
@@ -77,7 +77,7 @@ class ExactReader:
         self._first = 1 if first else 2
 
     def scan(self, block: bytes | memoryview, before: int = 0) -> Block:
-        """Read the lines of a block, which `before` others precede."""
+        """Read the lines of a block that comes after `before` other lines."""
         data = bytes(block)
         decoded = decode_block(data)
         if decoded is None:
@@ -87,12 +87,12 @@ class ExactReader:
         return self.read(zip(count(before + 1), bodies, repeat(None), plain), len(bodies), before)
 
     def read(self, doubtful: Iterable[Doubtful], size: int, before: int = 0) -> Block:
-        """Read some of the lines of one block or several.
+        """Read some lines of one or more blocks.
 
         Args:
-            doubtful: the lines.
+            doubtful: the lines to read.
             size: number of all lines of the blocks.
-            before: number of lines before them.
+            before: number of lines before the blocks.
         """
         formats: dict[Format, int] = {}
         findings: list[Finding] = []
@@ -174,7 +174,7 @@ class ExactReader:
 
 
 def _spread(found: list[int], lines: list[int], count: int, before: int) -> array[int]:
-    """Put the numbers of good lines in their places among all lines, and 0 in the others."""
+    """Expand the numbers of good lines to all lines, with 0 for the other lines."""
     if len(lines) == count:
         return array("Q", found)
     spread = array("Q", bytes(8 * count))
@@ -185,12 +185,12 @@ def _spread(found: list[int], lines: list[int], count: int, before: int) -> arra
 
 @cache
 def _find_long() -> texts.Search:
-    """Return a search for the long words; with one of a single byte it would be slow."""
+    """Return a search for the long words; including a single-byte word would make it slow."""
     return texts.searcher(word.text for word in _LONG)
 
 
 def _remarks(spoken: list[bytes]) -> list[tuple[int, int]]:
-    """Return the turns, the texts of which are given in UTF-8, that deserve a remark, each with its number."""
+    """Return the turns that deserve a remark, each with the remark's number. Texts are in UTF-8."""
     if not spoken:
         return []
     joined = _JOINT.join(spoken)
@@ -200,12 +200,12 @@ def _remarks(spoken: list[bytes]) -> list[tuple[int, int]]:
     for which, start, _ in _find_long()(joined):
         turn = bisect_right(starts, start) - 1
         for more, word in _WITHIN[which]:
-            # A word is searched for once in a turn, so that many of them do not take long.
+            # Each word counts once per turn, so that many occurrences do not take long.
             if (turn, word.text) in searched or not joined.startswith(word.text, start + more):
                 continue
             searched.add((turn, word.text))
             if word.search(joined, start + more, starts[turn + 1]):
-                # Of a turn's control tokens the first one.
+                # Only the first control token of a turn counts.
                 found.setdefault((turn, max(word.number, _TOKENS - 1)), word.number)
     for word in _SINGLE:
         place = joined.find(word.text)
@@ -222,7 +222,7 @@ def _placed(remarks: list[tuple[int, int]], bounds: list[int]) -> Iterator[tuple
 
     Args:
         remarks: turn, counted through all lines, and number.
-        bounds: where the turns of each line begin, and where the last line's end.
+        bounds: index of the first turn of each line, and the end of the last line's turns.
     """
     for turn, number in remarks:
         line = bisect_right(bounds, turn) - 1

@@ -1,4 +1,4 @@
-"""From a range of bytes of a file to a `Totals`: a pure function, run in this process or shared among several."""
+"""Turns a byte range of a file into `Totals`: a pure function, which runs in this process or in several."""
 
 from __future__ import annotations
 
@@ -26,61 +26,61 @@ from runner.datasets.rules import texts
 from runner.datasets.tokens.counters import RatioCounter, TokenCounter, open_counter
 
 _HELD = 16
-"""Blocks that are added up together, where they hold no texts: each change between the scanner and Python finds the
-processor's caches full of what the other needs."""
+"""Number of blocks that are added up together if they hold no texts: after each switch between the scanner and Python,
+the processor's caches hold the other's data."""
 _LINES = 16384
-"""Lines that do not wait for those of other blocks."""
+"""Number of doubtful lines above which they are read without waiting for other blocks."""
 BlockReader = CompiledReader | ExactReader
-"""Reads blocks of whole lines; the last one's line end may be missing."""
+"""Reads blocks of whole lines; the last line may lack its line end."""
 
 
 class Engine(Protocol):
-    """Reads sources instead of this machine's threads and processes, and gives the same."""
+    """Reads sources in place of this machine's threads and processes, with the same results."""
 
     def totals(self, source: Source, settings: Settings) -> Totals:
         """Return the totals of a source, without the digests of its lines."""
         ...
 
     def repeats(self) -> Repeats:
-        """Return which lines repeat others, of the source that `totals` has read last."""
+        """Return which lines repeat other lines of the source that `totals` read last."""
         ...
 
     def leakage(self) -> Repeated:
-        """Return which lines of the source that was read last repeat lines of the one that was read first."""
+        """Return which lines of the source that was read last repeat lines of the source that was read first."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a file is checked for; small, so that it can be sent to another process."""
+    """What to check a file for; small, so that it can be sent to another process."""
 
     images: bool = True
-    """Whether the base model takes images."""
+    """Whether the base model accepts images."""
     limit: int | None = None
-    """Tokens of one example; None without a model."""
+    """Maximum number of tokens of one example; None without a model."""
     ratio: float
-    """Tokens per character, for the estimate."""
+    """Tokens per character, for estimates."""
     tokenizer: Path | None = None
-    """Folder of the tokenizer to count with."""
+    """Folder of the tokenizer for counting."""
     name: str = ""
     """Name of the file, for the findings."""
     near: bool = False
-    """Look for examples that differ only in case, white space and punctuation too."""
+    """Also look for examples that differ only in case, white space and punctuation."""
     compiled: bool = True
-    """Read with the compiled scanner where it is installed; else the exact parser reads every line."""
+    """Use the compiled scanner if it is installed; otherwise, the exact parser reads every line."""
 
 
 def totals_of_range(
     path: Path, start: int, end: int, settings: Settings, *, progress: Callable[[int], None] | None = None
 ) -> Totals:
-    """Return what there is to say of the lines whose first byte is in a range.
+    """Return the totals of the lines whose first byte is in a range.
 
     Args:
         path: plain JSONL file.
-        start: offset of the first byte; in the middle of a line, that line belongs to the range before.
-        end: offset behind the last byte.
+        start: offset of the first byte; if it is inside a line, that line belongs to the range before.
+        end: offset after the last byte.
         settings: what to check for.
-        progress: called with the bytes done, block by block.
+        progress: called with the number of bytes read, after each block.
     """
     with io.BufferedReader(path.open("rb", buffering=0), BLOCK_BYTES) as stream:
         return totals_of_stream(stream, start, end, settings, progress=progress)
@@ -89,27 +89,27 @@ def totals_of_range(
 def totals_of_stream(
     stream: BinaryIO, start: int, end: int, settings: Settings, *, progress: Callable[[int], None] | None = None
 ) -> Totals:
-    """Return the same of a buffered stream that can seek, wherever its bytes come from."""
+    """Do the same with a buffered, seekable stream, regardless of the source of its bytes."""
     remaining = seek_range(stream, start, end)
     return RangeChecker(settings, first=not start).read(stream, remaining, progress=progress)
 
 
 @cache
 def _keep_memory() -> None:
-    """Have glibc keep the memory of one block for the next: it adapts to a large one that is given back.
+    """Make glibc keep a block's memory for the next block: it adapts when a large allocation is freed.
 
-    To get it from the system anew takes a fifth of the time.
+    Allocating the memory from the system again takes a fifth of the time.
     """
     bytes(16 << 20)
 
 
 class RangeChecker:
-    """Reads lines and adds them up.
+    """Reads lines and adds up the results.
 
     Args:
         settings: what to check for.
         first: whether the first line read is the first of its file.
-        counter: counts tokens; opened here where it is not given.
+        counter: counts tokens; by default, a new counter is opened.
     """
 
     def __init__(self, settings: Settings, *, first: bool = True, counter: TokenCounter | None = None) -> None:
@@ -129,7 +129,7 @@ class RangeChecker:
     def read(
         self, stream: BinaryIO, remaining: int | None = None, *, progress: Callable[[int], None] | None = None
     ) -> Totals:
-        """Read lines until the end, or as many as begin in the `remaining` bytes; return the totals."""
+        """Read lines until the end, or the lines that begin in the `remaining` bytes; return the totals."""
         lines = self.totals.lines
         try:
             for block in blocks(stream, remaining):
@@ -148,7 +148,7 @@ class RangeChecker:
         return self.totals
 
     def _add_up(self) -> None:
-        """Add up the blocks that are held, and what the exact parser says of their doubtful lines."""
+        """Add up the held blocks, and the exact parser's results for their doubtful lines."""
         totals, parts, self._held = self.totals, self._held, []
         base, count = totals.lines, sum([part.count for part in parts])
         prompts, wholes = array("Q"), array("Q")
@@ -176,7 +176,7 @@ class RangeChecker:
         totals.lines += count
 
     def _find(self, parts: list[Block]) -> None:
-        """Count what there is to find in blocks, and keep the first of it, in the order of lines."""
+        """Count the findings in blocks, and keep the first of each code, in line order."""
         formats = [item for part in parts for item in part.formats.items()]
         for form, line in sorted(formats, key=itemgetter(1)):
             self.totals.formats.setdefault(form, line)
@@ -186,7 +186,7 @@ class RangeChecker:
             self.totals.find(finding)
 
     def _remarks(self, part: Block) -> Iterator[Finding]:
-        """Yield the findings of turns; only count those of which enough are kept."""
+        """Yield the findings of turns; once enough are kept, only count them."""
         counts = self.totals.counts
         full = set[int]()
         for number, count in part.remarked.items():
@@ -203,7 +203,7 @@ class RangeChecker:
                 yield Finding(code=code, severity="warning", file=name, line=line, message=message, fix=fix)
 
     def _account(self, found: Block) -> None:
-        """Add the good lines of a block to the numbers: those with images apart from those without."""
+        """Add the good lines of a block to the numbers: separately with and without images."""
         limit, estimated = self.settings.limit, isinstance(self.counter, RatioCounter)
         if not found.lines:
             return
@@ -239,7 +239,7 @@ class RangeChecker:
         tokens: list[int],
         trained: list[int] | None,
     ) -> None:
-        """Add examples, and name those that are too long or train nothing: all of their only answer may be cut off."""
+        """Add examples, and report those that are too long or train nothing (their only answer may be cut off)."""
         ratio, estimated = self.settings.ratio, isinstance(self.counter, RatioCounter)
         tally.examples += len(lines)
         tally.turns.update(turns)
@@ -267,5 +267,5 @@ class RangeChecker:
 
     def _name_first(self, tally: Tally, lines: list[int]) -> None:
         if len(tally.first_lines) < LINES_NAMED or lines[0] < tally.first_lines[-1]:
-            # Sorted, because a block's doubtful lines come after the others.
+            # Sorted, because the doubtful lines of a block come after its other lines.
             tally.first_lines = sorted([*tally.first_lines, *lines[:LINES_NAMED]])[:LINES_NAMED]

@@ -1,7 +1,7 @@
-"""Which lines repeat which, from their digests, in bounded memory.
+"""Finds repeated lines by their digests, with bounded memory.
 
-Up to `IN_MEMORY` lines are compared in one table; more are spread over files by their first bits and compared one file
-at a time, so that 100 million lines need little more memory than a million.
+Up to `IN_MEMORY` lines are compared in one table. More lines are distributed to files by their first bits and compared
+one file at a time, so that 100 million lines need little more memory than a million.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from runner.datasets.checking.columns import Column
 from runner.datasets.checking.totals import FINDINGS_KEPT, Totals
 
 IN_MEMORY = 1 << 17
-"""Lines compared in one table; such a table takes about 15 MB."""
+"""Maximum number of lines in one table; such a table takes about 15 MB."""
 _BUCKETS = 256
 _BUFFERED = 1 << 17
 
 
 @dataclass(slots=True)
 class Repeated:
-    """Lines that repeat others."""
+    """Lines that repeat other lines."""
 
     pairs: list[tuple[int, int]] = field(default_factory=list)
-    """(line, the first line that is the same), in order; the first thousand."""
+    """(line, first line with the same content), in order; the first thousand."""
     count: int = 0
     """Number of all repeats."""
 
     @staticmethod
     def of(pairs: Iterable[tuple[int, int]]) -> Repeated:
-        """Return the account of pairs, given in the order of their lines."""
+        """Return the repeats for pairs, given in line order."""
         found = Repeated()
         for pair in pairs:
             found.count += 1
@@ -43,18 +43,18 @@ class Repeated:
 
 @dataclass(slots=True)
 class Repeats:
-    """What repeats in one file. A line is of one kind at most where it is the same example."""
+    """Repeats in one file. A line that repeats the same example counts only as that kind of repeat."""
 
     same: Repeated = field(default_factory=Repeated)
-    """Examples that are there before."""
+    """Examples that occurred before."""
     near: Repeated = field(default_factory=Repeated)
-    """Those that differ only in case, white space or punctuation."""
+    """Examples that differ from an earlier one only in case, white space or punctuation."""
     conflicting: Repeated = field(default_factory=Repeated)
-    """Those that have another answer to the same prompt."""
+    """Examples with an earlier prompt and another answer."""
 
 
 def repeats_of(totals: Totals) -> Repeats:
-    """Return what repeats in a file, from the digests of its lines."""
+    """Return the repeats in a file, from the digests of its lines."""
     same = repeats(totals.wholes)
     again = {line for line, _ in same}
 
@@ -65,11 +65,11 @@ def repeats_of(totals: Totals) -> Repeats:
 
 
 def repeats(digests: Column, known: Column | None = None) -> list[tuple[int, int]]:
-    """Return (line, first line) of every digest that is there before; lines count from 1.
+    """Return (line, first line) for every digest that occurred before; lines count from 1.
 
     Args:
-        digests: one a line; 0 is no digest.
-        known: compare with these lines instead of with each other, for leakage.
+        digests: one per line; 0 means no digest.
+        known: compare with these lines instead of with each other, to find leakage.
     """
     total = len(digests) + (len(known) if known is not None else 0)
     if total <= IN_MEMORY:
@@ -87,7 +87,7 @@ def repeats(digests: Column, known: Column | None = None) -> list[tuple[int, int
 def compare(
     digests: Iterable[tuple[int, int]], known: Iterable[tuple[int, int]] | None = None
 ) -> list[tuple[int, int]]:
-    """Return (line, first line) for every (line, digest) whose digest is there before, or in `known`; in order."""
+    """Return (line, first line) for each (line, digest) whose digest occurred before, or is in `known`; in order."""
     first: dict[int, int] = {}
     found: list[tuple[int, int]] = []
     if known is not None:

@@ -1,6 +1,6 @@
-"""What is known of a part of a file; parts add up, so that any number of processes can share one file.
+"""The results for a part of a file; parts can be added up, so any number of processes can share one file.
 
-`Totals.add` of the totals of all ranges of a file, in order, gives those of the whole file: the same findings
+Adding the totals of all ranges of a file in order gives the totals of the whole file: the same findings
 with the same line numbers in the same order.
 """
 
@@ -16,19 +16,19 @@ from runner.datasets.examples import Finding, Format
 from runner.datasets.tokens.counters import Sizes
 
 FINDINGS_KEPT = 1000
-"""Number of findings kept for each code, so that memory stays bounded; all findings are counted."""
+"""Number of findings kept for each code, to limit memory; all findings are counted."""
 LINES_NAMED = 10
 PROMPTS_KEPT = 1 << 13
-"""Digests of prompts in memory: with those of the lines, nine bytes a line from 65,536 lines on."""
+"""Number of prompt digests in memory: with the lines' digests, nine bytes per line from 65,536 lines on."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """Numbers of the examples with images, or of those without."""
+    """Numbers for the examples with images, or for those without."""
 
     examples: int = 0
     kept: int = 0
-    """Not over-length."""
+    """Number of examples that are not over-length."""
     characters: int = 0
     """Number of characters in the kept examples."""
     images: int = 0
@@ -36,22 +36,22 @@ class Tally:
     sizes: Sizes = field(default_factory=Counter)
     """Sizes of all examples, including over-length ones.
 
-    No more entries than the root of twice the file's bytes, with few images.
+    It has at most the square root of twice the file's bytes as number of entries, if there are few images.
     """
     trained: int = 0
-    """Tokens that are learned, of the kept; 0 where tokens are estimated."""
+    """Number of trained tokens in the kept examples; 0 if tokens are estimated."""
     turns: Counter[int] = field(default_factory=Counter)
-    """Number of turns to number of examples."""
+    """Maps the number of turns to the number of examples."""
     over_length: int = 0
     longest: list[tuple[int, int]] = field(default_factory=list)
     """Line and tokens of the first over-length examples."""
     untrained: list[int] = field(default_factory=list)
-    """First lines of examples without a trained token: none at all, or none within the limit."""
+    """First lines of examples without a trained token: without any, or without any inside the limit."""
     first_lines: list[int] = field(default_factory=list)
     """Lines of the first examples."""
 
     def add(self, other: Tally, offset: int) -> None:
-        """Add the tally of the next part, whose lines follow `offset` others."""
+        """Add the tally of the next part, which comes after `offset` lines."""
         self.examples += other.examples
         self.kept += other.kept
         self.characters += other.characters
@@ -68,16 +68,16 @@ class Tally:
 
 @dataclass(slots=True)
 class Found:
-    """Findings of a file or a part of one."""
+    """Findings of a file or a part of it."""
 
     findings: list[Finding] = field(default_factory=list)
-    """In the order in which they were found; at most `FINDINGS_KEPT` of each code."""
+    """In the order of discovery; at most `FINDINGS_KEPT` for each code."""
     counts: Counter[str] = field(default_factory=Counter)
-    """Code to number of findings, those included that were not kept."""
+    """Maps each code to its number of findings, including findings that were not kept."""
     error_count: int = 0
 
     def find(self, finding: Finding) -> None:
-        """Count a finding and keep it if there is room."""
+        """Count a finding and keep it if there is space."""
         self.counts[finding.code] = count = self.counts[finding.code] + 1
         if finding.severity == "error":
             self.error_count += 1
@@ -90,20 +90,20 @@ class Totals(Found):
     """A part of a file."""
 
     lines: int = 0
-    """All lines, blank ones too."""
+    """Number of all lines, including blank ones."""
     rows: int = 0
-    """Lines that are not blank."""
+    """Number of lines that are not blank."""
     formats: dict[Format, int] = field(default_factory=dict)
-    """Format to its first line."""
+    """Maps each format to its first line."""
     text_only: Tally = field(default_factory=Tally)
     with_images: Tally = field(default_factory=Tally)
     prompts: Column = field(default_factory=lambda: Column(kept=PROMPTS_KEPT))
-    """Digest of each line's prompt; 0 for a line that is no example. Of a large file they are on the disk."""
+    """Digest of each line's prompt; 0 for a line that is not an example. Those of a large file are on disk."""
     wholes: Column = field(default_factory=Column)
-    """Digest of each line; 0 for a line that is no example."""
+    """Digest of each line; 0 for a line that is not an example."""
 
     nears: Column = field(default_factory=Column)
-    """Digest of each line without case and punctuation; empty unless asked for."""
+    """Digest of each line without case and punctuation; empty unless requested."""
 
     @property
     def tallies(self) -> tuple[Tally, Tally]:
@@ -116,7 +116,7 @@ class Totals(Found):
         return self.text_only.examples + self.with_images.examples
 
     def add(self, other: Totals) -> None:
-        """Add the totals of the part that follows."""
+        """Add the totals of the next part."""
         offset = self.lines
         self.lines += other.lines
         self.rows += other.rows

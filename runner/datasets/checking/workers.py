@@ -1,8 +1,8 @@
-"""Share the ranges of a file among threads or processes.
+"""Distributes the ranges of a file to threads or processes.
 
-The compiled scanner lets other threads run while it reads: where it is installed, threads share a file, for they start
-in no time. Where Python reads, or a tokenizer is asked, processes do. They are plain children of this one that speak
-pickle over their pipes, so that a program that uses this library needs no `if __name__ == "__main__"` and is not forked
+The compiled scanner lets other threads run while it reads. If it is installed, threads share a file, because they start
+in no time. If Python reads or a tokenizer is used, processes do. They are plain child processes that exchange pickles
+over pipes. A program that uses this library therefore needs no `if __name__ == "__main__"`, and is not forked together
 with its threads and locks.
 """
 
@@ -23,12 +23,12 @@ from runner.datasets.reading import native
 from runner.errors import RunnerError
 
 PARALLEL_BYTES = 128 << 20
-"""Smaller files are not worth starting processes for: each takes a seventh of a second before it reads."""
+"""Minimum file size for starting processes: each takes a seventh of a second before it reads."""
 _RANGE_BYTES = 32 << 20
 
 
 def worker_count(size: int, wanted: int | None = None) -> int:
-    """Return how many processes a file of a size (bytes) is worth; 1 means this one."""
+    """Return how many processes a file of this size (in bytes) justifies; 1 means only this process."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if wanted is not None:
         return max(1, wanted)
@@ -36,9 +36,9 @@ def worker_count(size: int, wanted: int | None = None) -> int:
 
 
 def split(size: int, workers: int) -> list[tuple[int, int]]:
-    """Return ranges that cover `size` bytes: enough of them that no worker waits long for the last one.
+    """Return ranges that cover `size` bytes: enough so that no worker waits long for the last one.
 
-    Not more, because to add one up takes the time of reading some megabytes, and nobody else runs Python meanwhile.
+    There are no more, because adding one up takes as long as reading some megabytes, and blocks Python meanwhile.
     """
     count = max(workers, min(3 * workers, size // _RANGE_BYTES), size // (256 << 20)) if workers > 1 else 1
     step = -(-size // count) if size else 1
@@ -48,13 +48,13 @@ def split(size: int, workers: int) -> list[tuple[int, int]]:
 def totals_of_file(
     path: Path, settings: Settings, *, workers: int | None = None, progress: Callable[[int], None] | None = None
 ) -> Totals:
-    """Return the totals of a whole file, in this process or by several.
+    """Return the totals of a whole file, from this process or several.
 
     Args:
         path: plain JSONL file.
         settings: what to check for.
-        workers: threads or processes; by default as many as there are cores, and one for a small file.
-        progress: called with the bytes done since the last call.
+        workers: number of threads or processes; by default one per core, and one for a small file.
+        progress: called with the number of bytes read since the last call.
     """
     size = path.stat().st_size
     count = worker_count(size, workers)
@@ -72,19 +72,19 @@ def totals_of_file(
                 if progress is not None:
                     progress(end - start)
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # nobody needs the rest
+            pool.shutdown(wait=False, cancel_futures=True)  # the other results are not needed
             if processes is not None:
                 processes.close()
     return whole
 
 
 def _totals_elsewhere(processes: LimitedProcesses, path: Path, start: int, end: int, settings: Settings) -> Totals:
-    """Return the totals of a range, read by a process. Raises what is raised there, or RunnerError when it dies."""
+    """Return the totals of a range from a process. Raises the process's exception, or RunnerError if it dies."""
     answer = processes.ask(pickle.dumps((path, start, end, settings)))
     if answer is None:
         hint = "free some memory, or check with one process (--workers 1)"
         raise RunnerError(f"a worker process died while checking {path.name}", hint=hint)
-    # Only ever from our own child, over a pipe that nobody else has.
+    # The data always comes from our own child process, over a pipe that no other process has.
     found: Totals | Exception = pickle.loads(answer)  # noqa: S301
     if isinstance(found, Exception):
         raise found
@@ -95,7 +95,7 @@ def _answer(request: bytes) -> bytes:
     try:
         answer: Any = totals_of_range(*pickle.loads(request))  # noqa: S301 - of our own parent
     except Exception as error:
-        # Whatever it is, the parent raises it where the caller can see it.
+        # The parent raises any exception again, where the caller can see it.
         answer = error if isinstance(error, (RunnerError, OSError)) else RunnerError(f"{error!r} in a worker")
     return pickle.dumps(answer, protocol=pickle.HIGHEST_PROTOCOL)
 

@@ -1,1 +1,1 @@
-"""Datasets beyond one machine: the functions of byte ranges, run by Apache Beam wherever its workers are."""
+"""Datasets beyond one machine: Apache Beam runs the functions for byte ranges on its workers."""

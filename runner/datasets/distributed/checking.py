@@ -1,7 +1,7 @@
-"""A check in a pipeline: the same totals and the same repeats as on one machine.
+"""A check in a pipeline, with the same totals and repeats as on one machine.
 
-Totals of neighbouring ranges add up, in any grouping, to those of the whole file. Which lines repeat others is found in
-buckets: lines whose digests could be equal meet in one bucket, whichever worker has read them.
+Totals of adjacent ranges can be added up, in any grouping, to those of the whole file. Repeated lines are found in
+buckets: lines whose digests could be equal meet in one bucket, regardless of which worker read them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from runner.datasets.reading.sources import Source
 from runner.errors import ConfigurationError, Problem
 
 _LINES = 36
-"""Bits of a line's number in its range; the bits before are the range's number."""
+"""Number of bits for a line's number in its range; the higher bits are the range's number."""
 _BUCKET_BYTES = 2 << 30
 """Bytes of data for each bucket: some millions of lines, which fit into a worker's memory."""
 Pack = tuple[int, bytes]
@@ -33,26 +33,26 @@ Pack = tuple[int, bytes]
 
 @dataclass(slots=True)
 class _Read:
-    """What was read of a source."""
+    """The results for a source."""
 
     source: Source
     ranges: list[Range]
     lines: list[int]
-    """Lines of each range."""
+    """Number of lines of each range."""
     repeats: Repeats
 
     def line(self, place: int) -> int:
-        """Return the line in the file, from 1, of a place: a range and a line of it."""
+        """Return the line number in the file, from 1, for a place: a range and a line in it."""
         index = place >> _LINES
         return sum(self.lines[:index]) + (place & ((1 << _LINES) - 1))
 
 
 @dataclass(slots=True)
 class BeamEngine:
-    """Reads what `check_files` checks; see `runner.datasets.checking.ranges.Engine`.
+    """Reads the files of `check_files`; see `runner.datasets.checking.ranges.Engine`.
 
     Args:
-        beam: where; its context must be open.
+        beam: where pipelines run; its context must be open.
     """
 
     beam: Beam
@@ -76,11 +76,11 @@ class BeamEngine:
         return read_totals(f"{place}/totals")
 
     def repeats(self) -> Repeats:
-        """Return which lines repeat others, of the source that `totals` has read last."""
+        """Return which lines repeat other lines of the source that `totals` read last."""
         return self._known[-1].repeats
 
     def leakage(self) -> Repeated:
-        """Return which lines of the source that was read last repeat lines of the one that was read first."""
+        """Return which lines of the source that was read last repeat lines of the source that was read first."""
         mine, theirs = self._known[-1], self._known[0]
         buckets = max(buckets_of(mine.source), buckets_of(theirs.source))
         items = [(one.file("wholes"), one.index, known is mine) for known in (theirs, mine) for one in known.ranges]
@@ -91,7 +91,7 @@ class BeamEngine:
 
 
 def _check(pipeline: Any, ranges: list[Range], settings: bytes, buckets: int, *, near: bool) -> None:
-    """Add the steps of a check: `totals`, `lines` and the repeats are in the place of the ranges then."""
+    """Add the steps of a check: they replace the ranges by `totals`, `lines` and the repeats."""
     import apache_beam as beam
 
     place = ranges[0].place
@@ -112,7 +112,7 @@ def _check(pipeline: Any, ranges: list[Range], settings: bytes, buckets: int, *,
 
 
 def _compare(pipeline: Any, items: list[tuple[str, int, bool]], buckets: int, place: str) -> None:
-    """Add the steps of a comparison of two sources' digests."""
+    """Add the steps that compare the digests of two sources."""
     import apache_beam as beam
 
     _ = (
@@ -126,7 +126,7 @@ def _compare(pipeline: Any, items: list[tuple[str, int, bool]], buckets: int, pl
 
 
 def _part(one: Range, settings: bytes, buckets: int) -> Iterator[Any]:
-    """Yield what there is to say of a range, on whichever machine this runs."""
+    """Yield the results for a range, on the worker that runs this."""
     from apache_beam.pvalue import TaggedOutput
 
     with pipelines.opened(one.address) as stream:
@@ -148,7 +148,7 @@ def _wholes(item: tuple[str, int, bool], buckets: int) -> Iterator[tuple[int, tu
 
 
 def _packs(index: int, digests: Iterable[int], wholes: Iterable[int], buckets: int) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines of a range by bucket: the place, the digest and the digest of the whole of each."""
+    """Yield the lines of a range by bucket: for each, the place, the digest and the digest of the whole."""
     found: dict[int, array[int]] = {}
     base = index << _LINES
     for line, (digest, whole) in enumerate(zip(digests, wholes, strict=False), 1):
@@ -163,7 +163,7 @@ def _packs(index: int, digests: Iterable[int], wholes: Iterable[int], buckets: i
 
 
 def _joined(packs: Iterable[tuple[int, bytes]]) -> array[int]:
-    """Return the numbers of packs in the order of their ranges, so of their lines."""
+    """Return the numbers in packs in the order of their ranges, and therefore of their lines."""
     joined = array("Q")
     for _, data in sorted(packs):
         joined.frombytes(data)
@@ -171,7 +171,7 @@ def _joined(packs: Iterable[tuple[int, bytes]]) -> array[int]:
 
 
 def _repeats_of(bucket: int, packs: Iterable[Pack]) -> list[Repeated]:
-    """Return the same examples of a bucket, and what else has equal digests. The same whole is in the same bucket."""
+    """Return a bucket's repeated examples and other equal digests. Equal wholes are always in the same bucket."""
     lines = _joined(packs)
     places = lines[::3]
     same = compare(zip(places, lines[2::3], strict=True))
@@ -189,7 +189,7 @@ def _leaks_of(bucket: int, packs: Iterable[tuple[int, bytes, bool]]) -> list[Rep
 
 
 def _first(groups: Iterable[list[Repeated]]) -> list[Repeated]:
-    """Return the repeats of each kind of all buckets: how many there are, and the first of them."""
+    """Return the repeats of each kind in all buckets: their number, and the first of them."""
     kinds = list(zip(*groups, strict=True)) or [(), ()]
     return [
         Repeated(
@@ -201,10 +201,10 @@ def _first(groups: Iterable[list[Repeated]]) -> list[Repeated]:
 
 
 def _numbered(mine: _Read, theirs: _Read, found: Repeated) -> Repeated:
-    """Return repeats with lines in place of places."""
+    """Return repeats with line numbers instead of places."""
     return Repeated([(mine.line(line), theirs.line(first)) for line, first in found.pairs], found.count)
 
 
 def buckets_of(source: Source) -> int:
-    """Return how many buckets hold the lines of a source, each of some millions."""
+    """Return the number of buckets for the lines of a source, with some millions in each."""
     return min(4096, 8 + size_of(source) // _BUCKET_BYTES)

@@ -1,4 +1,4 @@
-"""A conversion in a pipeline: the same lines, in the same order, with the same account as on one machine."""
+"""A conversion in a pipeline, with the same lines, order and account as on one machine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def convert_file(
     """Write a dataset of JSON Lines as lines of a documented format; see `rewriting.converting.convert_file`.
 
     Raises:
-        ConfigurationError: a file is not there or there already, or workers cannot read it at any place.
+        ConfigurationError: a file does not exist, or the output exists, or workers cannot read the source at any place.
         DatasetError: nothing would be written.
         RunnerError: the pipeline failed.
     """
@@ -48,7 +48,7 @@ def convert_file(
         first = form or _form(opened, path, columns)
     ranges = beam.ranges(path, "convert")
     place = ranges[0].place
-    # A worker on another machine has no file beside which images could lie.
+    # A worker on another machine has no file with images beside it.
     root = str(path.resolve()) if isinstance(path, Path) else ""
     with beam.pipeline("convert", path) as pipeline:
         _steps(pipeline, ranges, (first, form is not None and compiled, columns, root))
@@ -66,7 +66,7 @@ def convert_file(
 
 
 def _form(opened: OpenedDataset, path: Source, columns: Columns | None) -> Format | None:
-    """Return the format of the first record that an example can be made of, which all others are written in."""
+    """Return the format of the first record that becomes an example; all records are written in it."""
     maker = LineMaker(None, image_reader(path), columns=columns)
     for raw in raw_lines(opened.lines()):
         maker.of_text(raw)
@@ -87,7 +87,7 @@ def _steps(pipeline: Any, ranges: list[Range], how: tuple[Format | None, bool, C
 
 
 def _part(one: Range, how: tuple[Format | None, bool, Columns | None, str]) -> tuple[int, int, bytes]:
-    """Convert a range, on whichever machine this runs; return its number, its lines and the account."""
+    """Convert a range, on the worker that runs this; return its number, its lines and the account."""
     form, compiled, columns, root = how
     reader = image_reader(Path(root) if root else RemoteObject(one.address, 0, _unopened))
     maker = LineMaker(form, reader, columns=columns)

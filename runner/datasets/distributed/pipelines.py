@@ -1,4 +1,4 @@
-"""Pipelines of Apache Beam over the ranges of a dataset: where they run, what they read, where results go."""
+"""Pipelines of Apache Beam over the ranges of a dataset: where they run, what they read, and where results go."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ from runner.installation import require
 
 RANGE_BYTES = 64 << 20
 MOST_RANGES = 10_000
-"""Ranges of a larger file are longer, so that what is known of each fits here."""
+"""Maximum number of ranges, so that their results fit here: in a larger file, ranges are longer."""
 LOCAL_RUNNERS = frozenset({"DirectRunner", "FnApiRunner"})
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A part of a dataset; goes to workers."""
+    """A part of a dataset, which is sent to workers."""
 
     address: str
     index: int
     start: int
     end: int
     place: str
-    """Folder for what comes of it."""
+    """Folder for the results."""
 
     def file(self, kind: str) -> str:
-        """Return the address of a file of this range."""
+        """Return the address of a result file of this range."""
         return f"{self.place}/{kind}-{self.index:06}"
 
 
 @dataclass(slots=True)
 class Beam:
-    """Where pipelines run. A context manager: results that nobody needs any more are deleted at its end.
+    """Where pipelines run. A context manager, which deletes the intermediate results at its end.
 
     Args:
         runner: name of a Beam runner, for example `DataflowRunner`.
-        options: of the pipeline, as `--temp_location=gs://bucket/tmp`.
-        range_bytes: bytes of a range, the unit of work.
+        options: options of the pipeline, such as `--temp_location=gs://bucket/tmp`.
+        range_bytes: size of a range, the unit of work, in bytes.
 
     Raises:
         EngineMissingError: Apache Beam is not installed.
-        ConfigurationError: a runner elsewhere without a `temp_location` that it can write to.
+        ConfigurationError: a remote runner has no writable `temp_location`.
     """
 
     runner: str = "DirectRunner"
@@ -70,11 +70,11 @@ class Beam:
 
     @property
     def is_local(self) -> bool:
-        """Tell whether the workers run on this machine."""
+        """Return whether the workers run on this machine."""
         return self.runner in LOCAL_RUNNERS
 
     def option(self, name: str) -> str:
-        """Return the value of an option of the pipeline, "" where it is not given."""
+        """Return the value of a pipeline option, or "" if it is not given."""
         found = [given.partition("=")[2] for given in self.options if given.partition("=")[0] == f"--{name}"]
         return found[-1] if found else ""
 
@@ -86,7 +86,7 @@ class Beam:
 
     @property
     def place(self) -> str:
-        """Return the folder for results, which this machine and the workers reach."""
+        """Return the folder for results, which this machine and the workers can access."""
         if not self._place:
             root = self.option("temp_location")
             if root:
@@ -106,7 +106,7 @@ class Beam:
             raise ConfigurationError(message, hint="upload it with `runner data upload`, then use its gs:// address")
 
     def ranges(self, source: Source, name: str) -> list[Range]:
-        """Return the ranges of a source; `name` is of the folder for what comes of them."""
+        """Return the ranges of a source; `name` is the name of the folder for their results."""
         self.require_readable(source)
         address = source.uri if isinstance(source, RemoteObject) else str(source.resolve())
         size = size_of(source)
@@ -121,7 +121,7 @@ class Beam:
 
     @contextmanager
     def pipeline(self, what: str, source: Source) -> Iterator[Any]:
-        """Yield a pipeline, which runs when the context ends. Raises RunnerError with the workers' reason."""
+        """Yield a pipeline that runs when the context ends. Raises RunnerError with the workers' reason."""
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -136,7 +136,7 @@ class Beam:
                     yield running
             except RunnerError:
                 raise
-            except Exception as error:  # whatever a runner makes of a worker's failure
+            except Exception as error:  # runners report a worker's failure in different ways
                 reason = str(error).strip().splitlines() or [repr(error)]
                 raise RunnerError(
                     f"the pipeline that should {what} {name_of(source)} failed: {reason[-1][:500]}",
@@ -144,10 +144,10 @@ class Beam:
                 ) from error
 
     def staged(self, what: str, source: Source, stack: contextlib.ExitStack) -> list[str]:
-        """Return the options that bring this package to the workers and name the job after what it does."""
+        """Return options that send this package to the workers and name the job after its purpose."""
         added = []
         if not self.option("job_name"):
-            # A second job of one name is refused while the first runs: a command that is repeated starts nothing twice.
+            # A second job with the same name is refused while the first runs: repeating a command starts nothing twice.
             known = f"{what}\0{source}\0{size_of(source)}".encode()
             added.append(f"--job_name=runner-{what}-{hashlib.sha256(known).hexdigest()[:16]}")
         if not self.option("extra_package") and not self.option("sdk_container_image"):
@@ -157,36 +157,36 @@ class Beam:
 
 
 def size_of(source: Source) -> int:
-    """Return the bytes of a source."""
+    """Return the size of a source in bytes."""
     return source.size if isinstance(source, RemoteObject) else source.stat().st_size
 
 
 def shared(pipeline: Any, items: Iterable[Any]) -> Any:
-    """Return a collection of items, spread over all workers."""
+    """Return a collection of items, distributed to all workers."""
     import apache_beam as beam
 
     return pipeline | "items" >> beam.Create(list(items)) | "share" >> beam.Reshuffle()
 
 
 _AS_IT_IS = {"compression_type": "uncompressed"}
-"""Beam would decompress files by their names."""
+"""Compression type: otherwise Beam would decompress files according to their names."""
 
 
 @contextmanager
 def opened(address: str) -> Iterator[Any]:
-    """Open a file or an object for reading at any place, on whichever machine this runs."""
+    """Open a file or an object for reading at any place, on the worker that runs this."""
     with _files().open(address, **_AS_IT_IS) as found:
         yield found if isinstance(found, io.BufferedIOBase) else io.BufferedReader(found, BLOCK_BYTES)
 
 
 def created(address: str) -> AbstractContextManager[BinaryIO]:
-    """Open a file or an object for writing; a repetition writes over it."""
+    """Open a file or an object for writing; a repeated write replaces it."""
     made: AbstractContextManager[BinaryIO] = _files().create(address, **_AS_IT_IS)
     return made
 
 
 def copy_into(address: str, write: Callable[[bytes], object]) -> None:
-    """Hand over a file's bytes, a block at a time."""
+    """Yield a file's bytes, one block at a time."""
     with opened(address) as stream:
         while block := stream.read(BLOCK_BYTES):
             write(block)
@@ -206,7 +206,7 @@ def write(address: str, content: bytes) -> None:
 
 
 def _delete(place: str) -> None:
-    with contextlib.suppress(Exception):  # what stays costs a little; the command has done its work
+    with contextlib.suppress(Exception):  # files that remain cost a little; the command has done its work
         _files().delete([f"{place}/"])
 
 
@@ -219,7 +219,7 @@ def _files() -> Any:
 def _runner(name: str) -> Any:
     if name not in LOCAL_RUNNERS:
         return name
-    # What `DirectRunner` stands for may fetch a program from the network; this one is part of the package.
+    # The runner behind `DirectRunner` may download a program; this one is part of the package.
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
     return FnApiRunner()

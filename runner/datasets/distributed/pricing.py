@@ -1,4 +1,4 @@
-"""What a pipeline would cost on Dataflow, before anything starts."""
+"""The cost of a pipeline on Dataflow, before anything starts."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from runner.catalog import load_catalog
 
 DATAFLOW = "DataflowRunner"
 MARGIN = 2.0
-"""The high end of an estimate: workers that start late, ranges that are read again."""
+"""Factor for the high end of an estimate: workers that start late, ranges that are read again."""
 _SHUFFLED = {"check": 0.03, "convert": 0.0001, "split": 0.03}
-"""Bytes shuffled for each byte read: digests of lines of a kilobyte."""
+"""Shuffled bytes per byte read: digests of lines of one kilobyte."""
 _AS = {"stats": "check"}
 """Commands that read as fast as others."""
 _GB = 1e9
 _TARGET_HOURS = 0.5
-"""As many workers as finish in this time are counted; Dataflow chooses by itself."""
+"""The estimate assumes enough workers to finish in this time; Dataflow chooses the number itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class PipelineEstimate:
 
     what: str
     octets: int
-    """Bytes that are read."""
+    """Number of bytes that are read."""
     workers: int
     vcpu_hours: float
     shuffled_gb: float
@@ -34,7 +34,7 @@ class PipelineEstimate:
 
     @property
     def high(self) -> float:
-        """Return what a limit is compared with."""
+        """Return the amount that a limit is compared with."""
         return MARGIN * self.usd
 
     def to_json(self) -> dict[str, Any]:
@@ -51,12 +51,12 @@ class PipelineEstimate:
 
 
 def estimate(what: str, octets: int, *, most_workers: int | None = None) -> PipelineEstimate:
-    """Return what a command over so many bytes costs on Dataflow.
+    """Return the cost of a command on Dataflow for a number of bytes.
 
     Args:
         what: `check`, `stats`, `convert` or `split`.
-        octets: bytes of all files.
-        most_workers: of the pipeline's options; workers of one core.
+        octets: total size of the files in bytes.
+        most_workers: maximum in the pipeline's options; workers have one core.
     """
     prices = load_catalog().dataflow
     kind = _AS.get(what, what)

@@ -1,6 +1,6 @@
-"""A split in pipelines: the same two files as on one machine.
+"""A split in pipelines, with the same two files as on one machine.
 
-The first counts the lines of each prompt, in buckets that are in the order in which prompts are held out; the second
+The first pipeline counts the lines of each prompt, in buckets that are in the hold-out order of prompts; the second
 writes each line to its side.
 """
 
@@ -28,8 +28,8 @@ def split_file(
     """Write the lines of a dataset into two files; see `rewriting.splitting.split_file`.
 
     Raises:
-        ConfigurationError: the share is out of bounds, a file is there already, there are too few prompts, or workers
-            cannot read the dataset at any place.
+        ConfigurationError: the share is out of bounds, an output file exists, there are too few prompts, or workers
+        cannot read the dataset at any place.
         DatasetError: the dataset has errors.
         RunnerError: a pipeline failed.
     """
@@ -60,7 +60,7 @@ def split_file(
 
 
 def _groups(place: str, buckets: list[int]) -> Iterator[tuple[int, int, int]]:
-    """Yield prompts with their lines and bytes, in the order in which they are held out; read as far as needed."""
+    """Yield prompts with their lines and bytes, in hold-out order; read only as far as needed."""
     for bucket in buckets:
         numbers = array("Q", pipelines.read(f"{place}/groups-{bucket:04}"))
         yield from zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
@@ -112,7 +112,7 @@ def _part(one: Range, name: str, buckets: int, seed: int) -> Iterator[Any]:
 
 
 def _bucket(item: tuple[int, Iterable[bytes]], place: str, seed: int) -> tuple[int, int, int, int]:
-    """Write the prompts of a bucket in their order; return how many, with the lines and bytes of all."""
+    """Write the prompts of a bucket in order; return their number, with the total of lines and bytes."""
     bucket, packs = item
     groups: dict[int, list[int]] = {}
     for data in packs:

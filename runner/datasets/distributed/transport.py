@@ -1,4 +1,4 @@
-"""What workers send one another and back: totals and accounts as bytes that are read without running code of theirs."""
+"""Data that workers send one another and back: totals and accounts, as bytes that are read without running code."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ T = TypeVar("T")
 
 
 def encode(value: Any) -> bytes:
-    """Return totals, settings or an account as bytes, to be sent to another machine."""
+    """Return totals, settings or an account as bytes for another machine."""
     return msgspec.msgpack.encode(value, enc_hook=_plain)
 
 
 def decode(data: bytes, kind: type[T]) -> T:
-    """Return the value in bytes that `encode` made; unlike unpickling it, this runs no code of theirs."""
+    """Return the value in bytes from `encode`; unlike unpickling, this runs no code from the bytes."""
     return msgspec.msgpack.decode(data, type=kind, dec_hook=_restored)
 
 
@@ -31,18 +31,18 @@ def write(value: Any, address: str) -> None:
 
 
 def read(address: str, kind: type[T]) -> T:
-    """Return the value in a file that `write` made."""
+    """Return the value in a file from `write`."""
     return decode(pipelines.read(address), kind)
 
 
 def read_totals(address: str) -> Totals:
-    """Return the totals of a whole source, which `add_up` has joined."""
+    """Return the totals of a whole source that `add_up` has joined."""
     ((_, _, data),) = read(address, list[tuple[int, int, bytes]])
     return decode(data, Totals)
 
 
 def add_up(groups: Iterable[list[tuple[int, int, bytes]]]) -> list[tuple[int, int, bytes]]:
-    """Join totals of neighbouring ranges; what is not joined yet stays beside it.
+    """Join the totals of adjacent ranges; ranges with gaps between them stay separate.
 
     Args:
         groups: lists of first range, last range and encoded totals.
@@ -65,7 +65,7 @@ def add_up(groups: Iterable[list[tuple[int, int, bytes]]]) -> list[tuple[int, in
 
 
 def _plain(value: Any) -> Any:
-    return value.tobytes() if isinstance(value, Column) else str(value)  # a path
+    return value.tobytes() if isinstance(value, Column) else str(value)  # it is a path
 
 
 def _restored(kind: Any, value: Any) -> Any:

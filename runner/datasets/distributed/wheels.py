@@ -1,7 +1,7 @@
 """What the workers install: this package and the compiled scanner, as the wheels that they were installed from.
 
-A wheel is put together from the installed files, so nothing is built or fetched, and the workers run the very code that
-runs here.
+A wheel is assembled from the installed files, so nothing is built or downloaded, and the workers run exactly the code
+that runs here.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from runner.installation import NAME
 
 NATIVE = "open-model-tuning-native"
 _LEFT_OUT = {"__pycache__", "emulator", "console"}
-"""Folders of the package that workers have no use for."""
+"""Folders of the package that workers do not need."""
 _OWN_FILES = {"INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_build.json", "uv_cache.json"}
 
 
 def wheels(folder: Path) -> list[Path]:
     """Write the wheels into a folder and return them.
 
-    The compiled scanner is among them where it is installed and runs on Dataflow's workers, which are x86-64 Linux;
-    without it the workers read with the exact parser, which finds the same.
+    The compiled scanner is included if it is installed and runs on Dataflow's workers, which are x86-64 Linux;
+    without it, the workers read with the exact parser, which finds the same.
     """
     root = Path(__file__).parents[2]
     package = {
@@ -47,7 +47,7 @@ def wheels(folder: Path) -> list[Path]:
 
 
 def _wheel(folder: Path, found: metadata.Distribution, files: dict[str, Path], tag: str) -> Path:
-    """Write one wheel: the files, and what the installed metadata says of them."""
+    """Write one wheel: the files, and the installed metadata about them."""
     stem = f"{found.metadata['Name'].replace('-', '_')}-{found.version}"
     path = folder / f"{stem}-{tag}.whl"
     pure = "true" if tag.endswith("-any") else "false"
@@ -62,7 +62,7 @@ def _wheel(folder: Path, found: metadata.Distribution, files: dict[str, Path], t
         for name, content in [*((name, item.read_bytes()) for name, item in files.items()), *described.items()]:
             digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
             record.append(f"{name},sha256={digest},{len(content)}\n")
-            # The same files give the same wheel: no times.
+            # Without timestamps, so that the same files give the same wheel.
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
         listed = "".join([*record, f"{stem}.dist-info/RECORD,,\n"])
         archive.writestr(zipfile.ZipInfo(f"{stem}.dist-info/RECORD", (1980, 1, 1, 0, 0, 0)), listed)

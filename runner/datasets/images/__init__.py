@@ -1,1 +1,1 @@
-"""Images of datasets: what their bytes say, a closer look at pixels, uploads."""
+"""Images of datasets: what their bytes reveal, decoding of pixels, uploads."""

@@ -1,7 +1,7 @@
-"""A closer look at images: the objects that a dataset names are read, and pixels are decoded, in a process apart.
+"""Inspects images closely: reads the objects that a dataset names, and decodes pixels in a separate process.
 
-`data check` by itself looks at the bytes of inline images without decoding them and reads no bucket. Here every object
-is read once, however many lines name it, and whatever decodes pixels may die or grow without harm.
+`data check` itself reads the bytes of inline images without decoding them, and no buckets. This module reads every
+object once, no matter how many lines name it. The process that decodes pixels may die or grow without harm.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from runner.installation import require
 MAX_OBJECT_BYTES = 64 << 20
 _THREADS = 16
 _BATCH = 256
-"""Lines whose images are looked at at once."""
+"""Number of lines whose images are inspected at once."""
 
 Problem = tuple[str, Severity, str]
 """Code, severity and message."""
 
 
 class PictureCheck:
-    """Looks at the images of datasets; a context manager.
+    """Inspects the images of datasets; a context manager.
 
     Args:
-        session: reads the objects that are named; None: they are not read.
-        decode: decode the pixels too.
+        session: connection for reading named objects; None means that they are not read.
+        decode: also decode the pixels.
 
     Raises:
-        EngineMissingError: pixels are to be decoded and what decodes them is not installed.
+        EngineMissingError: pixels are to be decoded, and the decoder is not installed.
     """
 
     def __init__(self, session: Session | None, *, decode: bool) -> None:
@@ -47,7 +47,7 @@ class PictureCheck:
         self.session = session
         self._decoder = LimitedProcesses("runner.datasets.images.pixel_process") if decode else None
         self._known: dict[str, tuple[str, list[Problem]]] = {}
-        """Address of an object to its type and what is wrong with it."""
+        """Maps an object's address to its type and its problems."""
 
     def __enter__(self) -> PictureCheck:
         return self
@@ -57,7 +57,7 @@ class PictureCheck:
             self._decoder.close()
 
     def findings(self, source: Source) -> Iterator[Finding]:
-        """Yield what is wrong with the images of a dataset, line by line."""
+        """Yield the problems of a dataset's images, line by line."""
         if source == STDIN:
             raise ConfigurationError("standard input cannot be read twice", hint="to check the images, use a file")
         name = name_of(source)
@@ -99,7 +99,7 @@ class PictureCheck:
         return [("image-truncated", "error", problem)] if problem else []
 
     def _object(self, uri: str) -> tuple[str, list[Problem]]:
-        assert self.session is not None  # noqa: S101 - the caller sees to it
+        assert self.session is not None  # noqa: S101 - the caller checks this
         try:
             info, stream = open_object(self.session, uri)
             with stream:

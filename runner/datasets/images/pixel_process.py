@@ -1,8 +1,8 @@
-"""Decodes images for `inspection`, in a process of its own under limits of memory and time.
+"""Decodes images for `inspection`, in a separate process with limits of memory and time.
 
-Pillow drops the warnings of libjpeg, so that a photo with overwritten bytes decodes into grey without a complaint: of
-2883 damaged JPEGs that look whole from outside it reports 18. `simplejpeg` passes the warnings on and reports 2479 of
-the others, and none of 400 undamaged ones. What is left is mostly a changed byte that makes another picture
+Pillow drops the warnings of libjpeg, so a photo with overwritten bytes decodes into gray without an error: of
+2883 damaged JPEGs that look complete from outside, it reports 18. `simplejpeg` passes the warnings on and reports 2479
+of the others, and none of 400 undamaged ones. The remaining ones mostly have a changed byte that makes another picture
 (docs/decisions/0010-damaged-jpegs.md).
 """
 
@@ -18,22 +18,22 @@ from runner.datasets.limited_processes import answer_requests
 _DECODER_BYTES = 2 << 30
 _DECODER_SECONDS = 60
 _DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG file", "Inconsistent progression sequence")
-"""What libjpeg's warnings of damage begin with; others are of version numbers."""
+"""The beginnings of libjpeg's warnings about damage; its other warnings are about version numbers."""
 
 
 def _papered_over(simplejpeg: Any, data: bytes) -> str:
-    """Return the damage that a decoder has made pixels of nevertheless; empty if there is none."""
+    """Return the damage that a decoder tolerated; empty if there is none."""
     try:
         colours = simplejpeg.decode_jpeg_header(data)[2]
         simplejpeg.decode_jpeg(data, "CMYK" if colours in {"CMYK", "YCCK"} else "RGB", strict=True)
-    except ValueError as error:  # of layouts, too, that only Pillow reads
+    except ValueError as error:  # also because of layouts that only Pillow reads
         return f"its pixels are damaged ({error})" if str(error).startswith(_DAMAGE) else ""
     return ""
 
 
 def main() -> None:
-    """Answer each image on standard input with what is wrong with its pixels; empty if nothing is."""
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # else numpy reserves address space for each core
+    """Answer each image on standard input with the problems of its pixels; empty if there are none."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # otherwise numpy reserves address space for each core
     import simplejpeg
     from PIL import Image
 
@@ -47,7 +47,7 @@ def main() -> None:
         except MemoryError:
             problem = "decoding it takes too much memory"
         except Exception as error:
-            # The library raises what it likes: OSError, SyntaxError, struct.error, ValueError.
+            # The library raises various errors: OSError, SyntaxError, struct.error, ValueError.
             problem = f"its pixels cannot be decoded ({str(error)[:200] or type(error).__name__})"
         return problem.encode()
 

@@ -1,4 +1,4 @@
-"""Images that a dataset names by local paths: uploaded under names made of their content, and named by these."""
+"""Uploads images that a dataset names by local paths. Names derived from their content replace the paths."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def uploaded(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[list[Path | None]]:
-    """Upload the local images of datasets and yield copies of the files that name the objects.
+    """Upload the local images of datasets and yield copies of the files that name the uploaded objects.
 
-    A path is taken relative to its source and must lead to a regular file in or below the source's folder.
+    A path is relative to its source and must lead to a regular file in the source's folder or below it.
 
     Args:
-        session: connection; its environment names the bucket when `destination` is None.
+        session: connection; its environment determines the bucket if `destination` is None.
         paths: JSONL files; None is passed on.
-        sources: what they were made of, such as a compressed file.
+        sources: the originals of the files, such as a compressed file.
         destination: `gs://bucket/prefix/`; images go below `images/` in it.
-        progress: called with bytes done and bytes in all, of all images.
+        progress: called with the number of bytes done and of all bytes, for all images.
 
     Raises:
-        DatasetError: an image is not there, outside the folder or no image; nothing was uploaded then.
+        DatasetError: an image does not exist, is outside the folder or is not an image; nothing was uploaded.
     """
     prefix = (destination or session.environment.datasets_folder).rstrip("/") + "/images/"
     problems: list[dict[str, Any]] = []
@@ -60,10 +60,10 @@ def uploaded(
             _collect(path, root, prefix, items, problems)
     if problems:
         raise DatasetError(f"{counted(len(problems), 'image')} cannot be uploaded", findings=problems)
-    # Content-addressed: an object of that name and checksum is not sent again.
+    # The name depends on the content: an object with the same name and checksum is not sent again.
     named = {item.uri: item for item in items.values()}
     total = sum(item.size for item in named.values())
-    # A folder with far more objects than these is not listed to its end: what is there is not sent again anyway.
+    # A folder with far more objects is not listed to its end: existing objects are not sent again anyway.
     listed = islice(each_object(session, prefix), 10_000 + 2 * len(named)) if named else ()
     present = {item.uri: item.crc32c for item in listed}
     missing = [item for item in named.values() if present.get(item.uri) != item.crc32c]
@@ -78,7 +78,7 @@ def uploaded(
 
 
 def _after(progress: Callable[[int, int], None] | None, before: int) -> Callable[[int, int], None] | None:
-    """Return a progress that counts what was there already as done."""
+    """Return a progress callback that counts what existed before as done."""
     if progress is None:
         return None
     return lambda done, total: progress(min(before + done, total), total)
@@ -99,7 +99,7 @@ def addresses(body: Any, path: str = "") -> Iterator[tuple[dict[str, Any], str, 
 
 
 def is_local(address: str) -> bool:
-    """Tell a path on this machine from an address, and from an image without its address."""
+    """Return whether an address is a path on this machine: neither a URL nor an image without its address."""
     return bool(address) and "://" not in address and not address.startswith("data:") and as_data_url(address) is None
 
 
@@ -127,7 +127,7 @@ def _collect(path: Path, root: Path, prefix: str, items: dict[Path, Item], probl
 
 
 def _bodies(path: Path) -> Iterator[tuple[RawLine, Any]]:
-    """Yield each line with its JSON value; None for one that is none, which the check names."""
+    """Yield each line with its JSON value; None if it is not JSON, which the check reports."""
     with path.open("rb") as stream:
         for raw in raw_lines(stream):
             body = None

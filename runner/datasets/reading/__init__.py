@@ -1,1 +1,1 @@
-"""Where datasets come from: files, objects and pipes, decompressed and decoded."""
+"""Opens the sources of datasets: files, objects and pipes, decompressed and decoded."""

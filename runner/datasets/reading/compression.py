@@ -1,4 +1,4 @@
-"""The bytes of a source, decompressed as their first ones say: gzip, zstd, and zip archives with one file."""
+"""The bytes of a source, decompressed according to the first ones: gzip, zstd, and zip archives with one file."""
 
 from __future__ import annotations
 
@@ -25,50 +25,50 @@ from runner.wording import counted
 
 Compression = Literal["", "gzip", "zstd", "zip"]
 HEAD_BYTES = 256 * 1024
-"""Number of bytes at the beginning of a file that decide what it is."""
+"""Number of bytes at the beginning of a file that determine its type."""
 MAX_EXPANSION = 200
-"""Compressed text of examples shrinks 3 to 20 times; more than this is a bomb."""
+"""Compressed text of examples shrinks by a factor of 3 to 20; a higher ratio than this indicates a bomb."""
 _FREE_BYTES = 64 << 20
-"""Before the ratio is looked at: a few repeated lines shrink a lot."""
+"""Bytes before the ratio is checked: a few repeated lines shrink a lot."""
 _BUFFER_BYTES = 512 * 1024
 _ZSTD_STEP_BYTES = 2048
-"""Compressed bytes given to the decompressor at once: they expand to at most 64 MiB."""
+"""Compressed bytes passed to the decompressor at once: they expand to at most 64 MiB."""
 _MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
 _IN_WORKBOOKS = frozenset({"xl/workbook.xml", "xl/workbook.bin"})
 
 
 @dataclass(kw_only=True)
 class OpenedBytes:
-    """The content of a source, behind any compression."""
+    """The content of a source after decompression."""
 
     stream: Any
-    """Buffered, at the beginning."""
+    """A buffered stream, at its beginning."""
     head: bytes
-    """The first `HEAD_BYTES` of the content, fewer only where it has no more."""
+    """The first `HEAD_BYTES` of the content; fewer only if the content is shorter."""
     compression: Compression = ""
     workbook: bool = False
-    """Whether it is a zip archive that holds an Excel or OpenDocument workbook; it is not decompressed then."""
+    """Whether it is a zip archive that is an Excel or OpenDocument workbook; it is then not decompressed."""
     notes: list[str] = field(default_factory=list)
     name: str
-    """Name of the file behind any compression; its suffix is a hint."""
+    """Name of the file without any compression suffix; the remaining suffix is a hint."""
     local: Path | None = None
-    """The file that holds the content as it is."""
+    """The local file that has exactly this content."""
     position: Callable[[], int]
-    """Returns how many bytes of the source have been read, compressed ones where it is."""
+    """Returns the number of bytes read from the source; compressed bytes if the source is compressed."""
 
     def local_copy(self, stack: ExitStack) -> Path:
-        """Return a file with the content: the file itself, or a temporary one that lives as long as `stack`."""
+        """Return a file with the content: the file itself, or a temporary one that exists as long as `stack`."""
         self.local = self.local or spooled(self.stream, "content", stack)
         return self.local
 
 
 def compression_of(head: bytes) -> Compression:
-    """Return how content is compressed that begins with these bytes."""
+    """Return the compression of content that begins with these bytes."""
     return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), "")
 
 
 def is_plain(source: Source) -> bool:
-    """Tell whether a source is an uncompressed file or object, which can be read at any place."""
+    """Return whether a source is an uncompressed file or object, which can be read at any place."""
     if source == STDIN:
         return False
     with ExitStack() as stack:
@@ -77,21 +77,21 @@ def is_plain(source: Source) -> bool:
 
 @contextmanager
 def open_source(source: Source) -> Iterator[BinaryIO]:
-    """Open the bytes of a source, decompressed, for reading in order. Raises what `open_bytes` raises."""
+    """Open the bytes of a source, decompressed, for reading in order. Raises the errors of `open_bytes`."""
     with open_bytes(source) as opened:
         yield opened.stream
 
 
 @contextmanager
 def open_bytes(source: Source) -> Iterator[OpenedBytes]:
-    """Open the content of a source for reading in order. It is never sought in, so that pipes do.
+    """Open the content of a source for reading in order. It never seeks, so that pipes work.
 
     Raises:
-        ConfigurationError: there is no such file, or it cannot be read.
+        ConfigurationError: the file does not exist or cannot be read.
         EngineMissingError: a decompressor is not installed.
-        DatasetError: an archive in an archive, of several files, or encrypted (`not-text`). While reading, compressed
-            data that are corrupt or cut short (`not-text`), or that grow to more than `MAX_EXPANSION` times their size
-            (`compressed-bomb`).
+        DatasetError: the source is an archive in an archive, has several files, or is encrypted (`not-text`). While
+            reading: compressed data is corrupt or incomplete (`not-text`), or expands to more than `MAX_EXPANSION`
+            times its size (`compressed-bomb`).
     """
     with ExitStack() as stack:
         stream = _raw(source, stack)
@@ -109,7 +109,7 @@ def open_bytes(source: Source) -> Iterator[OpenedBytes]:
 
 
 def _raw(source: Source, stack: ExitStack) -> Any:
-    """Return the bytes as they are stored."""
+    """Return the stored bytes, without decompression."""
     if problem := missing(source):
         raise ConfigurationError(problem)
     if isinstance(source, RemoteObject):
@@ -151,7 +151,7 @@ def _decompress(opened: OpenedBytes, name: str, stack: ExitStack) -> None:
 
 
 def _only_member(path: Path, name: str, opened: OpenedBytes, stack: ExitStack) -> Any:
-    """Return a stream of the only file in an archive; None after marking a workbook, which is one itself."""
+    """Return a stream of the only file in an archive; None after marking a workbook, which is itself an archive."""
     try:
         archive = stack.enter_context(zipfile.ZipFile(path))
         names = archive.namelist()
@@ -182,7 +182,7 @@ def _bomb(name: str, what: str) -> DatasetError:
 
 
 def spooled(stream: Any, name: str, stack: ExitStack) -> Path:
-    """Return a temporary file of a name with what is left of a stream; it lives as long as `stack`."""
+    """Return a temporary named file with the rest of a stream; it exists as long as `stack`."""
     path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="runner-copy-")), name)
     with path.open("wb") as target:
         shutil.copyfileobj(stream, target, _BUFFER_BYTES)
@@ -200,7 +200,7 @@ def _gunzipped(stream: Any) -> Any:
 
 
 def _errors() -> tuple[type[BaseException], ...]:
-    """Return what decompressors raise on data that are corrupt or cut short."""
+    """Return the exceptions that decompressors raise on corrupt or incomplete data."""
     usual: tuple[type[BaseException], ...] = (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError)
     if util.find_spec("isal") is None:
         return usual
@@ -211,7 +211,7 @@ def _errors() -> tuple[type[BaseException], ...]:
 
 
 class Pieces(io.RawIOBase):
-    """A stream of pieces, which are made while it is read. It counts their bytes and never seeks: a pipe will do."""
+    """A stream of pieces that are created while it is read. It counts their bytes and never seeks, so pipes work."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = iter(pieces)
@@ -219,11 +219,11 @@ class Pieces(io.RawIOBase):
         self.count = 0
 
     def readable(self) -> bool:
-        """Tell that it can be read."""
+        """Return True: it can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read some bytes; 0 at the end. Raises what making a piece raises."""
+        """Read some bytes; 0 at the end. Raises the errors of creating a piece."""
         while not self._rest:
             piece = next(self._pieces, None)
             if piece is None:
@@ -237,7 +237,7 @@ class Pieces(io.RawIOBase):
 
 
 def buffered(pieces: Iterable[bytes]) -> io.BufferedReader:
-    """Return a stream of pieces of bytes, which are made while it is read."""
+    """Return a stream of pieces of bytes that are created while it is read."""
     return io.BufferedReader(Pieces(pieces), _BUFFER_BYTES)
 
 
@@ -246,9 +246,9 @@ def _pieces(stream: Any) -> Iterator[bytes]:
 
 
 def _unzstd(stream: Any) -> Iterator[bytes]:
-    """Yield the content of zstd frames, one behind the other.
+    """Yield the content of zstd frames, one after another.
 
-    The library's own stream reader takes a frame that is cut short for one that has ended.
+    The library's own stream reader does not distinguish an incomplete frame from a complete one.
     """
     import zstandard
 
@@ -269,7 +269,7 @@ def _unzstd(stream: Any) -> Iterator[bytes]:
 
 
 def _bounded(pieces: Iterator[bytes], compressed: Callable[[], int], name: str) -> Iterator[bytes]:
-    """Yield decompressed data, until they are too many times the compressed ones. Raises DatasetError."""
+    """Yield decompressed data, until it exceeds the allowed ratio to the compressed data. Raises DatasetError."""
     count = 0
     try:
         for piece in pieces:

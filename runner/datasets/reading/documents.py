@@ -1,4 +1,4 @@
-"""The values of JSON that is not one object a line, read as a stream. Memory is bounded by one value."""
+"""Reads the values of JSON that is not JSON Lines, as a stream. Memory is limited to one value."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from runner.datasets.reading.rows import Row, Written
 _BLOCK_BYTES = 256 * 1024
 _SEPARATORS = re.compile(r"[ \t\r\n,]*")
 _LONGEST_TOKEN = 16
-"""Characters of the longest token but strings: a syntax error nearer to the end of what is read may be none."""
+"""Length of the longest token except strings: a syntax error closer to the end of the read text may not be one."""
 
 
 def read_values(stream: Any, plan: Plan) -> Iterator[Row]:
     """Yield the values of a document as rows whose `data` is their JSON text.
 
-    Behind a broken value, reading goes on at the next line that starts one.
+    After a broken value, reading continues at the next line that starts one.
     """
     text = _Text(stream)
     text.skip(plan.start)
@@ -59,7 +59,7 @@ def read_values(stream: Any, plan: Plan) -> Iterator[Row]:
 
 
 def _table(text: _Text) -> Iterator[Row]:
-    """Read a table that is one value, whose columns stand one behind the other."""
+    """Read a table that is a single value, with one column after another."""
     line = text.line if text.next() else 1
     _, data, problem = text.value()
     records = None if problem else records_of_columns(json.loads(data, parse_float=Written))
@@ -79,7 +79,7 @@ def _row(number: int, line: int, value: Any, data: str, *, viewer: bool) -> Row:
             return Row(number, line, problem=f"the dataset viewer has cut cells short: {cells}")
         spans = {key: (start, end) for key, start, end in members(data, 0)}
         data = data[slice(*spans["row"])]
-    # No string of JSON holds a line end.
+    # A string in JSON contains no line ends.
     encoded = data.replace("\r", " ").replace("\n", " ").encode()
     if len(encoded) > MAX_LINE_BYTES:
         return Row(number, line, problem=_TOO_LONG)
@@ -87,7 +87,7 @@ def _row(number: int, line: int, value: Any, data: str, *, viewer: bool) -> Row:
 
 
 def _rest(text: _Text, number: int) -> Iterator[Row]:
-    """Read what stands behind the list of an object."""
+    """Read the rest of an object after its list."""
     line = text.line
     text.replace('{"":0')
     problem = text.value()[2]
@@ -101,7 +101,7 @@ _TOO_LONG = f"the value is longer than {MAX_LINE_BYTES >> 20} MiB"
 
 
 class _Text:
-    """A part of a text, with a place in it and the number of the line that it is on."""
+    """A part of a text, with a place in it and the line number of the place."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -109,12 +109,12 @@ class _Text:
         self._part = ""
         self._place = 0
         self._before = ""
-        """The end of what the line holds before the part."""
+        """The end of the line's text before the part."""
         self._ended = False
         self.line = 1
 
     def _more(self) -> None:
-        """Read on; the part doubles, so that what is looked at again is not longer than what is new."""
+        """Read more; the part doubles, so that the text that is scanned again is never longer than the new text."""
         left = len(self._part) - self._place
         block = self._stream.read(max(_BLOCK_BYTES, min(left, MAX_LINE_BYTES + 1 - left)))
         self._ended = not block
@@ -123,12 +123,12 @@ class _Text:
         self._place = 0
 
     def _left(self) -> str:
-        """Return what the line holds before the place, or the end of it."""
+        """Return the line's text before the place, or the end of that text."""
         start = self._part.rfind("\n", 0, self._place) + 1
         return self._part[start : self._place] if start else self._before + self._part[: self._place]
 
     def skip(self, count: int) -> None:
-        """Go on by a number of characters, as far as there are so many."""
+        """Skip this number of characters, or all if there are fewer."""
         while len(self._part) - self._place < count and not self._ended:
             self._more()
         end = min(self._place + count, len(self._part))
@@ -136,11 +136,11 @@ class _Text:
         self._place = end
 
     def replace(self, text: str) -> None:
-        """Take another text for the one before the place."""
+        """Replace the text before the place."""
         self._part, self._place = text + self._part[self._place :], 0
 
     def next(self) -> str:
-        """Pass over white space and commas; return the character behind them, "" at the end."""
+        """Skip white space and commas; return the next character, or "" at the end."""
         while True:
             end = _SEPARATORS.match(self._part, self._place).end()  # type: ignore[union-attr]
             self.skip(end - self._place)
@@ -149,7 +149,7 @@ class _Text:
             self._more()
 
     def value(self) -> tuple[Any, str, str]:
-        """Pass over a JSON value; return it, its text and "", or what is wrong with it and stay."""
+        """Skip a JSON value; return it, its text and "". If it is broken, return what is wrong and stay."""
         while True:
             try:
                 value, end = raw_decode(self._part, self._place)
@@ -165,7 +165,7 @@ class _Text:
                         message = "the file ends inside the value"
                     return None, "", f"{message} (line {line})"
             else:
-                # A number at the end of what is read may go on.
+                # A number at the end of the read text may continue.
                 if end < len(self._part) or self._ended or isinstance(value, (dict, list, str)):
                     data = self._part[self._place : end]
                     self.skip(end - self._place)
@@ -175,7 +175,7 @@ class _Text:
             self._more()
 
     def seek_next_line(self) -> bool:
-        """Go to the next line that starts an object, not deeper than the value at the place; False if there is none."""
+        """Go to the next line that starts an object no deeper than the value at the place; False if there is none."""
         before = self._left()
         if before.strip("[, \t"):
             return False

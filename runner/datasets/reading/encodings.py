@@ -1,4 +1,4 @@
-"""Encodings of text: recognised where there is no doubt, decoded strictly, block by block."""
+"""Encodings of text: recognized if they are certain, and decoded strictly, block by block."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ año años niño niños señor señora española español mañana pequeño tambi
 não são então também você através português informação até
 perché più così città può già qualità società
 för från också även både får gør større"""
-"""Frequent words with a letter outside ASCII. Read in a wrong encoding, none of them is a word of any language."""
+"""Frequent words with a letter outside ASCII. In a wrong encoding, none of them is a word of any language."""
 _UTF8_CHARACTER = re.compile(rb"[\xc2-\xde][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
-"""UTF-8 in text of another encoding, but for the script N'Ko (0xDF): in cp1252 that is an ß before a quotation mark."""
+"""UTF-8 in text of another encoding, except the script N'Ko (0xDF): in cp1252 that is an ß before a quotation mark."""
 _ASCII = bytes(range(0x80))
 _SHOWN = 40
-"""Characters of a line that is shown."""
+"""Maximum number of characters of a line that are shown."""
 
 
 def detect(head: bytes, *, complete: bool) -> tuple[str, bytes]:
-    """Return the encoding of a file's beginning, "" where it is in doubt, and the bytes it may hold, b"" for all.
+    """Return a file's encoding from its beginning, or "" if in doubt; and the bytes that it may contain, b"" for all.
 
     Args:
         head: the first bytes of the file.
-        complete: whether they are all of it.
+        complete: whether they are the whole file.
     """
     for mark, encoding in _MARKS:
         if head.startswith(mark):
@@ -80,9 +80,9 @@ def _decoded(head: bytes, encoding: str, complete: bool) -> str | None:
 
 
 def _bytes_of_cp1252(head: bytes) -> bytes:
-    """Return the bytes that mean the same in every encoding that a text can be in; b"" unless it is cp1252 for sure.
+    """Return the bytes with the same meaning in all possible encodings of a text; b"" unless it is certainly cp1252.
 
-    Which ones it can be in, its frequent words say: where they are none when read in an encoding, it is not that one.
+    The text's frequent words exclude encodings: if the words are not words in an encoding, the text is not in it.
     """
     try:
         tokens = re.findall("[¿¡]?[^\\W\\d_]+(?:\u2019[^\\W\\d_]+)?", head.decode("cp1252"))
@@ -110,7 +110,7 @@ def _shared_bytes(words: tuple[str, ...]) -> bytes:
         data = bytes([byte])
         meant = data.decode("cp1252", "ignore")
         others = {data.decode(encoding, "ignore") for encoding in possible}
-        # No text holds the C1 controls, which the standards of ISO have where Windows has quotes.
+        # No text contains the C1 controls, which the ISO encodings have in place of Windows' quotes.
         if meant and all(other == meant or not other or 0x80 <= ord(other) < 0xA0 for other in others):
             shared.append(byte)
     return bytes(shared)
@@ -120,11 +120,11 @@ def as_utf8(stream: Any, encoding: str, *, source: Source, allowed: bytes = b"")
     """Yield the text of a stream in any encoding, as UTF-8 without a byte order mark. Decoding is strict.
 
     Raises:
-        DatasetError: a byte cannot be read; it names the line and the byte.
+        DatasetError: a byte cannot be decoded; the error names the line and the byte.
     """
     encoding = "utf-8" if encoding == "utf-8-sig" else encoding
     decoder = codecs.getincrementaldecoder(encoding)()
-    before = b""  # the end of the block before, which may be the beginning of a character in UTF-8
+    before = b""  # the end of the previous block, which may be the beginning of a UTF-8 character
     count = lines = 0
 
     def refused(start: int, data: bytes, reason: str) -> Exception:
@@ -144,7 +144,7 @@ def as_utf8(stream: Any, encoding: str, *, source: Source, allowed: bytes = b"")
             text = decoder.decode(block, not block)
             data = (text.removeprefix("\ufeff") if first else text).encode()
         except UnicodeDecodeError as error:
-            # Bytes kept from the block before stand in front of this one's.
+            # Bytes kept from the previous block precede this one's.
             count -= len(error.object)
             raise refused(error.start, error.object, error.reason) from error
         except UnicodeError as error:
@@ -156,7 +156,7 @@ def as_utf8(stream: Any, encoding: str, *, source: Source, allowed: bytes = b"")
 def not_decodable(
     source: Source, encoding: str, line: int, offset: int, reason: str, *, text: bytes = b""
 ) -> Exception:
-    """Return the error of a byte, from 0, that is not of an encoding; its line is looked up in `text`, if given."""
+    """Return the error for a byte (from 0) that an encoding does not have; looks up its line in `text`, if given."""
     name, shown = name_of(source), NAMES.get(encoding, encoding.upper())
     message = f"line {line} of {name}: byte {offset} of the file is not {shown} ({reason})"
     meant, reads = _likely(text, line)
@@ -167,8 +167,8 @@ def not_decodable(
 
 
 def _likely(text: bytes, line: int) -> tuple[str, str]:
-    """Return the encoding that a text seems to be in, and how one of its lines begins then; "" where none does."""
-    from charset_normalizer import from_bytes  # only here: it takes a while
+    """Return a text's probable encoding, and the beginning of one of its lines in it; "" if none fits."""
+    from charset_normalizer import from_bytes  # imported here because it takes a while
 
     found = from_bytes(text).best() if text else None
     if found is None:

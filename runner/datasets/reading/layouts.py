@@ -1,4 +1,4 @@
-"""The layout of a text, found from its beginning: JSON Lines, a JSON document, or a table."""
+"""Determines the layout of a text from its beginning: JSON Lines, a JSON document, or a table."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any, Literal
 Layout = Literal["json-lines", "json", "table", "excel", "parquet"]
 
 _SPACE = re.compile(r"[ \t\r\n]*")
-# Numbers of any length are read: what is wrong with them, the exact parser says.
+# Numbers of any length are accepted here: the exact parser reports what is wrong with them.
 raw_decode = json.JSONDecoder(parse_int=float).raw_decode
 
 _CONTAINERS = ("rows", "data", "examples", "records", "items", "samples", "entries", "instances", "train", "dataset")
 CONVERSATIONS = ("messages", "contents", "conversations", "conversation", "dialogue", "turns")
-"""Names of a list of turns."""
+"""Names for a list of turns."""
 PROMPTS = (
     "prompt", "question", "instruction", "input_text", "input", "user", "query", "text", "frage", "pregunta",
 )  # fmt: skip
@@ -31,13 +31,13 @@ _NAMES = _SAID | {*SYSTEMS}
 _TURNS = {*CONVERSATIONS, "dialog", "tools", "functions"}
 _SPEAKERS = {"role", "from", "speaker", "author", "parts"}
 _COLUMN = re.compile(r'\[\s*"|\{\s*"0"\s*:')
-"""How a column of texts begins."""
+"""The beginning of a column of texts."""
 VIEWER = {"row_idx", "row"}
 """Keys of a row that the Hugging Face dataset viewer exports."""
 
 
 def usual_names(heading: list[str]) -> int:
-    """Return how many cells of a heading are names that columns of training data have."""
+    """Return the number of cells in a heading with a usual name of training data."""
     return sum(cell.strip().lower() in _NAMES for cell in heading)
 
 
@@ -51,7 +51,7 @@ class Plan:
     start: int = 0
     """Number of characters before the first value of a list in a JSON object."""
     form: Literal["values", "array", "member", "columns"] = "values"
-    """How JSON holds the values: one after another, in arrays, in a list inside an object, or column by column."""
+    """How JSON arranges the values: one after another, in arrays, in a list inside an object, or column by column."""
     viewer: bool = False
     delimiter: str = ","
     skip_lines: int = 0
@@ -59,7 +59,7 @@ class Plan:
 
 
 def members(text: str, start: int) -> Iterator[tuple[str, int, int | None]]:
-    """Yield key, start and end of each value of the JSON object that starts at a place; end None where it is cut."""
+    """Yield key, start and end of each value of the JSON object at a place; the end is None if the text ends before."""
     place = _SPACE.match(text, start + 1).end()  # type: ignore[union-attr]
     while text[place : place + 1] == '"':
         try:
@@ -83,11 +83,11 @@ def members(text: str, start: int) -> Iterator[tuple[str, int, int | None]]:
 
 
 def plan_json(text: str, *, complete: bool, forced: bool = False) -> Plan:
-    """Return how a text is to be read that starts with a bracket or brace.
+    """Return how to read a text that starts with a bracket or brace.
 
     Args:
         text: the beginning of a file.
-        complete: whether it is all of the file.
+        complete: whether it is the whole file.
         forced: whether it is known not to be JSON Lines.
     """
     start = _SPACE.match(text).end()  # type: ignore[union-attr]
@@ -138,7 +138,7 @@ def _is_columnar(text: str, start: int, *, complete: bool) -> bool:
 
 
 def records_of_columns(value: Any) -> list[dict[str, Any]] | None:
-    """Return the records of a table that is written column by column; None where a value is no such table.
+    """Return the records of a table that is written column by column; None if a value is not such a table.
 
     `Dataset.to_dict` of Hugging Face and pandas' `to_json` write them: lists under the names of columns, or objects
     from rows to cells, or, with `orient="split"`, lists of rows beside the names.
@@ -180,12 +180,12 @@ def _objects(value: Any) -> bool:
 
 
 def holds_object(text: str) -> bool:
-    """Tell whether one of the first lines is a JSON object of its own."""
+    """Return whether one of the first lines is a JSON object by itself."""
     return any(object_in(line) is not None for line in text.split("\n", 20)[:20])
 
 
 def object_in(line: str | bytes) -> dict[str, Any] | None:
-    """Return the JSON object that a line is, None where it is none."""
+    """Return the JSON object on a line, or None if the line is not an object."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
@@ -194,7 +194,7 @@ def object_in(line: str | bytes) -> dict[str, Any] | None:
 
 
 def _member(text: str, start: int, plan: Plan) -> Plan | None:
-    """Return how to read an object whose list of objects is the dataset; None where it is an example itself."""
+    """Return how to read an object whose list of objects is the dataset; None if the object itself is an example."""
     keys: list[str] = []
     lists: dict[str, tuple[int, dict[str, Any] | None]] = {}
     for key, place, _ in members(text, start):
@@ -205,7 +205,7 @@ def _member(text: str, start: int, plan: Plan) -> Plan | None:
                 value = raw_decode(text, first)[0]
             except (ValueError, RecursionError):
                 value = None
-            # Under a name that says nothing the list must hold records, not the turns of one whose key is misspelt.
+            # Under an unknown name, the list must contain records, not the turns of a record with a misspelled key.
             records = key in _CONTAINERS or (value is not None and not (_NAMES | _TURNS).isdisjoint(value))
             if records and (value is None or _SPEAKERS.isdisjoint(value)):
                 lists[key] = (place + 1, value)

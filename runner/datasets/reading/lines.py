@@ -1,4 +1,4 @@
-"""The lines of a file, each bounded, so that a file without line ends costs bounded memory."""
+"""The lines of a file, each of limited length, so that a file without line ends uses limited memory."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 BLOCK_BYTES = 1024 * 1024
-"""Small enough for the processor's caches, large enough that neither the work per block counts nor that two threads
-which share Python wait for each other after each."""
+"""Small enough for the processor's caches; large enough that the work per block is negligible, and that two threads
+that share Python do not wait for each other after each block."""
 MAX_LINE_BYTES = 64 * 1024 * 1024
-"""Bound of one example, inline images included. The service publishes none; this one only protects this machine."""
+"""Maximum size of an example, including inline images. The service publishes none; this protects only this machine."""
 
 
 class RawLine(NamedTuple):
-    """One line of a file, without its line end; `data` is cut at `MAX_LINE_BYTES` and then `too_long` is set."""
+    """A line of a file, without its line end. If `too_long` is set, `data` ends at `MAX_LINE_BYTES`."""
 
     number: int
     data: bytes
@@ -23,7 +23,7 @@ class RawLine(NamedTuple):
 
 
 def raw_lines(stream: BinaryIO, *, limit: int = MAX_LINE_BYTES) -> Iterator[RawLine]:
-    """Yield the lines of a binary stream, each at most `limit` bytes, without holding more than one."""
+    """Yield the lines of a binary stream, each at most `limit` bytes, without keeping more than one."""
     number = 0
     while True:
         data = stream.readline(limit + 2)
@@ -39,12 +39,12 @@ def raw_lines(stream: BinaryIO, *, limit: int = MAX_LINE_BYTES) -> Iterator[RawL
 
 
 def seek_range(stream: BinaryIO, start: int, end: int) -> int:
-    """Go to the first line that begins in a range of bytes, and return how many bytes of the range are left.
+    """Go to the first line that begins in a range of bytes, and return how many bytes of the range remain.
 
     Args:
-        stream: a buffered stream that can seek.
-        start: offset of the first byte; in the middle of a line, that line belongs to the range before.
-        end: offset behind the last byte.
+        stream: a buffered, seekable stream.
+        start: offset of the first byte; if it is inside a line, that line belongs to the range before.
+        end: offset after the last byte.
     """
     stream.seek(max(0, start - 1))
     if not start:
@@ -58,18 +58,18 @@ def seek_range(stream: BinaryIO, start: int, end: int) -> int:
 def blocks(stream: BinaryIO, remaining: int | None = None) -> Iterator[memoryview | None]:
     """Yield whole lines of a stream, about `BLOCK_BYTES` at a time, and None for a line that is too long.
 
-    Lines are the beginning of a `bytes` object.
+    The lines are at the beginning of a `bytes` object.
 
     Args:
         stream: a buffered binary stream.
-        remaining: stop behind the line that the byte at this distance is in.
+        remaining: stop after the line with the byte at this distance.
     """
-    # To go back in a file is cheaper than to join what is left of a block to the next one.
+    # Seeking back in a file is cheaper than joining the rest of a block to the next one.
     again = isinstance(getattr(stream, "raw", None), io.FileIO) and stream.seekable()
     lines, left = b"", sys.maxsize if remaining is None else remaining
     while lines or left > 0:
         room = MAX_LINE_BYTES + 2 - len(lines)
-        # Behind the range, a line is read to its end, and nothing else.
+        # After the range, only the rest of the line is read.
         data = stream.read(min(max(BLOCK_BYTES, len(lines)), room, left)) if left > 0 else stream.readline(room)
         left -= len(data)
         lines += data

@@ -1,4 +1,4 @@
-"""The compiled package of `native/`, where it is installed and suits this version."""
+"""The compiled package of `native/`, if it is installed and matches this version."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PROTOCOL = 8
 
 @lru_cache(1)
 def module() -> Any | None:
-    """Return the package, None where it is not installed or is one of another version."""
+    """Return the package, or None if it is not installed or has another version."""
     try:
         found = import_module("runner_native")
     except ImportError:
@@ -21,5 +21,5 @@ def module() -> Any | None:
 
 
 def is_installed() -> bool:
-    """Tell whether the package is there and suits."""
+    """Return whether the package is installed and matches."""
     return module() is not None

@@ -1,4 +1,4 @@
-"""The door: any dataset opened by its first bytes, handed out as lines or rows with their places."""
+"""The entry point: opens any dataset according to its first bytes, and returns lines or rows with their places."""
 
 from __future__ import annotations
 
@@ -53,18 +53,18 @@ _TEXTS = (
     (r"(---\s+)?-[ ]+[\w\"']+:\s", "YAML", _FORMATS),
     (r"\|?[^\n|]*\|[^\n]*\n[ \t]*\|?[ \t:]*--[-|: \t]*\n", "a table in Markdown", _FORMATS),
 )
-"""How texts begin that hold no dataset, what they are, and what to do."""
+"""Beginnings of texts that contain no dataset, with their type and the remedy."""
 
 
 @dataclass(kw_only=True)
 class OpenedDataset:
-    """A dataset that is open. It is read once: by `lines` or by `rows`."""
+    """An open dataset. It can be read once: by `lines` or by `rows`."""
 
     name: str
-    """For messages."""
+    """Name of the source, for messages."""
     source: Source
     position: Callable[[], int]
-    """Returns how many bytes of the source have been read."""
+    """Returns the number of bytes read from the source."""
     compression: Compression = ""
     encoding: str = "utf-8"
     """Python's name; `utf-8-sig` with a byte order mark, which the lines of JSON Lines keep."""
@@ -72,24 +72,24 @@ class OpenedDataset:
     description: str = "JSON Lines"
     """The layout in words: `a JSON array`, `CSV separated by ';'`, `an Excel workbook (sheet 'Tabelle1')`."""
     notes: list[str] = field(default_factory=list)
-    """What was decoded or decided: `UTF-16 LE, read as such`."""
+    """What was decoded or assumed: `UTF-16 LE, read as such`."""
     columns: list[str] = field(default_factory=list)
-    """Headings of a table or Excel sheet and columns of Parquet, in order."""
+    """Headings of a table or Excel sheet, or columns of Parquet, in order."""
     head: str = ""
-    """The beginning of the decoded text, bytes that are not UTF-8 as surrogates; empty for workbooks and Parquet."""
+    """The beginning of the decoded text; surrogates are bytes that are not UTF-8. Empty for workbooks and Parquet."""
     _stream: BinaryIO | None = None
     _rows: Callable[[], Iterator[Row]] | None = None
 
     @property
     def size(self) -> int | None:
-        """Return the bytes of the source; None of a pipe, which does not tell."""
+        """Return the size of the source in bytes; None for a pipe, whose size is unknown."""
         if isinstance(self.source, RemoteObject):
             return self.source.size
         return self.source.stat().st_size if self.source != STDIN and self.source.is_file() else None
 
     @property
     def is_plain(self) -> bool:
-        """Tell whether it is a local JSON Lines file whose own bytes are the lines, to be read at any place."""
+        """Return whether it is a local JSON Lines file whose own bytes are the lines and can be read at any place."""
         local = isinstance(self.source, Path) and self.source != STDIN and self.source.is_file()
         return local and not self.compression and self.layout == "json-lines" and self.encoding in _UTF8
 
@@ -99,10 +99,10 @@ class OpenedDataset:
         return self._stream
 
     def rows(self) -> Iterator[Row]:
-        """Yield the rows of any layout, in order. Blank lines are passed over.
+        """Yield the rows of any layout, in order, without blank lines.
 
         Raises:
-            DatasetError: nothing behind a place can be read: broken compression, a byte that is not of the encoding.
+            DatasetError: the rest cannot be read: broken compression, or a byte that is invalid in the encoding.
         """
         return self._rows() if self._rows is not None else _line_rows(self.lines())
 
@@ -122,17 +122,17 @@ def open_dataset(
 ) -> Iterator[OpenedDataset]:
     """Open a dataset: a file, standard input or an object in a bucket.
 
-    Its first bytes say what it is; its name decides only what they leave open.
+    Its first bytes determine its type; its name decides only if they are ambiguous.
 
     Args:
-        source: read once, in order.
-        encoding: Python's name of the encoding, where it is known; decoding is strict.
-        layout: where it is known.
+        source: file, object or standard input; it is read once, in order.
+        encoding: Python's name of the encoding, if it is known; decoding is strict.
+        layout: layout, if it is known.
 
     Raises:
-        ConfigurationError: an unknown encoding, no such file, or one that cannot be read.
-        DatasetError: no dataset, or none of that layout (code `not-text`), an encoding in doubt (`not-utf8`), two
-            columns with one name (`duplicate-column`).
+        ConfigurationError: the encoding is unknown, or the file does not exist or cannot be read.
+        DatasetError: not a dataset, or not in that layout (code `not-text`), an encoding in doubt (`not-utf8`), two
+            columns with the same name (`duplicate-column`).
         EngineMissingError: a library for the format is not installed.
     """
     given = known_encoding(encoding) if encoding else None
@@ -145,7 +145,7 @@ def open_dataset(
 
 
 def _open_binary(dataset: OpenedDataset, opened: OpenedBytes, layout: Layout | None, stack: ExitStack) -> bool:
-    """Open a workbook, Parquet or Arrow; tell whether it is one. Raises DatasetError for what holds no dataset."""
+    """Open a workbook, Parquet or Arrow file. Return whether it is one. Raises DatasetError if it has no dataset."""
     head, name = opened.head, dataset.name
     found: Layout | None = None
     if opened.workbook or head.startswith(_OLE):
@@ -178,7 +178,7 @@ def _open_text(dataset: OpenedDataset, opened: OpenedBytes, given: str | None, l
     errors = "replace" if found and found not in _UTF8 else "surrogateescape"
     try:
         text = codecs.getincrementaldecoder(found or "utf-8")(errors).decode(head).removeprefix("\ufeff")
-    except UnicodeError as error:  # UTF-16 was named, and there is no byte order mark
+    except UnicodeError as error:  # UTF-16 was specified, and there is no byte order mark
         raise not_decodable(dataset.source, found, 1, 0, str(error)) from error
     for begins, what, fix in () if layout else _TEXTS:
         if re.match(begins, text.lstrip(), re.IGNORECASE):
@@ -188,7 +188,7 @@ def _open_text(dataset: OpenedDataset, opened: OpenedBytes, given: str | None, l
     dataset.notes += plan.notes
     if plan.layout == "json-lines" and not found:
         dataset.notes.append("not all of it is UTF-8")
-        found = "utf-8"  # the exact parser names the lines
+        found = "utf-8"  # the exact parser reports the lines
     if not found:
         broken = _first_error(head)
         line = head.count(b"\n", 0, broken.start) + 1

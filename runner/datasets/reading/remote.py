@@ -11,7 +11,7 @@ from runner.gcp.storage import existing
 
 
 def remote_object(session: Session, uri: str) -> RemoteObject:
-    """Return an object to read from, in the version that is there now. Raises NotFoundError, ConfigurationError."""
+    """Return an object for reading, in its current version. Raises NotFoundError, ConfigurationError."""
     info = existing(session, uri)
 
     def open_stream() -> BinaryIO:

@@ -1,4 +1,4 @@
-"""Where the bytes of a dataset come from: a file, an object in a bucket, or standard input."""
+"""Sources of a dataset's bytes: a file, an object in a bucket, or standard input."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ COMPRESSED = (".gz", ".zst", ".zip")
 
 @dataclass(frozen=True, slots=True)
 class RemoteObject:
-    """An object in a bucket, with as much of a path's manners as reports need."""
+    """An object in a bucket, with the properties of a path that reports need."""
 
     uri: str
     size: int
-    """Bytes."""
+    """Size in bytes."""
     open: Callable[[], BinaryIO]
-    """Returns a stream of its bytes, which are verified at their end."""
+    """Returns a stream of its bytes; a checksum verifies them at the end."""
 
     def __str__(self) -> str:
         return self.uri
 
     @property
     def name(self) -> str:
-        """Return the part of the object's name behind the last slash."""
+        """Return the part of the object's name after the last slash."""
         return self.uri.rsplit("/", 1)[-1]
 
     @property
@@ -49,7 +49,7 @@ Source = Path | RemoteObject
 
 
 def missing(source: Source) -> str:
-    """Say why there is nothing to read, "" where there is: pipes and devices are read as files are."""
+    """Return why a source cannot be read, or "" if it can: pipes and devices are read like files."""
     if isinstance(source, RemoteObject) or source == STDIN:
         return ""
     return local_files.missing(source)
@@ -66,7 +66,7 @@ def stem_of(source: Source) -> str:
 
 
 def command_for(source: Source, form: Format | None = None, *, nameless: bool = False, encoding: str = "") -> str:
-    """Return the command that converts a source; `nameless` where its columns must be named."""
+    """Return the command that converts a source; `nameless` if its columns must be named."""
     named = source.uri if isinstance(source, RemoteObject) else _typed(source)
     output = "train.jsonl"
     if source != STDIN:
@@ -81,12 +81,12 @@ def command_for(source: Source, form: Format | None = None, *, nameless: bool = 
 
 
 def _typed(path: Path) -> str:
-    """Return a path that is not taken for an option where it is typed."""
+    """Return a path in a form that the command line does not take for an option."""
     return f"./{path}" if str(path).startswith("-") and path != STDIN else str(path)
 
 
 def plain_name(source: Source) -> str:
-    """Return the name without a suffix of compression."""
+    """Return the name without a compression suffix."""
     return (
         "stdin.jsonl"
         if source == STDIN

@@ -1,4 +1,4 @@
-"""Tables as text: CSV and TSV, with the delimiter found from the beginning of the file."""
+"""Tables as text: CSV and TSV, with the delimiter determined from the beginning of the file."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from runner.wording import counted
 _DELIMITERS = {",": "','", ";": "';'", "\t": "tab", "|": "'|'"}
 _SAMPLE_ROWS = 100
 MOST_TITLES = 5
-"""Rows of one cell above the headings."""
+"""Maximum number of one-cell rows above the headings."""
 _MAX_ROW_CHARACTERS = 32 << 20
-"""Python's reader takes four bytes for each."""
+"""Maximum characters of a row; Python's reader uses four bytes for each."""
 _TOO_LONG = f"the row is longer than {_MAX_ROW_CHARACTERS >> 20} Mi characters"
 _SEP = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)
 
 
 def plan_table(text: str, *, complete: bool, suffix: str) -> tuple[Plan, list[str], float]:
-    """Return how a table is to be read, its heading as it stands, and the share of rows as wide as it.
+    """Return how to read a table, its heading as written, and the share of rows as wide as the heading.
 
-    That delimiter is taken which gives the most columns with a usual name, then rows as wide as the heading.
+    The delimiter is the one that gives the most columns with a usual name, then the most rows as wide as the heading.
 
     Args:
         text: the beginning of a file.
-        complete: whether it is all of the file.
-        suffix: of its name, for a table of one column.
+        complete: whether it is the whole file.
+        suffix: suffix of the file's name, for a table with one column.
     """
     plan = Plan(layout="table")
     notes: list[str] = []
@@ -62,7 +62,7 @@ def plan_table(text: str, *, complete: bool, suffix: str) -> tuple[Plan, list[st
 
 
 def _sample(text: str, delimiter: str) -> tuple[list[int], list[list[str]]]:
-    """Return the first rows that are not blank, and the number of the line that each ends on."""
+    """Return the first rows that are not blank, and the line number on which each ends."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     ends: list[int] = []
     rows: list[list[str]] = []
@@ -75,7 +75,7 @@ def _sample(text: str, delimiter: str) -> tuple[list[int], list[list[str]]]:
 
 
 def titles_above(rows: list[list[str]]) -> int:
-    """Return how many rows of one cell stand above the headings; 0 where no row is certain to be the headings."""
+    """Return the number of one-cell rows above the headings; 0 if no row is certainly the headings."""
     for count, row in enumerate(rows[: MOST_TITLES + 1]):
         known = usual_names(row)
         if known > 1:
@@ -86,13 +86,13 @@ def titles_above(rows: list[list[str]]) -> int:
 
 
 def titles_named(rows: list[list[str]]) -> list[str]:
-    """Say of each row above the headings that it is left behind."""
+    """Report that each row above the headings is not carried over."""
     titles = ["".join(row).strip() for row in rows]
     return [f"{title[:80]!r} stands above the headings: it is not carried over" for title in titles]
 
 
 def heading_of(cells: list[str], notes: list[str], name: str) -> list[str]:
-    """Return the names of columns; one without a heading is called `column 3`. Raises DatasetError if two are equal."""
+    """Return the column names; one without a heading is called `column 3`. Raises DatasetError if two are equal."""
     columns = [str(cell).strip() or f"column {place}" for place, cell in enumerate(cells, 1)]
     notes += (f"{column} has no heading" for column, cell in zip(columns, cells, strict=True) if not str(cell).strip())
     seen: dict[str, int] = {}
@@ -104,13 +104,13 @@ def heading_of(cells: list[str], notes: list[str], name: str) -> list[str]:
 
 
 def read_table(stream: Any, plan: Plan, columns: list[str], name: str) -> Iterator[Row]:
-    """Yield the rows of a table behind its heading.
+    """Yield the rows of a table after its heading.
 
     Args:
         stream: buffered UTF-8.
         plan: see `plan_table`.
         columns: names of the columns.
-        name: of the file, for messages.
+        name: name of the file, for messages.
 
     Raises:
         DatasetError: the heading is broken.
@@ -148,7 +148,7 @@ def read_table(stream: Any, plan: Plan, columns: list[str], name: str) -> Iterat
 
 
 class _Lines:
-    """The lines of a text, with those of the row that is being read."""
+    """The lines of a text, and the lines of the current row."""
 
     def __init__(self, stream: Any, delimiter: str, skipped: int) -> None:
         self._delimiter = delimiter
@@ -161,7 +161,7 @@ class _Lines:
             self._text.readline()
 
     def start_row(self) -> int:
-        """Forget the lines of the row before; return the number of the next line."""
+        """Remove the lines of the previous row; return the number of the next line."""
         self._row.clear()
         self._size = 0
         return self._count + 1
@@ -183,7 +183,7 @@ class _Lines:
         return line
 
     def explain(self, error: csv.Error) -> str:
-        """Say what is wrong with the row, with the line where the last quote opens."""
+        """Return what is wrong with the row, with the line where the last quote opens."""
         if str(error) == _TOO_LONG:
             return f"{_TOO_LONG}{' (a quote may not be closed)' if self._row else ''}; nothing after it can be read"
         text, opened, inside = "".join(self._row), 0, False
@@ -191,7 +191,7 @@ class _Lines:
             starts = not quotes.start() or text[quotes.start() - 1] in f"{self._delimiter}\r\n"
             if starts and not inside:
                 opened = quotes.start()
-            if len(quotes[0]) % 2:  # the others are quotes in a quoted cell, or an empty one
+            if len(quotes[0]) % 2:  # the other quotes are inside a quoted cell, or an empty cell
                 inside = starts and not inside
         line = self._count - sum(end > opened for end in accumulate(map(len, self._row))) + 1
         if str(error) == "unexpected end of data":

@@ -17,22 +17,22 @@ from runner.installation import require
 
 _BATCH_ROWS = 1000
 _BATCH_BYTES = 8 << 20
-"""Rows with images are read a few at a time."""
+"""Rows with images are read in small groups."""
 _BUFFER_BYTES = 1 << 20
 ARROW_FILE, ARROW_STREAM = b"ARROW1\0\0", b"\xff\xff\xff\xff"
-"""How they begin; `Dataset.save_to_disk` of Hugging Face writes streams."""
+"""The first bytes of these files; `Dataset.save_to_disk` of Hugging Face writes streams."""
 
 
 _VISIBLE = "SheetVisibleEnum.Visible"
 
 
 def open_workbook(path: Path, name: str, notes: list[str]) -> tuple[str, list[str], Iterator[Row]]:
-    """Return name, headings and rows of one sheet; others that are not empty are named in `notes`.
+    """Return name, headings and rows of one sheet; `notes` names the other sheets that are not empty.
 
-    It is the one whose headings have the most usual names, the first of several.
+    The sheet is the one whose headings have the most usual names, or the first of several.
 
     Raises:
-        DatasetError: it is no workbook, it is encrypted, or two columns have one name.
+        DatasetError: it is not a workbook, it is encrypted, or two columns have the same name.
         EngineMissingError: python-calamine is not installed.
     """
     require("reading Excel workbooks", "data", python_calamine="python-calamine")
@@ -73,7 +73,7 @@ def _texts(sheet: Any) -> Iterator[list[str]]:
 
 
 def _sheet_rows(sheet: Any, titles: int, columns: list[str], notes: list[str]) -> Iterator[Row]:
-    """Yield the rows of data, numbered as in the sheet; cells that are read as something else are named in `notes`."""
+    """Yield the rows of data, numbered as in the sheet; `notes` lists cells that are read as something else."""
     left = sheet.start[1] if sheet.start else 0
     errors = []
     for number, row in _rows_below(sheet, titles, left, notes):
@@ -94,7 +94,7 @@ def _sheet_rows(sheet: Any, titles: int, columns: list[str], notes: list[str]) -
 def _rows_below(sheet: Any, titles: int, left: int, notes: list[str]) -> Iterator[tuple[int, list[str]]]:
     """Yield number and cells of the rows below the heading; the value of merged cells is in each of their rows."""
     merged: dict[int, list[tuple[int, int]]] = {}
-    standing: dict[int, tuple[str, int]] = {}  # column to a value that reaches down, and its last row
+    standing: dict[int, tuple[str, int]] = {}  # maps a column to a merged value and its last row
     passed = 0
     for number, cells in enumerate(sheet.iter_rows(), 1):
         row = [_shown(cell) for cell in cells]
@@ -106,12 +106,12 @@ def _rows_below(sheet: Any, titles: int, left: int, notes: list[str]) -> Iterato
             yield number, row
         elif any(row):
             passed += 1
-            if passed > titles:  # this was the heading
+            if passed > titles:  # the row was the heading
                 merged = _merged(sheet, number, left, notes)
 
 
 def _merged(sheet: Any, heading: int, left: int, notes: list[str]) -> dict[int, list[tuple[int, int]]]:
-    """Return what is merged below the heading: by its first row, the column and the last row; name it in `notes`."""
+    """Return the merged cells below the heading: by first row, the column and the last row; `notes` lists them."""
     found: dict[int, list[tuple[int, int]]] = {}
     places = []
     for (top, column), (bottom, right) in sorted(sheet.merged_cell_ranges or ()):
@@ -124,7 +124,7 @@ def _merged(sheet: Any, heading: int, left: int, notes: list[str]) -> dict[int, 
 
 
 def _shown(cell: Any) -> str:
-    """Return a cell as a sheet shows it: 12, not 12.0; dates as ISO 8601."""
+    """Return a cell as the sheet shows it: 12, not 12.0; dates as ISO 8601."""
     if isinstance(cell, bool):
         return str(cell).upper()
     if isinstance(cell, float):
@@ -138,10 +138,10 @@ def _shown(cell: Any) -> str:
 
 
 def open_columns(path: Path, name: str, *, arrow: bool) -> tuple[list[str], Iterator[Row]]:
-    """Return columns and rows of a Parquet or Arrow (Feather) file. Keys without a value are left out.
+    """Return columns and rows of a Parquet or Arrow (Feather) file. Keys without a value are omitted.
 
     Raises:
-        DatasetError: it is broken, or two columns have one name; while reading too.
+        DatasetError: it is broken, or two columns have the same name; also raised while reading.
         EngineMissingError: pyarrow is not installed.
     """
     require(f"reading {'Arrow' if arrow else 'Parquet'}", "data", pyarrow="pyarrow")
@@ -185,7 +185,7 @@ def open_columns(path: Path, name: str, *, arrow: bool) -> tuple[list[str], Iter
 
 
 def _without_nulls(value: Any) -> Any:
-    """Leave out the keys without a value: a column of Parquet has every key of any of its rows."""
+    """Omit the keys without a value: in Parquet, every row has a column for every key."""
     if isinstance(value, dict):
         return {key: _without_nulls(child) for key, child in value.items() if child is not None}
     return [_without_nulls(child) for child in value] if isinstance(value, list) else value

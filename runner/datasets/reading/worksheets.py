@@ -1,4 +1,4 @@
-"""What the values of an Excel sheet do not show: errors, formulas without a saved value, hidden rows and columns."""
+"""Finds what an Excel sheet's values do not show: errors, formulas without a saved value, hidden rows and columns."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from xml.etree.ElementTree import Element
 
 _STEP_BYTES = 1 << 20
 _NAMED = 10
-"""Places that a note names; it counts the others."""
+"""Maximum number of places that a note names; it counts the others."""
 _ODD = re.compile(rb"""\bt=["']e["']|[<:]f[\s>/]|\bhidden=["'](?:1|t)""")
-"""In the XML of a sheet that has anything to tell; no other is parsed."""
+"""Appears in the XML of a sheet that needs notes; no other sheet is parsed."""
 _OVERLAP = 32
 ERRORS = frozenset({"#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!"})
-"""What a sheet shows where a formula has failed."""
+"""What a sheet shows if a formula has failed."""
 
 
 def letters(column: int) -> str:
@@ -32,7 +32,7 @@ def letters(column: int) -> str:
 
 
 def named(places: list[str]) -> str:
-    """Return the first places of many, and how many there are besides."""
+    """Return the first of many places, and the number of the others."""
     more = len(places) - _NAMED
     return ", ".join(places[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
@@ -43,13 +43,13 @@ def error_note(places: list[str]) -> str:
 
 
 def notes_of(path: Path, sheet: str, *, height: int, width: int) -> list[str]:
-    """Return notes about a sheet: which cells are read as empty, and what is read although it is hidden.
+    """Return notes about a sheet: cells that are read as empty, and hidden content that is read.
 
     Args:
-        path: an .xlsx file; others have nothing to tell here.
+        path: an .xlsx file; other files have no notes.
         sheet: name of the sheet.
-        height: rows with values; what is hidden behind them is no data.
-        width: columns with values.
+        height: number of rows with values; hidden rows after them are not data.
+        width: number of columns with values.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -58,7 +58,7 @@ def notes_of(path: Path, sheet: str, *, height: int, width: int) -> list[str]:
                 return []
             return list(_notes(archive, part, height, width))
     except (zipfile.BadZipFile, KeyError, ElementTree.ParseError, OSError):
-        return []  # another kind of workbook, or one of which only the values can be read
+        return []  # another kind of workbook, or only its values can be read
 
 
 def _notes(archive: zipfile.ZipFile, part: str, height: int, width: int) -> Iterator[str]:
@@ -77,7 +77,7 @@ def _notes(archive: zipfile.ZipFile, part: str, height: int, width: int) -> Iter
                 place, kind, value = cell.get("r") or f"{letters(column)}{row}", cell.get("t"), found.get("v") or ""
                 if kind == "e":
                     errors.append(f"{place} ({value})")
-                elif "f" in found and not value and kind != "str":  # a text that is empty was calculated
+                elif "f" in found and not value and kind != "str":  # an empty text is a calculated value
                     formulas.append(place)
     if errors:
         yield error_note(errors)
@@ -100,7 +100,7 @@ def _ranges(numbers: list[int], name: Callable[[int], str]) -> list[str]:
 
 
 def _part(archive: zipfile.ZipFile, sheet: str) -> str | None:
-    """Return the name of the archive's file that is a sheet."""
+    """Return the name of the sheet's file in the archive."""
     sheets = (each for name, each in _elements(archive, "xl/workbook.xml") if name == "sheet")
     found = next((each for each in sheets if each.get("name") == sheet), None)
     relation = next((value for key, value in found.items() if key.endswith("id")), "") if found is not None else ""
@@ -110,10 +110,10 @@ def _part(archive: zipfile.ZipFile, sheet: str) -> str | None:
 
 
 def _elements(archive: zipfile.ZipFile, part: str) -> Iterator[tuple[str, Element]]:
-    """Yield the elements of an XML file as they end, with their names; of rows no more than one is in memory."""
+    """Yield the elements of an XML file as they end, with their names; at most one row is in memory."""
     around: list[Element] = []
     with archive.open(part) as stream:
-        # Expat bounds what entities expand to.
+        # Expat limits the expansion of entities.
         for event, element in ElementTree.iterparse(stream, ("start", "end")):  # noqa: S314
             if event == "start":
                 around.append(element)
@@ -131,7 +131,7 @@ def _name(element: Element) -> str:
 
 
 def _overlapping(archive: zipfile.ZipFile, part: str) -> Iterator[bytes]:
-    """Yield blocks that begin with the end of the one before, so that nothing is torn."""
+    """Yield blocks that begin with the end of the previous one, so that no match is split."""
     before = b""
     with archive.open(part) as stream:
         while block := stream.read(_STEP_BYTES):

@@ -1,1 +1,1 @@
-"""Records in the shapes that other tools write, turned into examples; what is not carried over is named."""
+"""Turns records in the shapes of other tools into examples, and names what is not carried over."""

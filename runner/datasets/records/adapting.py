@@ -1,4 +1,4 @@
-"""A record of any known shape as the messages of an example."""
+"""Converts a record of any known shape to the messages of an example."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runner.datasets.rules.value_checks import kind_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """Names of the keys of a record or the columns of a table; None: the usual names are looked for."""
+    """Names of the keys of a record or the columns of a table; None means that the usual names are looked for."""
 
     prompt: str | None = None
     answer: str | None = None
@@ -24,27 +24,27 @@ class Columns:
 
     @property
     def named(self) -> tuple[str, ...]:
-        """Return those that are named."""
+        """Return the given names."""
         return tuple(name for name in (self.prompt, self.answer, self.system) if name)
 
 
 def adapt(
     record: Any, account: Account, read_image: ReadImage, columns: Columns | None = None
 ) -> tuple[tuple[Message, ...], Format]:
-    """Return the messages of a record, and the documented format that it is nearest to.
+    """Return the messages of a record, and the most similar documented format.
 
-    Known are the documented formats, conversations (ShareGPT and the like), a prompt with an answer under many names
-    (Alpaca with its `input` and `history`, text-bison, questions and answers), prompts and completions that are
+    Known shapes are the documented formats, conversations (ShareGPT and similar), a prompt with an answer under many
+    names (Alpaca with its `input` and `history`, text-bison, questions and answers), prompts and completions that are
     conversations, a `system` text beside any of them, and images beside the turns.
 
     Args:
         record: decoded from JSON, or a row of a table.
-        account: what is not in the messages is added, and what was read as something else than it says.
+        account: receives what is not in the messages, and what was interpreted differently.
         read_image: see `turns.ReadImage`.
-        columns: where the prompt, the answer and the system text are.
+        columns: keys or columns of the prompt, the answer and the system text.
 
     Raises:
-        UnfitError: no example can be made of it; the message says where and why.
+        UnfitError: the record cannot become an example; the message says where and why.
     """
     if not isinstance(record, dict):
         raise UnfitError(f"{kind_of(record)}, not a record")
@@ -79,7 +79,7 @@ def _is_pair(messages: tuple[Message, ...]) -> bool:
 
 
 def _conversation(fields: Fields, account: Account) -> tuple[str, Any] | None:
-    """Return the name of the list of turns as it should be, and the list; None where there is none."""
+    """Return the correct name of the list of turns, and the list; None if there is none."""
     for key in CONVERSATIONS:
         near = key in {"messages", "contents"} and isinstance(fields.get(fields.find(key, near=True)), list)
         path, value = fields.pop(key, near=near)
@@ -89,7 +89,7 @@ def _conversation(fields: Fields, account: Account) -> tuple[str, Any] | None:
 
 
 def _written_list(text: str, path: str, account: Account) -> list[Any]:
-    """Return a list that is written as a text, in JSON or, where a program printed it, in Python's notation."""
+    """Return a list that is written as text, in JSON or, if a program printed it, in Python's notation."""
     try:
         value = strict_decoder(account).decode(text)
     except (ValueError, RecursionError):
@@ -109,7 +109,7 @@ def _pair(fields: Fields, columns: Columns, turns: Turns, account: Account) -> N
         missing = [name for name, value in (("prompt", prompt), ("answer", answer)) if value is None]
         raise UnfitError(f"no {' and no '.join(missing)} in it")
     if prompt_key == "instruction" and isinstance(prompt, str):
-        # Alpaca: the instruction goes before its input (Dolly: its context), and behind the turns before it.
+        # Alpaca: the instruction precedes its input (Dolly: its context), and follows the earlier turns.
         for key in ("input", "context"):
             more = fields.take(key)
             if isinstance(more, (str, int, float)) and str(more).strip():
@@ -151,12 +151,12 @@ _SHAPES: tuple[tuple[str, Callable[[dict[str, Any]], bool]], ...] = (
 
 
 def is_foreign_shape(record: dict[str, Any]) -> bool:
-    """Tell whether a record is of a shape that another tool writes, well-formed or not."""
+    """Return whether a record has the shape of another tool, well-formed or not."""
     return any(matches(record) for _, matches in _SHAPES)
 
 
 def shape_of(record: dict[str, Any]) -> str:
-    """Return the name of a record's shape, for people."""
+    """Return the name of a record's shape, in words."""
     for name, matches in _SHAPES:
         if matches(record):
             return name

@@ -1,4 +1,4 @@
-"""The keys of a record, each of which is either taken or named as left behind."""
+"""The keys of a record, each of which is either used or reported as not carried over."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 from runner.datasets.rules.value_checks import closest
 
 _SHOWN = 60
-"""Characters of a value that is left behind."""
+"""Maximum characters of a reported value."""
 _LEAVES = 50
-"""Values named of one key that is left behind."""
+"""Maximum values reported for one key."""
 _NEAR = 0.8
 
 
 class UnfitError(Exception):
-    """A record that no example can be made of; the message says where and why."""
+    """A record that cannot become an example; the message says where and why."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -26,35 +26,35 @@ class UnfitError(Exception):
 
 
 class Loss(NamedTuple):
-    """A value of a record that is not in the example made of it."""
+    """A value of a record that is not in its example."""
 
     path: str
-    """JSON path in the record, such as `messages[1].weight`; the name of a column in a table."""
+    """JSON path in the record, such as `messages[1].weight`, or the name of a column in a table."""
     value: str
     """The value as JSON, shortened."""
 
 
 @dataclass(slots=True)
 class Account:
-    """What became of a record beside the example that is made of it."""
+    """What happened to a record, besides its example."""
 
     losses: list[Loss] = field(default_factory=list)
-    """What of it is not in the example."""
+    """Values of the record that are not in the example."""
     notes: list[str] = field(default_factory=list)
-    """What was mended, or read as something else than it says: misspelt keys, names of roles, turns left away."""
+    """What was corrected or interpreted differently: misspelled keys, names of roles, omitted turns."""
 
     def lose(self, path: str, value: Any) -> None:
-        """Name a value that is left behind, with all that it holds; None says nothing."""
+        """Report a value that is not carried over, with everything in it; None is not reported."""
         self.losses += [Loss(*leaf) for leaf in leaves(value, path)]
 
 
 class Fields:
-    """The keys of one object. Call `leave` when all that is understood is taken.
+    """The keys of one object. Call `leave` after all known keys were used.
 
     Args:
         body: the object.
         path: its JSON path in the record; empty for the record itself.
-        account: what is left behind is added, and near misses that are taken for what they seem to mean.
+        account: receives values that are not carried over, and near misses that are interpreted as known keys.
     """
 
     def __init__(self, body: dict[str, Any], path: str, account: Account) -> None:
@@ -67,15 +67,15 @@ class Fields:
         return f"{self.path}.{key}" if self.path else key
 
     def get(self, key: str | None) -> Any:
-        """Return the value of a key that was not taken yet."""
+        """Return the value of a key that was not used before."""
         return self._rest.get(key) if key is not None else None
 
     def find(self, *names: str, near: bool = False) -> str | None:
-        """Return the first of these keys that is there with a value, as it is written; None if none is.
+        """Return the first of these keys that has a value, as it is written; None if there is none.
 
         Args:
-            names: keys; case and underscores do not matter.
-            near: take a misspelt key too.
+            names: keys; case and underscores are ignored.
+            near: also accept a misspelled key.
         """
         lowered = {_plain(key): key for key in reversed(self._rest) if self._rest[key] is not None}
         for name in names:
@@ -91,7 +91,7 @@ class Fields:
     def pop(self, *names: str, near: bool = False) -> tuple[str, Any]:
         """Return the JSON path and the value of the key that `find` finds, and count it as carried over.
 
-        Where none is there: the first name, and None.
+        If there is none, return the first name, and None.
         """
         key = self.find(*names, near=near)
         if key is None:
@@ -105,7 +105,7 @@ class Fields:
         return self.pop(*names, near=near)[1]
 
     def leave(self) -> None:
-        """Name every key that was not taken; a key without a value says nothing."""
+        """Report every key that was not used; a key without a value is not reported."""
         for key, value in self._rest.items():
             self._account.lose(self.place(key), value)
         self._rest.clear()
@@ -117,7 +117,7 @@ def _plain(key: str) -> str:
 
 
 def leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Yield the JSON paths and texts of what a value holds, at most fifty, then their number."""
+    """Yield the JSON paths and texts of a value's contents, at most fifty, then the number of the others."""
     found = _walk(value, path)
     for count, leaf in enumerate(found):
         if count == _LEAVES:

@@ -1,4 +1,4 @@
-"""From the rows of any source to lines of one documented format, with an account of what became of each."""
+"""Turns the rows of any source into lines of one documented format, with an account of each row."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from runner.datasets.rules.texts import without_controls
 
 @dataclass(slots=True, kw_only=True)
 class Made(Account):
-    """What became of one record."""
+    """The result for one record."""
 
     line: bytes = b""
-    """The line in the target format, with its line end; empty if the record is left out."""
+    """The line in the target format, with its line end; empty if the record is omitted."""
     example: Example | None = None
     problem: str = ""
-    """Why it is left out: the JSON path and what is wrong there."""
+    """Why it is omitted: the JSON path and what is wrong there."""
 
 
 class LineMaker:
-    """Makes lines that pass the check.
+    """Creates lines that pass the check.
 
     Args:
-        form: the format of the lines; None takes that of the first record that an example can be made of.
+        form: the format of the lines; None uses the format of the first record that can become an example.
         read_image: see `adapt`.
         columns: see `adapt`.
-        mend: remove control characters from texts, and write lines anew that only have warnings.
+        mend: remove control characters from texts, and rewrite lines that only have warnings.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class LineMaker:
         self._mend = mend
 
     def of_row(self, row: Row) -> list[Made]:
-        """Return what becomes of a row of any layout."""
+        """Return the results for a row of any layout."""
         if row.problem:
             return [Made(problem=row.problem)]
         return self.of_text(RawLine(max(2, row.line), row.data)) if row.value is None else [self.of_record(row.value)]
 
     def of_text(self, raw: RawLine) -> list[Made]:
-        """Return what becomes of a line of JSON, which may hold several objects; nothing of a blank line."""
+        """Return the results for a line of JSON, which can contain several objects; none for a blank line."""
         parsed = parse_raw(raw)
         if parsed is None:
             return []
@@ -88,7 +88,7 @@ class LineMaker:
         return found
 
     def of_record(self, record: Any) -> Made:
-        """Return what becomes of a decoded record."""
+        """Return the result for a decoded record."""
         made = Made()
         try:
             messages, near = adapt(record, made, self._read_image, self._columns)
@@ -102,16 +102,16 @@ class LineMaker:
         return self._written(Example(line=1, format=form, messages=messages), made)
 
     def _is_carried(self, parsed: ParsedLine, data: bytes) -> bool:
-        """Tell whether all that a line says is in its example."""
+        """Return whether everything in a line is in its example."""
         if self._mend:
             return not parsed.findings
-        # The parser has no place for the names of speakers and the role of a system instruction.
-        escaped = b"\\u006" in data or b"\\u007" in data  # a letter of a key
+        # The parser does not keep the names of speakers and the role of a system instruction.
+        escaped = b"\\u006" in data or b"\\u007" in data  # a letter of a key may be escaped
         silent = b'"name"' in data or b'nstruction"' in data or escaped
         return not silent and all(finding.code != "unknown-key" for finding in parsed.findings)
 
     def _written(self, example: Example, made: Made, *, sound: bool = False) -> Made:
-        """Add the line of an example, after parsing it again unless the example is known to be sound."""
+        """Add the line of an example; parse it again unless the example is known to be valid."""
         form = self.form or example.format
         try:
             line = to_line(example, form)

@@ -1,4 +1,4 @@
-"""Images on this machine that a dataset names by paths, or holds as bytes."""
+"""Images on this machine that a dataset names by paths, or contains as bytes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def read_local(root: Path, address: str) -> tuple[Path, bytes, ImageHeader]:
     """Return the file, the bytes and the header of an image that a dataset names by a path.
 
     Args:
-        root: the dataset's folder, resolved; the image must lie in or below it.
-        address: relative to it.
+        root: the dataset's folder, resolved; the image must be in it or below.
+        address: path relative to it.
 
     Raises:
-        ImageError: it does not lie there, is not there, too large or no image.
+        ImageError: it is outside the folder, does not exist, is too large or is not an image.
     """
     try:
         target = (root / address).resolve()
@@ -36,15 +36,15 @@ def read_local(root: Path, address: str) -> tuple[Path, bytes, ImageHeader]:
         else:
             data = target.read_bytes()
             return target, data, read_header(data)
-    except OSError as error:  # it is too long for a path, for example
+    except OSError as error:  # for example, the path is too long
         problem = error.strerror or "it cannot be read"
-    except (ValueError, RuntimeError):  # it holds a NUL, or links lead in a circle
+    except (ValueError, RuntimeError):  # the path contains a NUL, or its links form a circle
         problem = "no such file"
     raise ImageError("image-uri", problem)
 
 
 def image_reader(source: Source) -> Callable[[Any], ImagePart]:
-    """Return what reads the images of a dataset's records: addresses, paths, bytes as Parquet holds them."""
+    """Return a function that reads the images of a dataset's records: addresses, paths, or bytes as in Parquet."""
     root = source.resolve().parent if isinstance(source, Path) and source != STDIN else None
 
     def read(value: Any) -> ImagePart:

@@ -1,4 +1,4 @@
-"""Whether a dataset can be used as it is, and if not, what it is and which command makes it so."""
+"""Whether a dataset is usable without changes; if not, what it is and which command converts it."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from runner.datasets.rules.parsing import detect_format, parse_all
 from runner.errors import DatasetError
 
 SAMPLED = 20
-"""Rows looked at to recognise a shape."""
+"""Number of rows that are read to recognize a shape."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foreign:
-    """A dataset that must be converted before it is used."""
+    """A dataset that must be converted before it can be used."""
 
     name: str
     """Name of the file."""
     description: str
-    """What it is: `CSV separated by ';' with records of 'Frage' and 'Antwort'`."""
+    """Its description: `CSV separated by ';' with records of 'Frage' and 'Antwort'`."""
     first_row: str
-    """The first row that can be converted, as it would be; empty where none of the first can."""
+    """The conversion of the first row that can be converted; empty if none of the first rows can."""
     problem: str
     """Why rows among the first cannot be converted."""
     left: tuple[str, ...]
-    """JSON paths in the first row that have no place in an example."""
+    """JSON paths in the first row that an example cannot contain."""
     form: Format
     """The documented format to convert it to."""
     command: str
-    """What converts it."""
+    """The command that converts it."""
 
     @property
     def hint(self) -> str:
@@ -52,7 +52,7 @@ class Foreign:
         return self.command if self.first_row else f"name the columns, or correct the file, then: {self.command}"
 
     def finding(self) -> Finding:
-        """Return the one thing that is wrong with it."""
+        """Return its single problem."""
         why = f"; {self.problem}" if self.problem else ""
         return Finding(
             code="other-format",
@@ -85,7 +85,7 @@ class ForeignError(DatasetError):
 
 @contextmanager
 def open_examples(source: Source) -> Iterator[OpenedDataset]:
-    """Open a dataset whose lines are JSON Lines of a documented format, whatever its compression and encoding.
+    """Open a dataset whose lines are JSON Lines of a documented format, with any compression and encoding.
 
     Raises:
         ForeignError: it must be converted first.
@@ -100,7 +100,7 @@ def open_examples(source: Source) -> Iterator[OpenedDataset]:
 
 @contextmanager
 def plain_examples(source: Source) -> Iterator[Path]:
-    """Yield a local file with the plain UTF-8 lines of a dataset: the file itself, or a copy that is removed again.
+    """Yield a local file with the plain UTF-8 lines of a dataset: the file itself, or a temporary copy.
 
     Raises:
         ForeignError, ConfigurationError, DatasetError, EngineMissingError: see `open_examples`.
@@ -113,19 +113,19 @@ def plain_examples(source: Source) -> Iterator[Path]:
 
 
 def read_examples(source: Source, *, images: bool = True) -> Iterator[ParsedLine]:
-    """Yield the parsed lines of a dataset, blank ones left out. Raises what `open_examples` raises."""
+    """Yield the parsed lines of a dataset, without blank ones. Raises the errors of `open_examples`."""
     with open_examples(source) as opened:
         yield from parse_all(opened.lines(), opened.name, images=images)
 
 
 def is_foreign(source: Source) -> bool:
-    """Tell whether a dataset must be converted first. Raises what `open_dataset` raises."""
+    """Return whether a dataset must be converted first. Raises the errors of `open_dataset`."""
     with open_dataset(source) as opened:
         return recognise(opened) is not None
 
 
 def recognise(opened: OpenedDataset) -> Foreign | None:
-    """Return what an opened dataset is, None where its lines, then still readable, are of a documented format.
+    """Return what an opened dataset is; None if its lines, which can then still be read, are in a documented format.
 
     Raises:
         DatasetError: see `OpenedDataset.rows`.
@@ -142,17 +142,17 @@ def recognise(opened: OpenedDataset) -> Foreign | None:
     form: Format = known or "chat"
     found = _made(rows, form, opened.source)
     if form == "prompt_completion" and any(made.problem for made in found):
-        chats = _made(rows, "chat", opened.source)  # which hold system texts and images
+        chats = _made(rows, "chat", opened.source)  # those have system texts and images
         if sum(bool(made.problem) for made in chats) < sum(bool(made.problem) for made in found):
             form, found = "chat", chats
     doubtful = all(made.problem or any(" renamed " in note for note in made.notes) for made in found)
     unnamed = all(made.problem.startswith("no ") for made in found) and all(map(_has_two_texts, records))
     if opened.layout == "json-lines" and doubtful and not unnamed and not any(map(is_foreign_shape, records)):
-        return None  # the parser names what is missing, and near misses
+        return None  # the parser reports missing keys and near misses
     if opened.layout == "json-lines":
         for _ in islice(opened.rows(), SAMPLED):
-            pass  # raises where the bytes cannot be decoded: no command reads them
-    cut = next((row.problem for row in rows if row.cut), "")  # nothing is written of a file that cannot be read whole
+            pass  # raises if the bytes cannot be decoded: no command can read them
+    cut = next((row.problem for row in rows if row.cut), "")  # such a file is not converted
     good = [made for made in found if not made.problem and not cut]
     bad = [cut] if cut else [made.problem for made in found if made.problem]
     problem = bad[0] if bad else "" if found else "it has no rows"
@@ -171,10 +171,10 @@ def recognise(opened: OpenedDataset) -> Foreign | None:
 
 
 def is_mendable(opened: OpenedDataset) -> bool:
-    """Tell whether an example can be made of one of the first lines, as `fix_file` does."""
+    """Return whether one of the first lines can become an example, as in `fix_file`."""
     maker = LineMaker(None, image_reader(opened.source), mend=True)
     lines = opened.head.split("\n", SAMPLED)[:SAMPLED]
-    if len(lines[0]) == len(opened.head):  # perhaps a part of a longer line, of which one object is enough
+    if len(lines[0]) == len(opened.head):  # perhaps the beginning of a longer line, of which one object is enough
         with suppress(ValueError, RecursionError):
             lines = [lines[0][: raw_decode(lines[0])[1]]]
     raws = (RawLine(2, line.encode("utf-8", "surrogateescape")) for line in lines)
@@ -182,11 +182,11 @@ def is_mendable(opened: OpenedDataset) -> bool:
 
 
 def _made(rows: list[Row], form: Format, source: Source) -> list[Made]:
-    """Return what becomes of the first rows."""
+    """Return the results for the first rows."""
     maker = LineMaker(form, image_reader(source))
     return [made for row in rows for made in maker.of_row(row)]
 
 
 def _has_two_texts(record: dict[str, Any]) -> bool:
-    """Tell whether a record may hold a prompt and an answer, under whatever names."""
+    """Return whether a record may contain a prompt and an answer, under any names."""
     return sum(isinstance(value, str) for value in record.values()) > 1

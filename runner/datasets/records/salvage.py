@@ -1,4 +1,4 @@
-"""The objects on a line that the strict decoder refuses: what is certain of them, and what was given up."""
+"""Recovers objects from a line that the strict decoder refuses: what is certain, and what was given up."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from runner.datasets.rules.formats import MAX_DEPTH
 from runner.datasets.rules.json_objects import deeper_than
 
 _LONGEST_LITERAL = 1 << 20
-"""Characters of a value in Python's notation, which `str` writes where `json.dumps` was meant."""
+"""Maximum characters of a value in Python's notation, the result of `str` in place of `json.dumps`."""
 
 
 def strict_decoder(account: Account) -> json.JSONDecoder:
-    """Return a decoder of JSON which adds to an account what it cannot keep.
+    """Return a JSON decoder that adds to an account what it cannot keep.
 
-    Of a key that is there twice the last value is taken; NaN and infinities, which JSON does not have, are left out.
+    Of a duplicate key, the last value is used; NaN and infinities, which JSON does not have, are omitted.
     """
     return json.JSONDecoder(object_pairs_hook=lambda items: _object(items, account), parse_float=Written)
 
 
 def python_literal(text: str) -> Any:
-    """Return a value in Python's notation. Raises ValueError, for a key that is there twice too."""
+    """Return a value in Python's notation. Raises ValueError, also for a duplicate key."""
     try:
         tree = ast.parse(text.strip() if len(text) <= _LONGEST_LITERAL else "", mode="eval")
         for node in ast.walk(tree):
@@ -38,14 +38,14 @@ def python_literal(text: str) -> Any:
 
 
 def objects_of(data: bytes, account: Account) -> list[dict[str, Any]]:
-    """Return the JSON objects of a line, one behind the other, perhaps with commas between them.
+    """Return the JSON objects of a line, one after another, possibly with commas between them.
 
     Args:
         data: the line.
-        account: what was done is added.
+        account: receives what was done.
 
     Raises:
-        UnfitError: something else is on the line.
+        UnfitError: the line contains something else.
     """
     try:
         text = data.decode("utf-8").lstrip("\ufeff")
@@ -79,7 +79,7 @@ def objects_of(data: bytes, account: Account) -> list[dict[str, Any]]:
 
 
 def _rewritten(text: str, account: Account) -> str:
-    """Return the JSON of an object in Python's notation, or the text where it is none."""
+    """Return the JSON of an object in Python's notation, or the unchanged text if it is not one."""
     try:
         found = json.dumps(python_literal(text))
     except (ValueError, TypeError, RecursionError):
@@ -95,7 +95,7 @@ def _object(items: list[tuple[str, Any]], account: Account) -> dict[str, Any]:
             account.losses.append(Loss(key, shortened(body[key])))
             account.notes.append(f"the key {key[:40]!r} appears twice: the last value kept")
         body[key] = value
-    for key in [key for key, value in body.items() if type(value) is float]:  # all others are `Written`
+    for key in [key for key, value in body.items() if type(value) is float]:  # all other numbers are `Written`
         account.losses.append(Loss(key, shortened(body[key])))
         account.notes.append(f"{shortened(body.pop(key))} removed")
     return body

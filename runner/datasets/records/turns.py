@@ -1,4 +1,4 @@
-"""Turns of a conversation, however another tool writes them."""
+"""Turns of a conversation, in the notation of any tool."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runner.wording import counted
 
 Parts = list[TextPart | ImagePart]
 ReadImage = Callable[[Any], ImagePart]
-"""Returns the image that a value of a record stands for. Raises UnfitError without a path."""
+"""Returns the image for a value of a record. Raises UnfitError without a path."""
 
 ROLES: dict[str, Role] = {
     "user": "user",
@@ -34,11 +34,11 @@ ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
 }
-"""What speakers are called elsewhere, and what they are here."""
+"""Maps names of speakers in other tools to the names here."""
 _CALLS = ("tool_calls", "function_call")
 _IMAGE_MARK = "<image>"
 _NEAR = 0.75
-# Tuples: what stands in a file need not be hashable.
+# Tuples, because values in a file may not be hashable.
 _TEXT_KINDS = ("text", "input_text", "output_text")
 _KINDS = (None, *_TEXT_KINDS, "image", "image_url", "input_image")
 
@@ -55,10 +55,10 @@ class Turns:
 
     Args:
         read_image: see `ReadImage`.
-        images: the images that stand beside the turns; `<image>` in a text, or an image part without an address,
-            stands for the next one.
-        images_path: where they stand.
-        account: see `Fields`; what was changed in a turn is added too.
+        images: images that are beside the turns; `<image>` in a text, or an image part without an address,
+            represents the next one.
+        images_path: JSON path of these images.
+        account: see `Fields`; also receives changes of a turn.
     """
 
     def __init__(self, read_image: ReadImage, images: list[Any], images_path: str, account: Account) -> None:
@@ -70,10 +70,10 @@ class Turns:
         self._turns: list[_Turn] = []
 
     def read(self, value: Any, path: str) -> None:
-        """Add the turns of a list, or of an object with a list for each key of a turn. Raises UnfitError."""
+        """Add the turns of a list, or of an object with one list for each key of a turn. Raises UnfitError."""
         columns = list(value.values()) if isinstance(value, dict) else []
         if columns and all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
-            # So do Hugging Face's datasets store a sequence of objects.
+            # Hugging Face's datasets store a sequence of objects in this form.
             value = [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
         if not isinstance(value, list):
             raise UnfitError(f"{path}: {kind_of(value)} where a list of turns belongs")
@@ -81,15 +81,15 @@ class Turns:
             self._turn(turn, f"{path}[{index}]")
 
     def say(self, role: Role, value: Any, path: str, name: str | None = None, *, learned: bool = True) -> None:
-        """Add one turn with a content: a text, a number, or a list of parts. Raises UnfitError."""
+        """Add one turn with its content: a text, a number, or a list of parts. Raises UnfitError."""
         parts = self._parts(value, path)
         if role == "system" and all(isinstance(part, TextPart) and not part.text.strip() for part in parts):
-            return  # an empty system text says nothing
+            return  # an empty system text has no meaning
         first = role == "system" and self._turns and self._turns[0].message.role != "system"
         self._turns.insert(0 if first else len(self._turns), _Turn(Message(role, tuple(parts), name), path, learned))
 
     def finish(self) -> tuple[Message, ...]:
-        """Return all turns. Raises UnfitError: images and their marks do not match, or a turn must not be learned."""
+        """Return all turns. Raises UnfitError: images do not match their marks, or a turn must not be trained on."""
         self._place_images()
         self._cut_untrained()
         answers = [place for place, turn in enumerate(self._turns) if _is_answer(turn.message)]
@@ -122,7 +122,7 @@ class Turns:
         self.say(role, content, place, name, learned=learned)
 
     def _role(self, path: str, value: Any, *, foreign: bool) -> Role:
-        """Return a role by its name; `foreign` where other tools write it, with their own names."""
+        """Return a role by its name; `foreign` for the names that other tools use."""
         if not isinstance(value, str):
             raise UnfitError(f"{path}: {kind_of(value)} where the name of a role belongs")
         written = value.strip().lower()
@@ -191,7 +191,7 @@ class Turns:
         return ImagePart(image.uri, mime_type=self._last(types) or image.mime_type, detail=self._last(details))
 
     def _last(self, found: list[tuple[str, Any]]) -> str | None:
-        """Return the last text of some values with their paths; the others are left behind."""
+        """Return the last text of several values with their paths; the others are not carried over."""
         chosen = max((place for place, (_, value) in enumerate(found) if isinstance(value, str)), default=None)
         for place, (path, value) in enumerate(found):
             if place != chosen:
@@ -209,7 +209,7 @@ class Turns:
             raise UnfitError(f"{path}: {error.message}") from None
 
     def _place_images(self) -> None:
-        """Put the images that stand beside the turns where the texts have their marks, else before the first text."""
+        """Insert the images beside the turns at the marks in the texts, or without marks, before the first text."""
         waiting = len(self._images) - self._used
         if not waiting:
             return
@@ -233,7 +233,7 @@ class Turns:
             raise UnfitError(f"{self._images_path}: no user turn to put the images into")
 
     def _cut_untrained(self) -> None:
-        """End the conversation behind the last answer that shall be learned."""
+        """End the conversation after the last answer that is to be trained on."""
         if all(turn.learned for turn in self._turns):
             return
         answers = [place for place, turn in enumerate(self._turns) if turn.message.role == "assistant" and turn.learned]
@@ -271,5 +271,5 @@ def _is_answer(message: Message) -> bool:
 
 
 def _other_role(role: Any) -> Any:
-    """Return the role of a system instruction if it says more than that it is one."""
+    """Return the role of a system instruction if it is more than a marker of the system role."""
     return None if role in ("system", "user", "model") else role

@@ -1,4 +1,4 @@
-"""Examples as lines of each format."""
+"""Writes examples as lines of each format."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class NotExpressibleError(RunnerError):
-    """A format has no way to say this example; the message says what is in the way."""
+    """A format cannot express this example; the message says why."""
 
     code = "not_expressible"
     usual_hint = "convert to another format, such as `--to chat`"
@@ -35,7 +35,7 @@ def reshaped(line: str, form: Format) -> str:
 
 
 def losses_of(example: Example, form: Format) -> list[Loss]:
-    """Return what a format has no place for: names of speakers, details and declared types of images."""
+    """Return what a format cannot express: names of speakers, details and declared types of images."""
     found: list[Loss] = []
     for index, message in enumerate(example.messages):
         path = f"messages[{index}]"
@@ -115,6 +115,6 @@ def _declared(image: ImagePart) -> str:
 
 
 def _type_of(uri: str) -> str | None:
-    """Return the type that the suffix of an address tells."""
+    """Return the type that the suffix of an address indicates."""
     suffix = uri.rsplit(".", 1)[-1].lower()
     return {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}.get(suffix)

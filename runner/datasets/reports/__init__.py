@@ -1,1 +1,1 @@
-"""What a check found, as an object, a page, an export, a histogram or one example."""
+"""The results of a check as an object, a page, an export, a histogram or one example."""

@@ -1,4 +1,4 @@
-"""Findings in the formats that other programs read: JUnit XML, SARIF 2.1.0, workflow commands of GitHub."""
+"""Findings in formats that other programs read: JUnit XML, SARIF 2.1.0, workflow commands of GitHub."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runner.datasets.reports.report import Report
 from runner.explanations import every
 
 _DOCUMENTATION = "docs/dataset-findings.md"
-# What XML 1.0 cannot hold, not even escaped.
+# Characters that XML 1.0 cannot represent, not even escaped.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -26,7 +26,7 @@ def _sentence(finding: Finding) -> str:
 
 
 def junit(report: Report) -> str:
-    """Return JUnit XML: a suite for each file, a test case for each code found in it; warnings are skipped tests."""
+    """Return JUnit XML: a suite for each file, with a test case for each code in it; warnings are skipped tests."""
     root = ElementTree.Element("testsuites", name="runner data check")
     for file in report.files:
         own = [finding for finding in report.findings if finding.file == file.path.name]

@@ -1,4 +1,4 @@
-"""Numbers of a dataset for people: lengths as a histogram, prices of every model and mode."""
+"""Figures about a dataset for people: lengths as a histogram, prices of every model and mode."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """What one mode of one model makes of the dataset."""
+    """The dataset's figures for one mode of one model."""
 
     model: str
     mode: TuningMode
     limit: int
-    """Tokens of one example."""
+    """Maximum number of tokens of one example."""
     kept: int
-    """Examples that are not too long."""
+    """Number of examples that are not too long."""
     tokens: int
     """Number of tokens in one epoch."""
     usd: float | None
-    """For all epochs; None where no price is published."""
+    """Price of all epochs; None if no price is published."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form."""
@@ -51,7 +51,7 @@ class Offer:
 
 
 def histogram(report: Report, file: FileReport, bars: int = _BARS) -> list[Bar]:
-    """Return bars of doubling width that cover all lengths, those beyond the limit too; none spans it."""
+    """Return bars of doubling width that cover all lengths, even those beyond the limit; no bar spans the limit."""
     model = find_model(report.model) if report.model else None
     mode = next((mode for mode in model.modes if mode == report.mode), None) if model else None
     counts = token_lengths(file.sizes, None if report.tokens_exact else ratio_of(model, mode), None)
@@ -78,10 +78,10 @@ def histogram(report: Report, file: FileReport, bars: int = _BARS) -> list[Bar]:
 
 
 def offers(report: Report, epochs: int = 1) -> list[Offer]:
-    """Return what each model and mode would make of the training file.
+    """Return the training file's figures for each model and mode.
 
-    Where tokens were counted, the same count is taken for all models; where they were estimated, each model's mode has
-    its own ratio of tokens to characters, and gets what a check with that model says.
+    If tokens were counted, the same count is used for all models. If they were estimated, each model's mode has
+    its own ratio of tokens to characters, and the result is that of a check with that model.
     """
     found = []
     file = report.training

@@ -1,4 +1,4 @@
-"""The check of a dataset as a page: a file of its own, or a part of another page."""
+"""The check of a dataset as a page: as a separate file, or as a part of another page."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from runner.wording import counted, shortened
 
 _SHOWN_OF_A_CODE = 20
 _WORST = 12
-"""Examples shown with their text."""
+"""Maximum number of examples shown with their text."""
 _EXCERPT = 400
-"""Characters of each."""
+"""Maximum characters of each example."""
 _SHOWN_OF_A_PIECE = 3000
-"""Characters."""
+"""Maximum characters of each piece."""
 _MOST_TURNS = 20
 _PRIVATE = frozenset({"secret", "personal-data"})
 
@@ -53,7 +53,7 @@ def render(report: Report, previews: Sequence[Preview] = ()) -> str:
 
 
 def verdict(report: Report) -> Html:
-    """Return whether the service takes the dataset, and of when and what this is."""
+    """Return whether the service accepts the dataset, with the time and the settings of the check."""
     errors, warnings = counted(report.error_count, "error"), counted(report.warning_count, "warning")
     if report.error_count:
         box = _verdict("bad", "The service would refuse this", f"{errors}, {warnings}: correct the lines below.")
@@ -171,7 +171,7 @@ def _marks(trained: bool, beyond: bool) -> str | None:
 
 
 def _worst(report: Report) -> Html:
-    """Return the examples with the most errors and findings, as far as their file can be read again."""
+    """Return the examples with the most errors and findings, if their file can be read again."""
     rows: list[list[Content]] = []
     for file in report.files:
         found: dict[int, list[Finding]] = defaultdict(list)
@@ -179,7 +179,7 @@ def _worst(report: Report) -> Html:
             if finding.line and finding.file == name_of(file.path):
                 found[finding.line].append(finding)
         worst = sorted(found, key=lambda line: (-_weight(found[line]), line))[:_WORST]
-        # What is no file here, as standard input, pipes and objects, is not read a second time.
+        # Sources that are not local files (standard input, pipes, objects) are not read a second time.
         if not worst or not (isinstance(file.path, Path) and file.path.is_file()) or "not-text" in file.counts:
             continue
         texts: dict[int, str] = {}
@@ -191,7 +191,7 @@ def _worst(report: Report) -> Html:
                     if raw.number >= max(worst):
                         break
         except RunnerError:
-            continue  # what is wrong with it is among the findings
+            continue  # its errors are among the findings
         for line in worst:
             codes = dict.fromkeys(finding.code for finding in found[line])
             text = element("code", texts.get(line, ""))

@@ -1,4 +1,4 @@
-"""An example as the model sees it: the template around it, what is learned, where it would be cut."""
+"""An example as the model receives it: with the template, what is trained, and where it would be cut off."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from runner.errors import ConfigurationError, DatasetError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """A stretch of the rendered example."""
+    """A section of the rendered example."""
 
     text: str
     trained: bool
     beyond: bool = False
-    """Behind the model's limit."""
+    """Whether it is beyond the model's limit."""
     tokens: int | None = None
-    """None where they are estimated."""
+    """Number of tokens; None if they are estimated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Preview:
     pieces: list[Piece]
     tokens: int
     trained_tokens: int | None
-    """None where tokens are estimated."""
+    """Number of tokens; None if they are estimated."""
     limit: int | None
     exact: bool
     findings: tuple[Finding, ...]
@@ -60,17 +60,17 @@ class Preview:
 
 
 def preview_line(path: Source, line: int, counter: TokenCounter, *, limit: int | None = None) -> Preview:
-    """Return one example as the model sees it.
+    """Return one example as the model receives it.
 
     Args:
-        path: JSONL file, perhaps compressed or in a bucket.
-        line: from 1.
-        counter: with a tokenizer, the template is applied and tokens are exact; else the turns are shown as they are.
-        limit: tokens of one example.
+        path: JSONL file, possibly compressed or in a bucket.
+        line: line number, from 1.
+        counter: with a tokenizer, the template is applied and tokens are exact; else the turns are shown unchanged.
+        limit: maximum number of tokens of one example.
 
     Raises:
-        ConfigurationError: there is no such line.
-        DatasetError: the line is no example.
+        ConfigurationError: the line does not exist.
+        DatasetError: the line is not an example.
     """
     with open_examples(path) as opened:
         raw = next((raw for raw in raw_lines(opened.lines()) if raw.number == line), None)
@@ -104,11 +104,11 @@ def preview_line(path: Source, line: int, counter: TokenCounter, *, limit: int |
 
 
 def _cut(parts: Iterable[tuple[Sequence[int], str, bool]], limit: int | None, *, counted: bool) -> list[Piece]:
-    """Return pieces of texts, cut at the limit.
+    """Return pieces of texts, split at the limit.
 
     Args:
-        parts: where the units of each text start, the text, and whether it is learned.
-        limit: units of all texts; None: there is none.
+        parts: the start of each text in units, the text, and whether it is trained.
+        limit: maximum number of units of all texts; None means no limit.
         counted: whether units are tokens.
     """
     pieces: list[Piece] = []
@@ -126,7 +126,7 @@ def _cut(parts: Iterable[tuple[Sequence[int], str, bool]], limit: int | None, *,
 
 
 def _turns(example: Example) -> Iterator[tuple[Sequence[int], str, bool]]:
-    """Yield the turns as they are, in characters; the names of roles, which a template would write, do not count."""
+    """Yield the turns unchanged, in characters; the names of roles, which a template would write, do not count."""
     for message in example.messages:
         yield (), f"{message.role}:\n", False
         images = [f"\n[image {part.uri[:60]}]" for part in message.parts if isinstance(part, ImagePart)]

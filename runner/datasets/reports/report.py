@@ -1,4 +1,4 @@
-"""What a check found: findings in file order, and the numbers that the estimate and the upload go on with."""
+"""The results of a check: findings in file order, and the numbers that the estimate and the upload use."""
 
 from __future__ import annotations
 
@@ -62,33 +62,33 @@ class FileReport(Found):
     path: Source
     role: Literal["training", "validation"]
     size: int = 0
-    """Bytes."""
+    """Size in bytes."""
     format: Format | None = None
     lines: int = 0
-    """Lines that are not blank."""
+    """Number of lines that are not blank."""
     examples: int = 0
-    """Lines without an error."""
+    """Number of lines without an error."""
     kept: int = 0
-    """Examples that the service will train on: neither over-length nor filtered as text-only."""
+    """Number of examples that the service will train on: neither over-length nor filtered as text-only."""
     over_length: int = 0
     text_only_filtered: int = 0
     with_images: int = 0
     characters: int = 0
-    """Characters of all texts of the kept examples."""
+    """Number of characters in all texts of the kept examples."""
     sizes: Sizes = field(default_factory=Counter)
     """Sizes of the kept and the over-length examples."""
     tokens: Lengths = field(default_factory=Lengths)
-    """Tokens of the kept examples, template included."""
+    """Number of tokens in the kept examples, including the template."""
     trained_tokens: int = 0
-    """Tokens of the kept examples that are learned; 0 where tokens are estimated."""
+    """Number of trained tokens in the kept examples; 0 if tokens are estimated."""
     images: int = 0
-    """Images of the kept examples."""
+    """Number of images in the kept examples."""
     turns: dict[int, int] = field(default_factory=dict)
-    """Number of turns to number of examples."""
+    """Maps the number of turns to the number of examples."""
     mendable: bool = False
-    """Whether none of its lines is an example, and `runner data fix` makes examples of them."""
+    """Whether none of its lines is an example, but `runner data fix` can make examples of them."""
     conversion: Foreign | None = None
-    """What the file is and what converts it, where it is not JSON Lines of a documented format."""
+    """What the file is and what converts it, if it is not JSON Lines in a documented format."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form."""
@@ -120,11 +120,11 @@ class Report:
     training: FileReport
     validation: FileReport | None = None
     findings: list[Finding] = field(default_factory=list)
-    """By file and line, what holds of a whole file last; of each code and file, only the first thousand."""
+    """By file and line, with those about whole files last; for each code and file, only the first thousand."""
     model: str | None = None
     mode: str | None = None
     max_sequence_length: int | None = None
-    """Tokens; None without a model."""
+    """Maximum number of tokens of one example; None without a model."""
     token_count: str = ""
     """How tokens were counted, in words."""
     tokens_exact: bool = False
@@ -142,7 +142,7 @@ class Report:
 
     @property
     def errors(self) -> list[Finding]:
-        """Return the findings that keep the dataset from being used."""
+        """Return the findings that make the dataset unusable."""
         return [finding for finding in self.findings if finding.severity == "error"]
 
     @property
@@ -152,16 +152,16 @@ class Report:
 
     @property
     def error_count(self) -> int:
-        """Return the number of errors, those included that are not in `findings`."""
+        """Return the number of errors, including those that are not in `findings`."""
         return sum(file.error_count for file in self.files)
 
     @property
     def warning_count(self) -> int:
-        """Return the number of warnings, those included that are not in `findings`."""
+        """Return the number of warnings, including those that are not in `findings`."""
         return sum(sum(file.counts.values()) for file in self.files) - self.error_count
 
     def raise_for_errors(self) -> None:
-        """Raise DatasetError when there is an error."""
+        """Raise DatasetError if there is an error."""
         errors = self.errors
         if errors:
             names = ", ".join(dict.fromkeys(finding.file for finding in errors))
@@ -175,7 +175,7 @@ class Report:
             )
 
     def _correction(self, errors: list[Finding]) -> str:
-        """Return what to type for mistakes in lines of a file on this machine, "" where there are none."""
+        """Return the command for mistakes in lines of a file on this machine, or "" if there are none."""
         broken = {finding.file for finding in errors if finding.line}
         for file in self.files:
             path = file.path

@@ -1,1 +1,1 @@
-"""Datasets written from datasets: mended, converted, split."""
+"""Creates datasets from datasets: repaired, converted, split."""

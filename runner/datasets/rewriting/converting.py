@@ -1,4 +1,4 @@
-"""Datasets of any layout and shape as lines of a documented format."""
+"""Writes datasets of any layout and shape as lines of a documented format."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ def convert_file(
 ) -> Outcome:
     """Write a dataset's rows as lines of a documented format.
 
-    What is read: see `open_dataset` for layouts and encodings, `adapt` for shapes. Images named by local paths are put
-    into the line; they must lie in or below the dataset's folder.
+    Supported input: see `open_dataset` for layouts and encodings, `adapt` for shapes. Images with local paths are
+    embedded in the line; they must be in the dataset's folder or below.
 
     Args:
         path: file, object or standard input.
-        output: written; must not exist. Compressed if its name says so.
-        form: format of the output; None keeps a documented format, and writes chats otherwise.
-        columns: where the prompt, the answer and the system text are, where their names are not the usual ones.
-        encoding: of the file, where it is in doubt.
-        layout: of the file, where it is in doubt.
-        compiled: write documented JSON Lines with the compiled package where it is installed.
-        progress: see `Progress`; called now and then.
+        output: path of the output; must not exist. Compressed if its name says so.
+        form: format of the output; None keeps a documented format, and otherwise writes chats.
+        columns: columns of the prompt, the answer and the system text, if their names are not the usual ones.
+        encoding: encoding of the file, if it is in doubt.
+        layout: layout of the file, if it is in doubt.
+        compiled: write documented JSON Lines with the compiled package if it is installed.
+        progress: see `Progress`; called repeatedly.
 
     Raises:
-        ConfigurationError: a file is not there or there already, or a column is missing.
+        ConfigurationError: the input does not exist, the output exists, or a column is missing.
         DatasetError: the file cannot be read, or nothing would be written.
         EngineMissingError: a library for the layout is not installed.
     """
@@ -73,7 +73,7 @@ def convert_file(
 
 
 def reshaper_for(form: Format | None, *, compiled: bool = True) -> Reshape | None:
-    """Return the compiled writer of a format, None where it is not installed or no format is known."""
+    """Return the compiled writer for a format; None if it is not installed, or no format is known."""
     return reshaper(form) if form and compiled and native.is_installed() else None
 
 
@@ -83,15 +83,15 @@ def convert_range(
     """Convert the JSON Lines whose first byte is in a range; return the account and the number of lines.
 
     Args:
-        stream: a buffered stream that can seek.
-        start: offset of the first byte; in the middle of a line, that line belongs to the range before.
-        end: offset behind the last byte.
-        target: written.
-        maker: of the lines.
-        reshape: of those that are certainly good, see `reshaper_for`.
+        stream: a buffered, seekable stream.
+        start: offset of the first byte; if it is inside a line, that line belongs to the range before.
+        end: offset after the last byte.
+        target: the output.
+        maker: creates the lines.
+        reshape: writer for lines that are certainly good, see `reshaper_for`.
     """
     outcome = Outcome(output=Path())
-    # Lines behind the file's first are numbered from 2: a byte order mark is allowed in the first alone.
+    # Lines of a later range are numbered from 2: only the first line of a file can have a byte order mark.
     base = 1 if start else 0
     remaining = seek_range(stream, start, end)
     writer = _Writer(maker, outcome, target)
@@ -105,7 +105,7 @@ class _Writer:
     target: Any
 
     def lines(self, found: Iterable[memoryview | None], reshape: Reshape | None, base: int = 0) -> int:
-        """Convert blocks of JSON Lines, which follow `base` lines; return the number of lines with those."""
+        """Convert blocks of JSON Lines that come after `base` lines; return the number of lines including those."""
         for block in found:
             if block is None:
                 base += 1
@@ -120,7 +120,7 @@ class _Writer:
         return base
 
     def _compiled(self, reshaped: Reshaped, block: memoryview, base: int) -> int:
-        """Write the lines of a block, which follow `base` others; return their number."""
+        """Write the lines of a block that comes after `base` other lines; return their number."""
         made, count, rows, others = reshaped
         self.outcome.rows += rows
         self.outcome.read += rows

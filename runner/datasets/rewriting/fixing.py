@@ -1,4 +1,4 @@
-"""A copy of a dataset in which what can be mended is mended, with an account of every line."""
+"""Writes a repaired copy of a dataset, with an account of every line."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from runner.datasets.rules import contents
 
 
 def fix_file(path: Source, output: Path, *, duplicates: bool = True, progress: Progress | None = None) -> Outcome:
-    """Write the mended copy of a dataset.
+    """Write the repaired copy of a dataset.
 
-    Mended: encodings, byte order marks, blank lines, several objects on one line, misspelt keys and roles, keys that
-    the service does not know, system texts and images beside the messages, control characters, turns behind the last
-    answer. What is still broken then is left out, and so are repeats. All lines are written in one format: that of the
-    first.
+    Repaired: encodings, byte order marks, blank lines, several objects on one line, misspelled keys and roles, keys
+    that the service does not know, system texts and images beside the messages, control characters, turns after the
+    last answer. Lines that are still broken are omitted, and so are repeats. All lines are written in the format of
+    the first line.
 
     Args:
-        path: JSON Lines of a documented format, perhaps compressed or in a bucket.
-        output: written; must not exist, so that nothing is ever overwritten. Compressed if its name says so.
-        duplicates: leave examples out that are there already.
-        progress: see `Progress`; called now and then.
+        path: JSON Lines of a documented format, possibly compressed or in a bucket.
+        output: path of the output; must not exist, so that nothing is ever overwritten. Compressed if its name says so.
+        duplicates: omit examples that occurred before.
+        progress: see `Progress`; called repeatedly.
 
     Raises:
-        ConfigurationError: the output is there already, or the input is not.
+        ConfigurationError: the output exists, or the input does not.
         DatasetError: the file must be converted first, cannot be read, or nothing would be written.
     """
     refuse_existing(output)

@@ -1,4 +1,4 @@
-"""What became of every row of a dataset that was written anew."""
+"""The results for all rows of a dataset that was rewritten."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from runner.errors import DatasetError
 
 T = TypeVar("T")
 Progress = Callable[[int, int | None], None]
-"""Is told the bytes read so far and those of the whole, or the bytes written so far and None."""
+"""Called with the bytes read so far and the total, or with the bytes written so far and None."""
 KEPT = 1000
-"""Rows named of each kind; all are counted."""
+"""Maximum number of rows that are named for each kind; all are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a row is."""
+    """The place of a row."""
 
     row: int
-    """From 1; a heading does not count."""
+    """Row number, from 1; a heading does not count."""
     line: int = 0
-    """From 1; 0 where the file has no lines."""
+    """Line number, from 1; 0 if the file has no lines."""
 
     def __str__(self) -> str:
         return f"line {self.line}" if self.line else f"row {self.row}"
@@ -44,7 +44,7 @@ class Change:
 
     @property
     def line(self) -> int:
-        """Return the line, or the row where the file has no lines."""
+        """Return the line, or the row if the file has no lines."""
         return self.place.line or self.place.row
 
     def to_json(self) -> dict[str, Any]:
@@ -54,12 +54,12 @@ class Change:
 
 @dataclass(slots=True)
 class Lost:
-    """Values that are not carried over, of one key."""
+    """Values of one key that are not carried over."""
 
     count: int
     first: Place
     values: list[str]
-    """Those of the first row, as JSON, shortened."""
+    """Values of the first row, as JSON, shortened."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form."""
@@ -68,67 +68,67 @@ class Lost:
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """The account of a rewriting: of the rows read, each is written or left out, and each that is mended says how."""
+    """The account of a rewriting: each row that was read is written or omitted, with a description of each repair."""
 
     output: Path
     format: Format | None = None
     description: str = ""
     """What was read, in words."""
     notes: list[str] = field(default_factory=list)
-    """What was decoded or decided to read it."""
+    """What was decoded or assumed in order to read it."""
     read: int = 0
     rows: int = 0
-    """Written."""
+    """Number of rows written."""
     written: int = 0
-    """Bytes, before compression."""
+    """Size in bytes, before compression."""
     counts: Counter[str] = field(default_factory=Counter)
-    """Action to number of rows."""
+    """Maps each action to its number of rows."""
     changes: list[Change] = field(default_factory=list)
     """The first thousand."""
     lost: dict[str, Lost] = field(default_factory=dict)
-    """JSON path, without the numbers in it, to what is not carried over."""
+    """Maps each JSON path, without its numbers, to the values that are not carried over."""
 
     @property
     def dropped(self) -> int:
-        """Return the number of rows left out."""
+        """Return the number of rows omitted."""
         return self.counts["dropped"]
 
     @property
     def unchanged(self) -> int:
-        """Return the number of rows written in which nothing was mended."""
+        """Return the number of rows that were written without a repair."""
         return self.rows - self.counts["changed"] - self.counts["split"]
 
     @property
     def problems(self) -> list[Change]:
-        """Return the rows left out among `changes`."""
+        """Return the omitted rows among `changes`."""
         return [change for change in self.changes if change.action == "dropped"]
 
     def note(self, place: Place, action: str, what: str) -> None:
-        """Count what was done to a row and keep it if there is room."""
+        """Count what was done to a row, and keep it if there is space."""
         self.counts[action] += 1
         if self.counts[action] <= KEPT:
             self.changes.append(Change(place, action, what))
 
     def drop(self, place: Place, why: str) -> None:
-        """Count a row that was read and is left out."""
+        """Count a row that was read and is omitted."""
         self.read += 1
         self.note(place, "dropped", why)
 
     def watched(
         self, items: Iterable[T], opened: OpenedDataset, progress: Progress | None, *, every: int = 1000
     ) -> Iterator[T]:
-        """Yield what is read of a dataset; tell how far it is now and then."""
+        """Yield the rows of a dataset; report the progress repeatedly."""
         for number, item in enumerate(items, 1):
             yield item
             if progress is None or number % every:
                 continue
-            if opened.layout in {"excel", "parquet"}:  # not read from their beginning to their end
+            if opened.layout in {"excel", "parquet"}:  # these are not read from beginning to end
                 progress(self.written, None)
             else:
                 progress(opened.position(), opened.size)
 
     def write(self, place: Place, made: Made, target: Any, action: str = "changed") -> None:
-        """Write a row, and count what was done to it and what is not carried over; or leave it out."""
+        """Write a row, or omit it; count what was done to it and what is not carried over."""
         if not made.line:
             self.drop(place, made.problem)
             return
@@ -142,7 +142,7 @@ class Outcome:
             self.note(place, action, "; ".join(dict.fromkeys(made.notes)))
 
     def add(self, other: Outcome, offset: int) -> None:
-        """Add the account of the part that follows, whose lines follow `offset` others."""
+        """Add the account of the next part, which comes after `offset` lines."""
 
         def moved(place: Place) -> Place:
             return Place(place.row + offset, place.line + offset)
@@ -170,7 +170,7 @@ class Outcome:
             self.counts["more keys not carried over"] += lost.count
 
     def finish(self, name: str) -> None:
-        """Raise DatasetError if nothing was written, so that no empty file is."""
+        """Raise DatasetError if nothing was written, so that no empty file is created."""
         if not self.rows:
             first = self.problems[:1]
             why = f": {first[0].place}: {first[0].what}" if first else ": it has no rows"
@@ -179,7 +179,7 @@ class Outcome:
             )
 
     def cut(self, name: str) -> DatasetError:
-        """Return the error of a file that cannot be read beyond the row that was left out last."""
+        """Return the error for a file that cannot be read after the row that was omitted last."""
         last = self.problems[-1]
         return self._failure(name, f"{name} cannot be read beyond {last.place}: {last.what}", "correct the file there")
 

@@ -1,4 +1,4 @@
-"""A dataset made ready for its upload: plain JSON Lines in UTF-8, converted if that is wanted."""
+"""Prepares a dataset for its upload: plain JSON Lines in UTF-8, converted if requested."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from runner.datasets.rewriting.outcome import Outcome
 def prepared(
     source: Source, *, convert: bool = False, converted: Callable[[Outcome, str], None] | None = None
 ) -> Iterator[Path]:
-    """Yield a local file that can be uploaded: the source itself where it is plain, else a copy that is removed again.
+    """Yield a local file that can be uploaded: the source itself if it is plain, otherwise a temporary copy.
 
     Args:
         source: file, object or standard input.
-        convert: convert layouts and shapes that the service does not take.
+        convert: convert layouts and shapes that the service does not accept.
         converted: called with the account of a conversion and the first line that it wrote.
 
     Raises:

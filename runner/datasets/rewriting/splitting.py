@@ -1,4 +1,4 @@
-"""Split a dataset into training and validation so that nothing leaks and the service takes both."""
+"""Splits a dataset into training and validation so that no prompt is in both and the service accepts both files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The two files and what is in them."""
+    """The two files and their contents."""
 
     training: Side
     validation: Side
@@ -59,19 +59,19 @@ class Split:
 def split_file(path: Source, training: Path, validation: Path, *, share: float = 0.1, seed: int = 0) -> Split:
     """Write the lines of a dataset into two files, in their order.
 
-    Examples with the same prompt stay together, repeats included. Prompts go into validation in an order that depends
-    on them and the seed alone, so that adding examples to the dataset moves few others. Where the service's limit on
-    bytes is in the way, the longest ones stay in training.
+    Examples with the same prompt stay together, including repeats. The hold-out order of prompts depends only
+    on them and the seed, so that adding examples to the dataset moves few others. If the service's limit on
+    bytes would be exceeded, the longest ones stay in training.
 
     Args:
-        path: JSONL file without errors, perhaps compressed or in a bucket.
-        training: written; must not exist. Compressed if its name says so.
+        path: JSONL file without errors, possibly compressed or in a bucket.
+        training: path of the output; must not exist. Compressed if its name says so.
         validation: the same.
-        share: of the examples that goes into validation, at most 20 %: the service takes 25 % of training's bytes.
-        seed: another seed, another split.
+        share: share of the examples for validation, at most 20%: the service accepts 25% of training's bytes.
+        seed: a different seed gives a different split.
 
     Raises:
-        ConfigurationError: the share is out of bounds, a file is there already, or there are too few prompts.
+        ConfigurationError: the share is out of bounds, an output file exists, or there are too few prompts.
         DatasetError: the dataset has errors.
     """
     require_possible(training, validation, share)
@@ -80,7 +80,7 @@ def split_file(path: Source, training: Path, validation: Path, *, share: float =
 
 
 def require_possible(training: Path, validation: Path, share: float) -> None:
-    """Raise ConfigurationError for a share that no split has, or a file that is there already."""
+    """Raise ConfigurationError if the share is impossible, or an output file exists."""
     most = MAX_VALIDATION_SHARE / (1 + MAX_VALIDATION_SHARE)
     problems = [f"{target} already exists" for target in (training, validation) if os.path.lexists(target)]
     if not 0 < share <= most:
@@ -113,14 +113,14 @@ def _split(path: Path, training: Path, validation: Path, share: float, seed: int
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """What goes into validation."""
+    """The prompts of the validation file."""
 
     prompts: set[int]
-    """Digests."""
+    """Digests of the prompts."""
     wanted: int
-    """Rows that there should be."""
+    """Number of rows that were requested."""
     obstacles: tuple[str, ...]
-    """Why there are fewer."""
+    """Why there are fewer rows."""
 
 
 Target = tuple[Side, Callable[[bytes], object]]
@@ -141,14 +141,14 @@ class Part:
         return Part(start, end, totals_of_stream(stream, start, end, Settings(ratio=0.25, name=name)))
 
     def lines(self, stream: BinaryIO) -> Iterator[bytes]:
-        """Yield each line with its end, b"" for a blank one."""
+        """Yield each line with its line end, b"" for a blank one."""
         seek_range(stream, self.start, self.end)
         for number, raw in enumerate(islice(raw_lines(stream), self.totals.lines)):
             data = raw.data if number or self.start else raw.data.removeprefix(b"\xef\xbb\xbf")
             yield data + b"\n" if data.strip() else b""
 
     def groups(self, stream: BinaryIO) -> dict[int, list[int]]:
-        """Return how many lines each prompt has, and their bytes."""
+        """Return the number of lines of each prompt, and their bytes."""
         found: dict[int, list[int]] = defaultdict(lambda: [0, 0])
         for line, prompt in zip(self.lines(stream), self.totals.prompts, strict=True):
             if line:
@@ -176,7 +176,7 @@ def require_sound(totals: Totals, name: str) -> None:
 
 
 def place_of(prompt: int, seed: int) -> int:
-    """Return the place of a prompt in the order in which they are held out: 64 bits of it and the seed alone."""
+    """Return a prompt's place in the hold-out order: 64 bits that depend only on the prompt and the seed."""
     return xxhash.xxh3_64_intdigest(prompt.to_bytes(8, "little"), seed)
 
 
@@ -184,11 +184,11 @@ def choose(groups: Iterable[tuple[int, int, int]], *, prompts: int, lines: int, 
     """Return the prompts of validation.
 
     Args:
-        groups: digest of the prompt, lines and bytes, in the order of `place_of`; read as far as needed.
+        groups: digest of the prompt, lines and bytes, in the order of `place_of`; read only as far as needed.
         prompts: number of groups.
-        lines: of all groups.
-        octets: of all groups.
-        share: of the lines.
+        lines: number of lines of all groups.
+        octets: number of bytes of all groups.
+        share: share of the lines.
 
     Raises:
         ConfigurationError: nothing can be held out.
@@ -208,7 +208,7 @@ def choose(groups: Iterable[tuple[int, int, int]], *, prompts: int, lines: int, 
         heapq.heappush(chosen, (-size / count, prompt, count, size))
         rows, held = rows + count, held + size
         while held > MAX_VALIDATION_SHARE * (octets - held):
-            # Without the longest lines, most others fit: this is how the most rows get into a limit of bytes.
+            # Without the longest lines, most others fit: this way, the limit of bytes holds the most rows.
             _, _, less, lighter = heapq.heappop(chosen)
             rows, held = rows - less, held - lighter
             heavy = True

@@ -1,4 +1,4 @@
-"""Where datasets are written to: a file that is not there yet, or standard output; compressed if the name says so."""
+"""Outputs of datasets: a new file, or standard output; compressed if the name says so."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STDOUT = STDIN
 
 
 def refuse_existing(*targets: Path) -> None:
-    """Raise ConfigurationError if a file to be written is there already."""
+    """Raise ConfigurationError if an output file exists."""
     problems = [f"{path} already exists" for path in targets if path != STDOUT and os.path.lexists(path)]
     if problems:
         raise ConfigurationError("; ".join(problems), problems=problems, hint="choose another name")
@@ -28,13 +28,13 @@ def refuse_existing(*targets: Path) -> None:
 
 @contextmanager
 def open_target(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that appears under its name only when it is whole, and never replaces another.
+    """Open a file for writing that appears under its name only when it is complete, and never replaces another file.
 
     Args:
         path: `.gz` and `.zst` are compressed; `-` is standard output.
 
     Raises:
-        ConfigurationError: the file is there already, or nothing can be written there.
+        ConfigurationError: the file exists, or the place is not writable.
         DiskError: the disk is full or read-only.
         EngineMissingError: the compressor is not installed.
     """
@@ -60,7 +60,7 @@ def open_target(path: Path) -> Iterator[BinaryIO]:
 
 def _publish(aside: Path, path: Path) -> None:
     try:
-        os.link(aside, path)  # unlike a renaming it fails where a file is
+        os.link(aside, path)  # unlike renaming, this fails if the file exists
     except FileExistsError:
         refuse_existing(path)
     except OSError:  # a file system without links
@@ -78,6 +78,6 @@ def _compressor(suffix: str) -> Any:
     if suffix == ".gz":
         import gzip
 
-        # The same content gives the same file: no name, no time.
+        # Without name and time, so that the same content gives the same file.
         return lambda stream: gzip.GzipFile("", "wb", 6, stream, mtime=0)
     return nullcontext

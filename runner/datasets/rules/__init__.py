@@ -1,1 +1,1 @@
-"""The rules of the documented formats: from the JSON object of a line to an example, or to what is wrong with it."""
+"""The rules of the documented formats: they turn the JSON object of a line into an example or its errors."""

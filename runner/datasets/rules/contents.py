@@ -1,4 +1,4 @@
-"""Digests of examples, for repeats and leakage: the same for the same content, however it is written down."""
+"""Digests of examples, to find repeats and leakage: the same for the same content, regardless of the notation."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from runner.datasets.examples import Example, ImagePart, Message
 _hash = xxhash.xxh3_64_intdigest
 
 PART, TURN, IMAGE = "\x1f", "\x1e", "\x1c"
-"""Separators of parts and turns, and what marks an image; a text with one of them has a finding of its own."""
+"""Separators of parts and turns, and the marker of an image; a text with one of them has a finding."""
 
 
 def content_of(parts: Iterable[str | ImagePart]) -> str:
-    """Return parts as one text, with a digest in place of each image; an inline image is all in its address."""
+    """Return parts as one text, with a digest in place of each image; the address of an inline image is the image."""
     return PART.join(
         [
             IMAGE + xxhash.xxh3_128_hexdigest(_encoded(part.uri)) if isinstance(part, ImagePart) else part
@@ -32,17 +32,17 @@ def content(message: Message) -> str:
 
 
 def turns_of(example: Example) -> list[str]:
-    """Return the content of each turn; their number says whether the first is the system's: it is odd then."""
+    """Return the content of each turn; if their number is odd, the first is the system's."""
     return [content(message) for message in example.messages]
 
 
 def digests(contents: list[bytes], turns: list[int]) -> tuple[list[int], list[int]]:
-    """Return 64-bit digests of everything but the last turn of each example, and of everything.
+    """Return 64-bit digests of everything except the last turn of each example, and of everything.
 
     Args:
-        contents: the content of the turns of all examples, one after the other, in UTF-8. Roles need no place here:
+        contents: the content of the turns of all examples, one after another, in UTF-8. Roles are not needed:
             those of a valid example follow from the number of its turns.
-        turns: how many turns each example has; an odd number includes one of the system.
+        turns: number of turns of each example; an odd number includes a system turn.
     """
     ends = list(accumulate(turns))
     starts = [0, *ends][:-1]
@@ -72,7 +72,7 @@ _NOISE = re.compile(r"[\W_]+")
 
 
 def normalised(turns: Sequence[str]) -> int:
-    """Return a digest that examples share which differ only in case, white space and punctuation."""
+    """Return a digest that is the same for examples that differ only in case, white space and punctuation."""
     text = TURN.join(_NOISE.sub(" ", turn.casefold()).strip() for turn in turns)
     found: int = xxhash.xxh3_64_intdigest(_encoded(text))
     return found

@@ -1,6 +1,6 @@
 """The rules of the documented formats as data, each in one place.
 
-`parsing` and `value_checks` read these tables, and the compiled scanner reads the same ones by their names: they are
+`parsing` and `value_checks` read these tables, and the compiled scanner reads them by name: they are
 tuples, dicts, sets, strings and numbers.
 """
 
@@ -19,10 +19,10 @@ class Keys(NamedTuple):
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
     spellings: Mapping[str, str] = {}
-    """Other spelling to the key's name here; an object has one of the two."""
+    """Maps the other spelling of a key to its name here; an object can have only one of the two."""
     meant: Mapping[str, tuple[str, str]] = {}
-    """Keys that other tools read and the service ignores, though the example means something else without them: what
-    is wrong, and what to do."""
+    """Keys that other tools read and the service ignores, although the example has another meaning without them: the
+    problem and the remedy."""
 
 
 _CALLS = "the service's formats hold no tool calls: this one would be left away, and the rest learned"
@@ -64,45 +64,45 @@ FILE_DATA = Keys(("mime_type", "file_uri"), spellings={"mimeType": "mime_type", 
 INLINE_DATA = Keys(("mime_type", "data"), spellings=FILE_DATA.spellings)
 
 LINES: dict[Format, Keys] = {"prompt_completion": PAIR, "chat": CHAT, "generate_content": CONTENTS}
-"""Format to the keys of a line."""
+"""Maps each format to the keys of a line."""
 
 PARTS = {kind: Keys((kind,)) for kind in ("text", "file_data", "inline_data")}
-"""The kinds of parts of GenerateContent: a part has exactly one of these keys."""
+"""The kinds of parts in GenerateContent: a part has exactly one of these keys."""
 PART_SPELLINGS = {"fileData": "file_data", "inlineData": "inline_data"}
 
 ROLES: dict[Format, dict[str, Role]] = {
     "prompt_completion": {},
     "chat": {"system": "system", "user": "user", "assistant": "assistant"},
-    # The documented role is `assistant`; the service itself has been seen to ask for `model`. Both are taken.
+    # The documented role is `assistant`, but the service has been observed to ask for `model`. Both are accepted.
     "generate_content": {"user": "user", "assistant": "assistant", "model": "assistant"},
 }
-"""Format to the roles a turn may name and what each means."""
+"""Maps each format to the roles of its turns and their meanings."""
 
 FIRST: Role = "system"
-"""A turn of this role may stand first, and nowhere else."""
+"""The role that is allowed only in the first turn."""
 REPEATED: tuple[Role, ...] = ("user", "assistant")
-"""What follows, once or more."""
+"""The roles that follow, once or more."""
 
 DETAILS = ("low", "high", "auto")
 MIME_TYPES = ("image/jpeg", "image/png", "image/webp")
 """The specification's image formats."""
 PLACEHOLDERS = frozenset({"nan", "none", "null", "undefined"})
-"""What programs write for a missing value, in any case and with white space around."""
+"""Texts that programs write for a missing value, in any case and with white space around them."""
 
 MAX_DEPTH = 64
-"""Bound of nesting; the documented formats need 7."""
+"""Maximum depth of nesting; the documented formats need 7."""
 MAX_PIXELS = 50_000_000
-"""Bound against decompression bombs; the service publishes none."""
+"""Limit against decompression bombs; the service publishes none."""
 MANY_IMAGES = 5
-"""Number of images in one example that Llama 4 was tested with, per its model card. The service publishes no bound."""
+"""Number of images in one example that Llama 4 was tested with, per its model card. The service publishes no limit."""
 
 OBJECT_ADDRESS = r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(?P<name>[^\r\n\x00]{1,1024})"
-"""The address of a Cloud Storage object: a bucket's name, and an object's, which is otherwise opaque."""
+"""The address of a Cloud Storage object: the bucket's name and the object's, which is otherwise opaque."""
 GS_URI = re.compile(rf"{OBJECT_ADDRESS}\Z")
 
 
 def in_order(roles: Sequence[Role]) -> bool:
-    """Tell whether turns follow `FIRST` and `REPEATED`."""
+    """Return whether turns match `FIRST` and `REPEATED`."""
     start = 1 if roles and roles[0] == FIRST else 0
     times, odd = divmod(len(roles) - start, len(REPEATED))
     return times > 0 and not odd and tuple(roles[start:]) == REPEATED * times

@@ -1,6 +1,6 @@
-"""What an image is, by its bytes: type, size in pixels, whether it is whole.
+"""Determines an image's type, its size in pixels, and whether it is complete, from its bytes.
 
-Nothing is decoded, so a bomb costs nothing.
+Nothing is decoded, so a decompression bomb does no harm.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MAGIC = (
     (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
     (re.compile(rb"RIFF....WEBP", re.DOTALL), "image/webp"),
 )
-"""What the files of each type begin with."""
+"""The first bytes of each type."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _SHORTEST_BASE64 = 60
 """Shortest base64 text of an image, in characters: no image has fewer than 45 bytes. A path can be shorter."""
@@ -27,11 +27,11 @@ _DATA_URL = re.compile(r"data:(?P<type>[^;,]*)(?P<base64>;base64)?,", re.ASCII)
 
 
 Note = tuple[str, str, str]
-"""Code, message and fix of what is allowed and probably not meant."""
+"""Code, message and fix of something that is allowed but probably unintended."""
 
 
 class ImageError(Exception):
-    """The bytes are no image the service takes. `finding` is the finding's code; no user sees the exception."""
+    """The bytes are not an image that the service accepts. `finding` is a finding's code; users never see it."""
 
     def __init__(self, finding: str, message: str) -> None:
         super().__init__(message)
@@ -63,9 +63,9 @@ def decode_data_url(url: str) -> tuple[str, bytes]:
 
 
 def as_data_url(text: str) -> str | None:
-    """Return the data URL of an image in base64 that lacks its head; None where a text is certainly something else.
+    """Return the data URL of a base64 image without its head; None if a text is certainly something else.
 
-    White space in the base64 is removed, and padding that is missing added.
+    White space in the base64 is removed, and missing padding is added.
     """
     head = text[:_HEAD].split()
     try:
@@ -82,10 +82,10 @@ def as_data_url(text: str) -> str | None:
 
 
 def read_header(data: bytes) -> ImageHeader:
-    """Return what the bytes say of themselves.
+    """Return what the bytes declare about the image.
 
     Raises:
-        ImageError: no JPEG, PNG or WEBP, cut short, or more than `MAX_PIXELS` pixels.
+        ImageError: it is not JPEG, PNG or WEBP, is incomplete, or has more than `MAX_PIXELS` pixels.
     """
     notes: list[Note] = []
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -110,7 +110,7 @@ def _broken(what: str = "the image is cut short") -> ImageError:
     return ImageError("image-truncated", what)
 
 
-# Each returns width, height and where the image ends, and adds notes. They raise ImageError.
+# Each returns width, height and the end of the image, and adds notes. They raise ImageError.
 def _png(data: bytes, notes: list[Note]) -> tuple[int, int, int]:
     if len(data) < 33 or data[12:16] != b"IHDR":
         raise _broken()
@@ -141,7 +141,7 @@ def _png(data: bytes, notes: list[Note]) -> tuple[int, int, int]:
 # In a scan every 0xFF is followed by 0x00 (stuffing), a restart marker or the marker of the next segment.
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# What may follow a scan: tables, another scan, a comment, application data, the number of lines, the end.
+# Allowed after a scan: tables, another scan, a comment, application data, the number of lines, the end.
 _AFTER_SCAN = frozenset({0xC4, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)})
 
 
@@ -176,7 +176,7 @@ def _jpeg(data: bytes, notes: list[Note]) -> tuple[int, int, int]:
 
 
 def _scan_end(data: bytes, start: int) -> int:
-    """Return where the marker behind a scan stands."""
+    """Return the position of the marker after a scan."""
     found = _SCAN_END.search(data, start)
     if found is None:
         raise _broken()
@@ -210,7 +210,7 @@ def _webp(data: bytes, notes: list[Note]) -> tuple[int, int, int]:
 
 
 def _webp_chunks(data: bytes, size: int, notes: list[Note]) -> None:
-    """Walk the chunks: each must lie within the file, and one must hold the picture."""
+    """Read the chunks: each must be inside the file, and one must contain the picture."""
     position, pixels = 12, False
     while position + 8 <= size:
         kind = data[position : position + 4]
@@ -231,7 +231,7 @@ _ANIMATED = ("image-animated", "the image is animated: at most one frame of it i
 
 
 def _exif(block: bytes) -> list[Note]:
-    """Say what an EXIF block tells that matters: where the photo was taken, and that its pixels lie rotated."""
+    """Note what matters in an EXIF block: where the photo was taken, and that its pixels are stored rotated."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
     if order is None or len(block) < 10:
         return []

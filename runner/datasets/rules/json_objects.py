@@ -1,8 +1,8 @@
-"""From bytes to JSON objects, strictly: what the service's reader would trip over is found here, with its line.
+"""Reads JSON objects from bytes, strictly: problems for the service's reader are found here, with their line.
 
-Python's own decoder is used, tightened where it is lenient (NaN, duplicate keys, lone surrogates), because a lenient
-reader hides errors until the job has been queued. msgspec decodes the lines for which it certainly returns the same, in
-a third of the time. A line is bounded before it is decoded, so that a file without line ends costs bounded memory.
+Python's own decoder is used, with stricter rules where it is lenient (NaN, duplicate keys, lone surrogates), because a
+lenient reader hides errors until the job has been queued. msgspec decodes the lines for which it certainly returns the
+same, in a third of the time. Lines are limited before decoding, so that a file without line ends uses limited memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from runner.datasets.rules.formats import MAX_DEPTH
 from runner.json_text import expected
 
 _CONFLICT = re.compile(r"<{7} |={7}\s*$|>{7} ")
-"""How Git marks the two sides of a conflict."""
+"""Git's markers of the two sides of a conflict."""
 
 
 class Findings:
@@ -39,12 +39,12 @@ class Findings:
         self.line = line
         self.items: list[Finding] = []
         self.cuts: list[tuple[int, int]] = []
-        """Where characters of the line were left out: how many of the others stand before, and how many are missing."""
+        """Places of omitted characters: how many remaining characters come before, and how many are missing."""
         self.failed = False
         """Whether an error was added."""
 
     def add(self, code: str, severity: Severity, path: str, message: str, fix: str = "") -> None:
-        """Add a finding at a JSON path of this line; halves of surrogate pairs, which no file takes, are spelled."""
+        """Add a finding at a JSON path of this line; half surrogate pairs, which files cannot contain, are escaped."""
         if not (path.isascii() and message.isascii() and fix.isascii()):
             path, message, fix = (text.encode("utf-8", "backslashreplace").decode() for text in (path, message, fix))
         if severity == "error":
@@ -55,18 +55,18 @@ class Findings:
         )
 
     def error(self, code: str, path: str, message: str, fix: str = "") -> None:
-        """Add what keeps the line from being an example."""
+        """Add a problem because of which the line is not an example."""
         self.add(code, "error", path, message, fix)
 
     def warning(self, code: str, path: str, message: str, fix: str = "") -> None:
-        """Add what is allowed and probably not meant."""
+        """Add something that is allowed but probably unintended."""
         self.add(code, "warning", path, message, fix)
 
 
 def decode_object(raw: RawLine, findings: Findings) -> dict[str, Any] | None:
     """Return the JSON object of a line, or None after adding what is wrong with it.
 
-    A blank line gives None and no finding.
+    A blank line returns None without a finding.
     """
     if raw.too_long:
         findings.error(
@@ -98,14 +98,14 @@ for _ in range(8):  # the documented formats need 7
     _TEXTS = str | None | list[_TEXTS] | dict[str, _TEXTS]
 _decoder = msgspec.json.Decoder(dict[str, _TEXTS])
 _scan: Callable[[str, int], Any] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
-# A quote with one backslash before it ends no string; with two it may.
+# A quote after one backslash ends no string; after two, it can.
 _find_keys = re.compile(rb'"(?<!(?<!\\)\\")[ \t\r\n]*:').findall
 
 
 def decode_plain(data: bytes, findings: Findings) -> dict[str, Any] | None:
-    """Return the object of a line without numbers and keys that are there twice, or None after adding what is wrong."""
+    """Return the object of a line without numbers and duplicate keys, or None after adding what is wrong."""
     data = data.rstrip(b"\r\n")
-    if data.endswith(b"}"):  # else it is cut off, or followed by blanks
+    if data.endswith(b"}"):  # otherwise it is incomplete, or followed by blanks
         try:
             body: dict[str, Any] = _decoder.decode(data)
         except (msgspec.DecodeError, RecursionError):
@@ -124,17 +124,17 @@ def decode_plain(data: bytes, findings: Findings) -> dict[str, Any] | None:
 
 
 def decode_block(block: bytes) -> tuple[list[dict[str, Any]], list[bool]] | None:
-    """Return the objects of all lines of a block, if they are certainly what the strict decoder returns; else None.
+    """Return the objects of all lines of a block, if they are certainly those of the strict decoder; otherwise None.
 
-    msgspec is as strict, but for keys that are there twice and for numbers. So no object may hold a number, and they
-    must hold as many keys as the block has colons behind a string. With them comes whether no text of each line may
-    hold a control.
+    msgspec is as strict, except about duplicate keys and numbers. Therefore no object may have a number, and the
+    number of keys must equal the number of colons after a string in the block. The second result is whether no text of
+    each line can have a control character.
     """
     try:
         bodies: list[dict[str, Any]] = _decoder.decode_lines(block)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    # The library does not care where lines end. Between these brackets a line end is between two objects.
+    # The library does not check line ends. Between these brackets, a line end separates two objects.
     plain, at = [True], 0
     for which, _, end in _find_places()(block):
         if which >= len(_BETWEEN):
@@ -156,12 +156,12 @@ _BETWEEN = (b"}\n{", b"}\r\n{")
 
 @cache
 def _find_places() -> texts.Search:
-    """Return a search for the ends of lines and for what may be a control."""
+    """Return a search for line ends and for possible control characters."""
     return texts.searcher([*_BETWEEN, *map(str.encode, texts.WRITTEN_CONTROLS)])
 
 
 def _count_keys(objects: list[dict[str, Any]]) -> int:
-    """Return the number of keys of objects and of all objects in them."""
+    """Return the number of keys in objects and all objects inside them."""
     keys, lists = 0, list[Any]()
     while objects or lists:
         keys += sum(map(len, objects))
@@ -172,12 +172,12 @@ def _count_keys(objects: list[dict[str, Any]]) -> int:
 
 
 class _Strict(threading.local):
-    """The decoder, made once, and what it has seen that it should not have."""
+    """The decoder, created once, and the violations that it has seen."""
 
     def __init__(self) -> None:
         self.duplicates: list[str] = []
         self.constants: list[str] = []
-        # Nothing but these two lists outlives a call, and each thread has its own.
+        # Only these two lists outlive a call, and each thread has its own.
         self.decode = json.JSONDecoder(object_pairs_hook=self._pairs, parse_constant=self._constant).decode
 
     def _pairs(self, items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def decode_text(text: str, findings: Findings) -> dict[str, Any] | None:
         _not_json(error, findings)
         return None
     except ValueError:
-        # The only other ValueError of json.loads: an integer beyond the interpreter's digit limit.
+        # The only other ValueError of json.loads: an integer beyond the interpreter's limit of digits.
         findings.error("number-too-long", "", f"a number has more than {sys.get_int_max_str_digits()} digits")
         return None
     for name in dict.fromkeys(constants):
@@ -221,7 +221,7 @@ def decode_text(text: str, findings: Findings) -> dict[str, Any] | None:
         kind = {list: "an array", str: "a string", int: "a number", float: "a number"}.get(type(value), "a scalar")
         findings.error("not-an-object", "", f"the line is {kind}, not a JSON object", "one object a line")
         return None
-    # Every level has a bracket that closes it.
+    # Every level has a closing bracket.
     if text.count("}") + text.count("]") > MAX_DEPTH and deeper_than(value, MAX_DEPTH):
         findings.error("too-deep", "", f"nested deeper than {MAX_DEPTH} levels")
         return None
@@ -247,7 +247,7 @@ def _not_json(error: json.JSONDecodeError, findings: Findings) -> None:
 
 
 def deeper_than(value: Any, levels: int) -> bool:
-    """Tell whether objects and lists are nested deeper than a number of levels."""
+    """Return whether objects and lists are nested deeper than a number of levels."""
     layer = [value]
     for _ in range(levels):
         following: list[Any] = []
@@ -263,7 +263,7 @@ def deeper_than(value: Any, levels: int) -> bool:
 
 
 def has_surrogate(text: str) -> bool:
-    r"""Tell whether a text holds half a surrogate pair, which `\ud800` in JSON can make and UTF-8 cannot hold."""
+    r"""Return whether a text has half a surrogate pair: `\ud800` in JSON creates one, and UTF-8 cannot represent it."""
     if text.isascii():
         return False
     try:

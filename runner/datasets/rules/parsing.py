@@ -1,6 +1,6 @@
 """One parser for all documented formats, used by the checks, the estimate and the training process.
 
-A line either becomes an `Example` or has at least one error that says why not; warnings may come with either. The
+A line either becomes an `Example` or has at least one error that says why not; both can have warnings. The
 formats are prompt/completion, chat `messages` and GenerateContent `contents`, in camelCase or snake_case, with text and
 images.
 """
@@ -25,7 +25,7 @@ Content = str | Sequence[str | ImagePart]
 Turn = tuple[Role, Content]
 
 _PART_OF = {keys.required: kind for kind, keys in formats.PARTS.items()}
-"""The keys of a part that has no others, to its kind."""
+"""Maps the keys of a part without other keys to its kind."""
 
 
 def parse_line(text: str, number: int, *, file: str = "", images: bool = True) -> ParsedLine:
@@ -35,7 +35,7 @@ def parse_line(text: str, number: int, *, file: str = "", images: bool = True) -
         text: the line, without its line end.
         number: 1-based line number, for the findings.
         file: name of the file, for the findings.
-        images: whether the base model takes images; where it does not, an image is an error.
+        images: whether the base model accepts images; if not, an image is an error.
     """
     findings = Findings(file, number)
     body = decode_text(text, findings) if text.strip() else None
@@ -43,20 +43,20 @@ def parse_line(text: str, number: int, *, file: str = "", images: bool = True) -
 
 
 def parse_raw(raw: RawLine, *, file: str = "", images: bool = True) -> ParsedLine | None:
-    """Parse the bytes of one line; None when it is blank."""
+    """Parse the bytes of one line; returns None if it is blank."""
     findings = Findings(file, raw.number)
     turns = read_turns(decode_object(raw, findings), findings, images)
     return _parsed(turns, findings) if turns or findings.items else None
 
 
 def read_file(path: Path, *, images: bool = True) -> Iterator[ParsedLine]:
-    """Parse a JSONL file line by line; blank lines are passed over. Memory is bounded by one line."""
+    """Parse a JSONL file line by line, without blank lines. Memory is limited to one line."""
     with path.open("rb") as stream:
         yield from parse_all(stream, path.name, images=images)
 
 
 def parse_all(stream: BinaryIO, file: str, *, images: bool = True) -> Iterator[ParsedLine]:
-    """Parse the lines of a stream; blank lines are passed over."""
+    """Parse the lines of a stream, without blank lines."""
     for raw in raw_lines(stream):
         parsed = parse_raw(raw, file=file, images=images)
         if parsed is not None:
@@ -64,7 +64,7 @@ def parse_all(stream: BinaryIO, file: str, *, images: bool = True) -> Iterator[P
 
 
 def detect_format(body: dict[str, Any]) -> Format | None:
-    """Return the format an object is written in, by its characteristic key."""
+    """Return the format of an object, by its characteristic key."""
     if "messages" in body:
         return "chat"
     if "contents" in body:
@@ -79,7 +79,7 @@ def read_turns(
 ) -> tuple[Format, list[Turn]] | None:
     """Return the format and the turns of the object of a line; None after adding an error, or without an object.
 
-    `suspect` says whether a text may hold a control.
+    `suspect` says whether a text can have a control character.
     """
     if body is None:
         return None
@@ -117,7 +117,7 @@ def _unknown_format(body: dict[str, Any], findings: Findings) -> None:
 
 @lru_cache(256)
 def _guesses(names: tuple[str, ...]) -> str:
-    """Return what the keys of an object may be meant for; all lines of a file tend to have the same."""
+    """Return the probable meaning of an object's keys; all lines of a file tend to have the same keys."""
     known = ("messages", "contents", "prompt", "completion", "systemInstruction")
     near = {name: closest(name.lower(), known, 0.75) for name in names}
     guesses = [f"{name!r}: did you mean {match!r}?" for name, match in near.items() if match]
@@ -125,7 +125,7 @@ def _guesses(names: tuple[str, ...]) -> str:
 
 
 class _Reader(ValueChecks):
-    """Reads the object of one line. Every method adds findings and goes on, so that one pass reports all of them."""
+    """Reads the object of one line. Every method adds findings and continues, so that one pass reports all of them."""
 
     __slots__ = ("kind", "roles")
 
@@ -162,7 +162,7 @@ class _Reader(ValueChecks):
         return turns
 
     def _turns(self, value: Any, name: str, keys: Keys, read: Callable[[Any, str], Content]) -> list[Turn]:
-        """Return the turns of a list, which has a name; `read` reads the content of one, which has its second key."""
+        """Return the turns of a named list; `read` reads the content of one turn, which has its second key."""
         content_key, roles = keys.required[1], self.roles
         items = self.items_of(value, name)
         turns: list[Turn] = []
@@ -187,12 +187,12 @@ class _Reader(ValueChecks):
                 turns.append((role, content))
             if type(content) is not str and role in {"assistant", "system"}:
                 self._no_images(content, role, path)
-        if len(turns) == len(items):  # else a turn is reported as broken; what follows from it would only be noise
+        if len(turns) == len(items):  # otherwise a turn is reported as broken, and its consequences would only be noise
             self._order([role for role, _ in turns], name)
         return turns
 
     def _order(self, roles: list[Role], path: str) -> None:
-        """Check the turns: an optional system turn, then user and assistant by turns, ending with the assistant."""
+        """Check the turns: an optional system turn, then alternately user and assistant, ending with the assistant."""
         if not roles or formats.in_order(roles):
             return
         start = 1 if roles[0] == "system" else 0
@@ -290,7 +290,7 @@ class _Reader(ValueChecks):
         return parts
 
     def _part_of(self, item: Any, path: str) -> tuple[Any, str | None]:
-        """Return a part in one spelling and its kind, None for what is no part, after checking its keys."""
+        """Return a part in one spelling and its kind, or None if it is not a part, after checking its keys."""
         if not self.is_object(item, path):
             return item, None
         item = self.either(item, path, formats.PART_SPELLINGS)

@@ -1,7 +1,7 @@
-"""What a text must not hold, as data: the only definition, for the exact parser and for the compiled scanner.
+"""What a text must not contain, as data: the only definition, for the exact parser and for the compiled scanner.
 
-Patterns are found from rare anchors, so that a clean text costs one search for several strings. A text with a finding
-holds at least one of them, and the exact patterns run only there, over text of bounded length.
+Patterns are found from rare anchors, so that a clean text requires one search for several strings. A text with a
+finding has at least one anchor; the exact patterns run only around it, over text of limited length.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ SPECIAL_TOKENS = (
 
 
 class Pattern(NamedTuple):
-    """What a text should not hold."""
+    """Something that a text should not contain."""
 
     code: str
     what: str
     pattern: str
     """A regular expression whose classes and word boundaries are those of ASCII, so that a key is found next to letters
-    of any other script too. Python's `re`, for bytes, and the compiled scanner read it alike."""
+    of any script. Python's `re`, for bytes, and the compiled scanner interpret it identically."""
     anchors: Mapping[str, int]
-    """Strings of which each match holds one, with how far behind its start. Texts are searched for them alone."""
+    """Maps strings to their offset in a match: every match contains one. Only these strings are searched for."""
 
 
 PATTERNS = (
@@ -72,22 +72,22 @@ PATTERNS = (
         {"@": 1},
     ),
 )
-"""In the order of a turn's findings, behind that of its first control token."""
+"""In the order of a turn's findings, after the one for its first control token."""
 
 _ESCAPED_LINE_END = re.compile(r"(?:\\r)?\\n(?P<word>[a-z]*)")
 _CODE = re.compile(r"""\\(?:[^nrt"]|\Z)|\\r(?!\\n)|\b[A-Za-z]:\\|\w\(|[{}]|>>>""")
-"""What code, regular expressions, LaTeX and Windows paths hold besides."""
+"""Other characters that occur in code, regular expressions, LaTeX and Windows paths."""
 _LATEX = re.compile(
     r"n(?:abla|atural|cong|e|earrow|eg|eq|ew\w*|exists|ge|geq|gtr|i|le|leq|less|mid|ode|obreak|ocite|oindent|olimits"
     r"|onumber|ormalsize|ot|otin|parallel|prec|sim|subset|subseteq|succ|u|umber|warrow)\Z"
 )
 _LOOKED_AT = 10_000
-"""Escaped line ends of a text: more do not change the answer, and would take long."""
+"""Maximum number of escaped line ends that are checked: more do not change the answer, and would take long."""
 _CODE_BESIDE = frozenset("\"'`[](){}<>|=+/&%$^~@#")
 
 
 def remark(number: int) -> tuple[str, str, str]:
-    """Return code, what is held and fix of a remark on a text: a control token or, behind all of them, a pattern."""
+    """Return code, content and fix of a remark on a text: control tokens come first, then the patterns."""
     if number < len(SPECIAL_TOKENS):
         what = f"the control token {SPECIAL_TOKENS[number]!r} as text"
         return "special-token", what, "the chat template adds its own; remove it"
@@ -99,10 +99,10 @@ CONTROLS = (
     (0x00, 0x08), (0x0B, 0x0C), (0x0E, 0x1F), (0x7F, 0x9F), (0x200B, 0x200B), (0x202A, 0x202E), (0x2060, 0x2060),
     (0x2066, 0x2069), (0xFEFF, 0xFEFF), (0xFFFD, 0xFFFD),
 )  # fmt: skip
-"""First and last code point of what does not belong into a text."""
+"""First and last code points of characters that a text must not contain."""
 
 _LINE_ENDS = "\x0b\x0c\x1c\x1d\x1e\x85"
-"""Controls between lines or records; words would run together without them."""
+"""Control characters between lines or records; without them, words would be joined."""
 
 _CONTROL = re.compile(f"[{''.join(f'{re.escape(chr(first))}-{re.escape(chr(last))}' for first, last in CONTROLS)}]")
 
@@ -110,7 +110,7 @@ _ASCII_CONTROLS = bytes(code for first, last in CONTROLS for code in range(first
 
 
 def _written(code: int) -> Iterator[str]:
-    """Yield what the ways in which JSON may write a control begin with, but for 0x7F itself."""
+    """Yield the beginnings of all notations of a control character in JSON, except 0x7F itself."""
     if code > 0x7F:
         yield chr(code)
     digits = f"{code:04x}"
@@ -123,7 +123,7 @@ def _written(code: int) -> Iterator[str]:
 WRITTEN_CONTROLS = sorted(
     {"\\b", "\\f", *(text for ends in CONTROLS for code in range(ends[0], ends[1] + 1) for text in _written(code))}
 )
-"""What a line of JSON holds if one of its texts holds one of `CONTROLS`, but for 0x7F."""
+"""Texts of which a line of JSON contains one if a text in it contains one of `CONTROLS`, except 0x7F."""
 
 
 Search = Callable[[bytes], list[tuple[int, int, int]]]
@@ -131,7 +131,7 @@ Search = Callable[[bytes], list[tuple[int, int, int]]]
 
 
 def searcher(words: Iterable[bytes]) -> Search:
-    """Return a search for some strings; it finds the first of those that overlap."""
+    """Return a search for several strings; of overlapping occurrences, it finds the first."""
     return BytesAhoCorasick(
         list(words), matchkind=MatchKind.LeftmostFirst, implementation=Implementation.DFA
     ).find_matches_as_indexes
@@ -139,23 +139,23 @@ def searcher(words: Iterable[bytes]) -> Search:
 
 @cache
 def _find_beyond_ascii() -> Search:
-    """Return a search for those of `CONTROLS` that are beyond ASCII, in UTF-8."""
+    """Return a search for those of `CONTROLS` that are outside ASCII, in UTF-8."""
     patterns = [chr(code).encode() for first, last in CONTROLS for code in range(max(first, 0x80), last + 1)]
-    # Patterns that are in no text see to it that there are more than three first bytes: the library would look for few
-    # ones by one, which is slow where they are frequent. With `LeftmostFirst` it compares whole vectors.
+    # The patterns that never occur make sure that there are more than three first bytes: the library would search for
+    # few first bytes one by one, which is slow if they are frequent. With `LeftmostFirst`, it compares whole vectors.
     patterns += [bytes((code, code)) for code in range(1, 5)]
     return searcher(patterns)
 
 
 def control_characters(text: str) -> str | None:
-    """Name the first character of a text that does not belong into one.
+    """Name the first character that a text must not contain.
 
-    That is a control, a bidi override, an invisible character that joins nothing, or U+FFFD.
+    This is a control character, a bidi override, an invisible character that joins nothing, or U+FFFD.
 
     Raises:
-        UnicodeEncodeError: the text holds half a surrogate pair.
+        UnicodeEncodeError: the text has half a surrogate pair.
     """
-    # `_CONTROL` alone would cost three times as much.
+    # `_CONTROL` alone would take three times as long.
     data = text.encode()
     if data.translate(None, _ASCII_CONTROLS) == data and (text.isascii() or not _find_beyond_ascii()(data)):
         return None
@@ -164,15 +164,15 @@ def control_characters(text: str) -> str | None:
 
 
 def without_controls(text: str) -> str:
-    """Return a text without the characters that do not belong into one; a line end stands for those that end lines."""
-    text = text.encode("utf-8", "ignore").decode()  # without halves of surrogate pairs
+    """Return a text without the characters that it must not contain; a line end replaces those that end lines."""
+    text = text.encode("utf-8", "ignore").decode()  # without half surrogate pairs
     return _CONTROL.sub(lambda match: "\n" if match[0] in _LINE_ENDS else "", text)
 
 
 def has_escaped_line_ends(text: str) -> bool:
-    """Tell whether a text without line ends holds them as backslash and n, as texts do that were escaped twice.
+    """Return whether a text without line ends has them as backslash and n, as after escaping twice.
 
-    One is enough between a sentence and the next; else there must be two. Where there is a sign of code, a regular
+    One is enough between two sentences; otherwise there must be two. If there is a sign of code, a regular
     expression, LaTeX or a path, the answer is no.
     """
     if "\n" in text or "\\n" not in text or _CODE.search(text):
@@ -186,7 +186,7 @@ def has_escaped_line_ends(text: str) -> bool:
         if match["word"] and _LATEX.match("n" + match["word"]):
             return False
         if (not before or before.isspace()) and (not following or not following.isalnum()):
-            continue  # it is spoken of
+            continue  # the text mentions it
         count += 1
         ends = bool(before) and (before.isalnum() or before in ".!?:;,")
         begins = following.isupper() or following.isdigit() or following in {"*", "-", "\\"}

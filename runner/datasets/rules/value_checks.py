@@ -1,4 +1,4 @@
-"""Checks of single JSON values: texts, lists, objects and their keys, images; `parsing` checks what they make up."""
+"""Checks single JSON values: texts, lists, objects and their keys, images; `parsing` checks their combination."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from runner.datasets.rules.json_objects import Findings, has_surrogate
 from runner.datasets.rules.texts import control_characters, has_escaped_line_ends
 
 _LONGEST_PLACEHOLDER = max(map(len, PLACEHOLDERS))
-"""A longer text is none: no character becomes fewer in lower case."""
+"""A longer text cannot match: lower case never shortens a text."""
 _LONGEST_WORD = 80
 _MANY_KEYS = 32
 
 
 @lru_cache(1024)
 def closest(word: str, known: tuple[str, ...], cutoff: float) -> str | None:
-    """Return the known word that is most like another, None where none is like it."""
+    """Return the most similar known word, or None if none is similar."""
     import difflib
 
     near = difflib.get_close_matches(
@@ -40,12 +40,12 @@ def closest(word: str, known: tuple[str, ...], cutoff: float) -> str | None:
 
 
 class ValueChecks:
-    """Adds what is wrong with single values to the findings of a line.
+    """Adds problems of single values to the findings of a line.
 
     Args:
-        findings: of the line.
-        images: whether the base model takes images.
-        suspect: whether a text may hold a control or half a surrogate pair.
+        findings: findings of the line.
+        images: whether the base model accepts images.
+        suspect: whether a text can have a control character or half a surrogate pair.
     """
 
     __slots__ = ("findings", "images", "suspect")
@@ -131,12 +131,12 @@ class ValueChecks:
 
     def some_content(self, parts: list[str | ImagePart], path: str) -> None:
         """Check that not all parts are blank."""
-        # A single part that is blank has been named already.
+        # A single blank part has been reported already.
         if len(parts) > 1 and all(isinstance(part, str) and not part.strip() for part in parts):
             self.findings.error("empty-text", path, "all parts are empty", "remove the example or fill it")
 
     def text_of(self, value: Any, path: str, key: str, blank_allowed: bool = False) -> str:
-        """Return a text, which is at a key of the object at a path, after checking it."""
+        """Return a text, the value of a key of the object at a path, after checking it."""
         if not isinstance(value, str):
             fix = "`runner data convert --to chat` reads a list of turns" if isinstance(value, list) else ""
             self.findings.error("wrong-type", join(path, key), f"{kind_of(value)} where a string belongs", fix)
@@ -166,7 +166,7 @@ class ValueChecks:
         return value
 
     def items_of(self, value: Any, path: str) -> list[Any]:
-        """Return a list, empty when the value is none."""
+        """Return a list, or an empty one if the value is not a list."""
         if not isinstance(value, list):
             fix = "`runner data fix` reads a list that is written as a text" if isinstance(value, str) else ""
             self.findings.error("wrong-type", path, f"{kind_of(value)} where a list belongs", fix)
@@ -176,14 +176,14 @@ class ValueChecks:
         return value
 
     def is_object(self, value: Any, path: str) -> bool:
-        """Tell whether a value is an object."""
+        """Return whether a value is an object."""
         if isinstance(value, dict):
             return True
         self.findings.error("wrong-type", path, f"{kind_of(value)} where an object belongs")
         return False
 
     def either(self, body: dict[str, Any], path: str, spellings: Mapping[str, str]) -> dict[str, Any]:
-        """Bring camelCase and snake_case to one spelling; both at once is an error."""
+        """Convert camelCase and snake_case to one spelling; both at once are an error."""
         if body.keys().isdisjoint(spellings):
             return body
         renamed = dict(body)
@@ -195,7 +195,7 @@ class ValueChecks:
         return renamed
 
     def object_of(self, value: Any, path: str, keys: Keys) -> dict[str, Any] | None:
-        """Return an object, its keys in one spelling, after checking which there are; None when the value is none."""
+        """Return an object with its keys in one spelling, after checking its keys; None if the value is no object."""
         if not isinstance(value, dict):
             self.is_object(value, path)
             return None
@@ -207,7 +207,7 @@ class ValueChecks:
         for name in misplaced:
             self.findings.error("misplaced-key", join(path, name), *keys.meant[name])
         known = keys.required + keys.optional
-        # A key without a value says nothing: exports of tables have every key of any row in each.
+        # A key without a value has no meaning: exports of tables have every key in every row.
         names = tuple([name for name in found if name in known or (found[name] is not None and name not in misplaced)])
         short = len(names) < _MANY_KEYS and sum(map(len, names)) < _LONGEST_WORD * _MANY_KEYS
         for problem in (_wrong_keys if short else _wrong_keys.__wrapped__)(names, keys.required, keys.optional):
@@ -223,18 +223,18 @@ def join(path: str, key: str) -> str:
 
 @cache
 def _complete(required: tuple[str, ...], optional: tuple[str, ...]) -> frozenset[tuple[str, ...]]:
-    """Return all orders of keys with which nothing is wrong."""
+    """Return all permutations of keys without problems."""
     some = itertools.chain.from_iterable(itertools.combinations(optional, count) for count in range(len(optional) + 1))
     return frozenset(order for more in some for order in itertools.permutations((*required, *more)))
 
 
 _Problem = tuple[str, Severity, str | None, str, str]
-"""Code, severity, the key at whose place it is, message, fix."""
+"""Code, severity, the key whose place the finding has, message, fix."""
 
 
 @lru_cache(1024)
 def _wrong_keys(names: tuple[str, ...], required: tuple[str, ...], optional: tuple[str, ...]) -> list[_Problem]:
-    """Return what is wrong with the keys of an object; all lines of a file tend to have the same."""
+    """Return the problems of an object's keys; all lines of a file tend to have the same keys."""
     unknown = [name for name in names if name not in required and name not in optional]
     lowered = tuple([name.lower() for name in unknown])
     found: list[_Problem] = []

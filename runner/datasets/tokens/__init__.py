@@ -1,1 +1,1 @@
-"""How many tokens an example has."""
+"""Determines how many tokens an example has."""

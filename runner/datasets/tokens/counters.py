@@ -1,8 +1,8 @@
-"""How many tokens an example has: counted with the model's tokenizer where it is here, else estimated.
+"""Determines how many tokens an example has: with the model's tokenizer if it is available, otherwise by an estimate.
 
-The estimate is characters times the service's published ratio (catalog), which includes the chat template. Google's
-own cost script works this way; how far off one example can be is not published, so lengths near a limit are reported as
-estimates.
+The estimate is the number of characters times the service's published ratio (catalog), which includes the chat
+template. Google's own cost script uses this method. The possible error for one example is not published, so lengths
+near a limit are reported as estimates.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from runner.catalog.models import TuningMode
 
 DEFAULT_TOKENS_PER_CHARACTER = 0.25
-"""Four characters a token: Google's rule of thumb, where the catalog has no measured ratio."""
+"""Four characters per token: Google's rule of thumb, used if the catalog has no measured ratio."""
 
 TOKENS_PER_IMAGE = 170
-"""Estimate only: Llama 4's smallest image (one tile of 336 x 336 pixels, 14-pixel patches, 2 x 2 shuffle: 144) and
+"""Only an estimate: Llama 4's smallest image (one tile of 336 x 336 pixels, 14-pixel patches, 2 x 2 shuffle: 144) and
 its markers."""
 
 PROBES = (
@@ -37,30 +37,30 @@ PROBES = (
     "  It's 12,345.67 m - \u00abvoil\u00e0\u00bb\n\n\tdef f(x):\n        return x**2  # \u4f60\u597d \U0001f600\r\n",
     "<|im_start|>\u0000\ufffd\u200b\u0301 \u0416\u0438\u0432\u0451\u043c  \u3042\u3044\u3046 HTTPServer_v2 don't WE'LL",
 )
-"""Texts on which the fast tokenizer must agree with the reference before it is used, with the first examples."""
+"""Texts on which the fast tokenizer must agree with the reference before its use, in addition to the first examples."""
 _COMPARED_BYTES = 64 << 10
 """Bytes of the first texts that are compared: about a fiftieth of a second of the reference's time."""
 _EXAMPLES_COMPARED = 16
-"""Examples of each shape of conversation that are counted with and without what is known of their template."""
+"""Number of examples of each conversation shape that are counted both with and without the learned template."""
 
 
 Sizes = Counter[tuple[int, int]]
-"""Size of an example to the number of such examples: its characters and images where tokens are estimated, its tokens
-and 0 where they were counted. Any model's lengths in tokens follow from it: `token_lengths`."""
+"""Maps an example's size to the number of such examples: characters and images if tokens are estimated, tokens
+and 0 if they were counted. `token_lengths` derives any model's lengths in tokens from it."""
 
 
 def estimated_tokens(characters: int, images: int, ratio: float) -> int:
-    """Return the tokens of an example of so many characters and images, at a ratio of tokens to characters."""
+    """Return the tokens of an example with this many characters and images, at a ratio of tokens to characters."""
     return round(characters * ratio) + TOKENS_PER_IMAGE * images
 
 
 def token_lengths(sizes: Sizes, ratio: float | None, limit: int | None) -> Counter[int]:
-    """Return what the tuning service trains on: length in tokens to the number of examples of that length.
+    """Return what the tuning service trains on, as a map from lengths in tokens to the number of examples.
 
     Args:
-        sizes: of all examples.
-        ratio: tokens per character; None: the tokens were counted.
-        limit: tokens of one example; longer ones are dropped.
+        sizes: sizes of all examples.
+        ratio: tokens per character; None means that the tokens were counted.
+        limit: maximum number of tokens of one example; longer ones are dropped.
     """
     lengths: Counter[int] = Counter()
     for (written, images), count in sizes.items():
@@ -83,23 +83,24 @@ class RatioCounter:
         characters: list[int],
         images: list[int] | None = None,
     ) -> tuple[list[int], list[int] | None]:
-        """Return the tokens of each example, see `TokenizerCounter.measure_all`, and None for the trained ones.
+        """Return the tokens of each example (see `TokenizerCounter.measure_all`), and None for the trained tokens.
 
-        They are characters times ratio, plus a fixed number for each image.
+        The estimate is characters times ratio, plus a fixed number for each image.
         """
         ratio, some = self.ratio, images or repeat(0)
         return [estimated_tokens(count, each, ratio) for count, each in zip(characters, some, strict=False)], None
 
     def describe(self) -> str:
-        """Name the ratio."""
+        """Describe the ratio."""
         return f"estimated at {self.ratio:g} tokens per character"
 
 
 class TokenizerCounter:
     """Counts with a Hugging Face tokenizer folder: `tokenizer.json` and the chat template beside it.
 
-    Prompt and answer are tokenised apart, as training does it. `fastokens` counts where it is installed, takes the
-    tokenizer and gives the same ids as Hugging Face's own on `PROBES` and on the first texts; else that one does.
+    Prompt and answer are tokenized separately, as in training. `fastokens` counts if it is installed, accepts the
+    tokenizer and gives the same IDs as Hugging Face's own on `PROBES` and on the first texts; otherwise the latter
+    counts.
     """
 
     exact = True
@@ -123,7 +124,7 @@ class TokenizerCounter:
         self._compared = 0
         self._frames = Frames(path, self._count)
         self._known: dict[int, tuple[Frame | None, list[int]]] = {}
-        """Frame of each shape of conversation, and with how many examples it has been compared."""
+        """Frame of each conversation shape, and the number of examples that it was compared with."""
         for text in PROBES:
             self._count(text)
 
@@ -138,12 +139,12 @@ class TokenizerCounter:
         characters: list[int],
         images: list[int] | None = None,
     ) -> tuple[list[int], list[int] | None]:
-        """Return the tokens of each example, template included, and how many of them are trained.
+        """Return the number of tokens of each example, including the template, and how many of them are trained.
 
         Args:
-            conversations: turns of each example, as `contents.turns_of` gives them.
-            characters: of all texts of each example.
-            images: number of images of each example; None: there are none.
+            conversations: turns of each example, from `contents.turns_of`.
+            characters: number of characters of all texts of each example.
+            images: number of images of each example; None means no images.
 
         Raises:
             ConfigurationError: the template fails.
@@ -169,7 +170,7 @@ class TokenizerCounter:
         return total, answers
 
     def _framed(self, turns: Sequence[str], plain: bool) -> tuple[int, int] | None:
-        """Return the same with only the contents tokenised; None where that is not certainly the same."""
+        """Return the same by tokenizing only the contents; None if the result is not certainly the same."""
         if self._fast is None or self._compared < _COMPARED_BYTES:
             return None
         key = len(turns)
@@ -197,7 +198,7 @@ class TokenizerCounter:
         return total, answers
 
     def encode(self, text: str) -> list[tuple[int, int]]:
-        """Return the id of each token and the character at which it starts, by the reference."""
+        """Return the ID of each token and the index of its first character, from the reference."""
         encoding = self._reference.encode(text, add_special_tokens=False)
         return [(token, start) for token, (start, _) in zip(encoding.ids, encoding.offsets, strict=True)]
 
@@ -207,7 +208,7 @@ class TokenizerCounter:
 
     def _count(self, text: str) -> int:
         if self._fast is not None:
-            # The flat form makes no Python object for each token. One text at a time: a batch would be shared among
+            # The flat form creates no Python object for each token. One text at a time: a batch would be distributed to
             # threads, which costs more than it saves.
             ids: bytes = self._fast.encode_batch_flat([text])[0]
             if self._compared >= _COMPARED_BYTES:
@@ -230,11 +231,11 @@ def _fast_tokenizer(path: Path) -> Any | None:
     try:
         return Tokenizer.from_file(str(path))
     except Exception:
-        return None  # it knows byte-pair encoding only; the reference counts then
+        return None  # it supports only byte-pair encoding; otherwise the reference counts
 
 
 TokenCounter = RatioCounter | TokenizerCounter
-"""Counts the tokens of examples; `exact` tells counting from estimating."""
+"""Counts the tokens of examples; `exact` distinguishes counts from estimates."""
 
 
 def measure(counter: TokenCounter, example: Example) -> tuple[int, int]:
@@ -254,5 +255,5 @@ def ratio_of(model: Model | None, mode: TuningMode | None) -> float:
 
 
 def open_counter(ratio: float, tokenizer: Path | None = None) -> TokenCounter:
-    """Return a counter: exact with a tokenizer folder, else by a ratio."""
+    """Return a counter: exact with a tokenizer folder, otherwise by a ratio."""
     return RatioCounter(ratio) if tokenizer is None else TokenizerCounter(tokenizer)

@@ -1,4 +1,4 @@
-"""The tokenizer of a base model where Hugging Face's tools have left it on this machine; nothing is fetched.
+"""Finds the tokenizer of a base model that Hugging Face's tools have stored on this machine; downloads nothing.
 
 Layout of the cache: https://huggingface.co/docs/huggingface_hub/guides/manage-cache.
 """
@@ -17,12 +17,12 @@ from runner.local_files import expanded
 def find_tokenizer(model: Model | None, variables: Mapping[str, str] = os.environ) -> Path | None:
     """Return the folder of a model's tokenizer in the hub's cache, or None.
 
-    None too where the packages that count with it are not installed: a tokenizer that nobody named must not become an
-    error.
+    Also None if the packages that count with it are not installed: a tokenizer that the user did not name must not
+    cause an error.
 
     Args:
-        model: whose; its repository is in the catalog.
-        variables: `HF_HUB_CACHE`, `HF_HOME` and `XDG_CACHE_HOME` say where the cache is, as to Hugging Face's tools.
+        model: the base model; its repository is in the catalog.
+        variables: `HF_HUB_CACHE`, `HF_HOME` and `XDG_CACHE_HOME` determine the cache, as in Hugging Face's tools.
     """
     if model is None or model.hub is None or any(util.find_spec(name) is None for name in ("tokenizers", "jinja2")):
         return None
@@ -55,7 +55,7 @@ def _age(folder: Path) -> float:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Tell whether a snapshot has tokenizer and template: a download may have been of other files, or broken off."""
+    """Return whether a snapshot has tokenizer and template: a download may be incomplete, or of other files."""
     if not (folder / "tokenizer.json").is_file():
         return False
     if (folder / "chat_template.jinja").is_file():

@@ -1,7 +1,7 @@
-"""Renders conversations with a chat template, and cuts them into what is learned and what is not.
+"""Renders conversations with a chat template, and splits them into what is trained and what is not.
 
-One place for checks, training and serving, so that all three see the same text: `template_process` has the sandbox and
-its limits.
+Checks, training and serving share this code, so that all three use the same text: `template_process` has the sandbox
+and its limits.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _HINT = "use the template that the base model came with"
 
 
 class Renderer:
-    """A chat template, rendered in processes of its own.
+    """A chat template, rendered in separate processes.
 
     Args:
         source: the template.
-        special: control tokens that it may name, as `bos_token`.
-        name: of the file with it, for messages.
-        processes: how many conversations are rendered at once.
+        special: control tokens that it can name, such as `bos_token`.
+        name: name of the template's file, for messages.
+        processes: number of conversations that are rendered at once.
     """
 
     def __init__(self, source: str, special: Mapping[str, str], *, name: str, processes: int = 1) -> None:
@@ -45,13 +45,13 @@ class Renderer:
         """Return the text of messages.
 
         Args:
-            messages: of the conversation.
-            prompt: whether the assistant's next turn begins at the end.
-            tools: functions that the model may call.
-            own: what else the template may ask for, such as `enable_thinking`.
+            messages: messages of the conversation.
+            prompt: whether to end with the beginning of the assistant's next turn.
+            tools: functions that the model can call.
+            own: other variables of the template, such as `enable_thinking`.
 
         Raises:
-            TemplateLimitError: it takes too much memory or time.
+            TemplateLimitError: it exceeds the limit of memory or time.
             ConfigurationError: the template is broken or refuses the conversation.
         """
         values = {**(own or {}), **self._special, "messages": messages, "add_generation_prompt": prompt}
@@ -72,10 +72,10 @@ class Renderer:
         """Yield a conversation in pieces, up to the end of its last answer.
 
         Yields:
-            The index of the answer that the piece belongs to, its text, and whether it is learned.
+            The index of the answer that the piece belongs to, its text, and whether it is trained.
 
         Raises:
-            ConfigurationError: as `render` does, or the template changes earlier turns when later ones follow.
+            ConfigurationError: as in `render`, or the template changes earlier turns when later ones follow.
         """
         done = ""
         for index, message in enumerate(messages):

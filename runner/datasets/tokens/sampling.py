@@ -1,9 +1,9 @@
-"""The tokens of a file of any size in about a second, with an interval.
+"""Estimates the tokens of a file of any size in about a second, with a confidence interval.
 
-Offsets are drawn at random, one in each of many equal parts of the file, and the lines taken in which they fall, so
-that a line's chance is its share of the bytes. The mean of tokens per byte over such lines, times the bytes of the
-file, is an unbiased estimate of all tokens, and its spread is small because long lines, which hold most tokens, are
-drawn most.
+Offsets are drawn at random, one in each of many equal parts of the file. The lines at these offsets are used, so that
+the probability of a line is its share of the bytes. The mean of tokens per byte over such lines, times the bytes of the
+file, is an unbiased estimate of all tokens. Its spread is small because long lines, which have most tokens, are drawn
+most often.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class TokenSample:
 
     tokens: int
     margin: int
-    """Half the width of the 95 % interval."""
+    """Half the width of the 95% interval."""
     draws: int
     size: int
-    """Bytes of the file."""
+    """Size of the file in bytes."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the stable JSON form."""
@@ -53,8 +53,8 @@ def sample_tokens(
     Args:
         path: plain JSONL file.
         counter: counts the tokens of an example.
-        limit: tokens of one example; longer ones are dropped by the service.
-        draws: lines to draw.
+        limit: maximum number of tokens of one example; the service drops longer ones.
+        draws: number of lines to draw.
         seed: the same seed draws the same lines.
     """
     size = path.stat().st_size
@@ -64,8 +64,8 @@ def sample_tokens(
     known: dict[int, float] = {}
     ratios: list[float] = []
     with path.open("rb") as stream:
-        # One place in each of as many equal parts of the file: no worse than places drawn anywhere, for which the
-        # margin is calculated, and better where lines of one kind stand together.
+        # One place in each of many equal parts of the file: no worse than places anywhere in the file, for which the
+        # margin is calculated, and better if similar lines are adjacent.
         for offset in (min(size - 1, int((part + draw.random()) * size / draws)) for part in range(draws)):
             start = _line_start(stream, offset)
             if start not in known:
@@ -88,7 +88,7 @@ def _tokens(line: bytes, counter: TokenCounter, limit: int | None) -> int:
 
 
 def _line_start(stream: BinaryIO, offset: int) -> int:
-    """Return where the line begins that a byte is in; a line end belongs to the line before it."""
+    """Return the beginning of the line that a byte is in; a line end belongs to the line before it."""
     step = 4096
     end = offset
     while end > 0:

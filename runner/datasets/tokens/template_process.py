@@ -1,8 +1,8 @@
-"""Renders chat templates, which may be anyone's: in a sandbox, in a process of its own under limits of memory and time.
+"""Renders untrusted chat templates: in a sandbox, in a separate process with limits of memory and time.
 
-The sandbox keeps a template from files, from attributes of Python's and from imports, but not from loops within loops
-and from powers of powers. What a template finds in it is what it finds in transformers, whose own rendering has no
-limits; a test holds the two to the same texts.
+The sandbox denies a template access to files, Python's attributes and imports, but does not prevent nested loops
+and powers of powers. It offers templates the same environment as transformers, whose own rendering has no
+limits; a test compares the texts of both.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 from runner.datasets.limited_processes import answer_requests
 
 MEMORY = 2 << 30
-"""Bytes of the process."""
+"""Maximum memory of the process, in bytes."""
 SECONDS = 5
-"""Processor time of one rendering, reading the template included. Those that models come with take milliseconds."""
+"""Maximum processor time of one rendering, including reading the template. Templates of models take milliseconds."""
 _MAX_RENDERED = 64 << 20
 
 
@@ -32,7 +32,7 @@ def environment() -> Any:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Generation(Extension):
-        """`{% generation %}` marks what an assistant says, and changes nothing."""
+        """`{% generation %}` marks the assistant's text, and changes nothing."""
 
         tags = {"generation"}  # noqa: RUF012 - the library's own
 
@@ -65,7 +65,7 @@ def _refuse(message: str) -> None:
 
 
 def render(source: str, values: dict[str, Any]) -> tuple[str, str]:
-    """Return what a template makes of some values and "", or "" and what it does instead: `fails: …`."""
+    """Return the template's output for the given values and "", or "" and the failure: `fails: …`."""
     from jinja2 import TemplateError, TemplateSyntaxError
 
     pieces: list[str] = []
@@ -94,7 +94,7 @@ def render(source: str, values: dict[str, Any]) -> tuple[str, str]:
 
 
 def main() -> None:
-    """Answer each template with its values on standard input as `render` does."""
+    """Render each template with its values from standard input, as `render` does."""
     answer_requests(lambda data: json.dumps(render(*json.loads(data))).encode(), memory=MEMORY, seconds=SECONDS)
 
 

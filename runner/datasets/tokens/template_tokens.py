@@ -1,7 +1,7 @@
-"""What a chat template puts around contents, counted once for each shape of conversation instead of in each example.
+"""Counts a chat template's own tokens once for each conversation shape, instead of in each example.
 
-A control token splits a text before anything else is done to it, so the tokens on either side of one do not depend on
-each other. Of a template's fixed texts only those that touch a content are tokenised with it; all others are a number.
+A control token splits a text before any other processing, so the tokens on both sides are independent. Of a
+template's fixed texts, only those adjacent to a content are tokenized with it; the others become a single number.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from typing import Any
 _PRE_TOKENIZERS = frozenset(
     {"Sequence", "Split", "ByteLevel", "Digits", "Punctuation", "Whitespace", "WhitespaceSplit"}
 )
-"""Those that do not ask where in the whole text a piece stands, as `Metaspace` does."""
+"""Pre-tokenizers that do not depend on the position of a piece in the text; `Metaspace` does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What is around the contents of a conversation of one shape."""
+    """The tokens around the contents of a conversation of one shape."""
 
     total: int
-    """Tokens that depend on no content."""
+    """Number of tokens that depend on no content."""
     trained: int
-    """The trained ones of them."""
+    """Number of trained tokens among them."""
     turns: tuple[tuple[str, str, bool], ...]
     """Text before and after each content, up to the next control token, and whether the content is trained."""
 
 
 class Frames:
-    """Makes frames with a tokenizer.
+    """Creates frames with a tokenizer.
 
     Args:
-        path: its `tokenizer.json`.
-        count: counts the tokens of a text with it.
+        path: the tokenizer's `tokenizer.json`.
+        count: counts the tokens of a text with the tokenizer.
     """
 
     def __init__(self, path: Path, count: Callable[[str], int]) -> None:
@@ -45,11 +45,11 @@ class Frames:
         self._split = re.compile("|".join(map(re.escape, self._tokens))) if self._tokens else None
 
     def frame(self, segments: Sequence[tuple[Sequence[str], bool]]) -> Frame | None:
-        """Return the frame of a shape, None where a content is not between two control tokens.
+        """Return the frame of a shape, or None if a content is not between two control tokens.
 
         Args:
-            segments: texts around the contents of each segment, one more than it has contents, and whether it is
-                trained.
+            segments: texts around the contents of each segment (one more than the segment has contents), and whether it
+                is trained.
         """
         if self._split is None:
             return None
@@ -66,7 +66,7 @@ class Frames:
         return Frame(total, learned, tuple(turns))
 
     def _known(self, texts: Sequence[str]) -> tuple[int, list[tuple[str, str]]] | None:
-        """Return the tokens of a segment that depend on no content, and the texts that touch each content."""
+        """Return the number of a segment's tokens that depend on no content, and the texts adjacent to each content."""
         assert self._split is not None  # noqa: S101 - see above
         number = 0
         befores, afters = [], []
@@ -76,7 +76,7 @@ class Frames:
             number += len(found)
             if first and last:
                 return self._count(text), []
-            # The start and the end of a segment are ends of what is tokenised, so they need no control token.
+            # The start and the end of a segment are boundaries of the tokenized text, so they need no control token.
             if not found and not (first or last):
                 return None
             head = 0 if first else found[0].start() if found else len(text)
@@ -93,7 +93,7 @@ class Frames:
 
 
 def _splitting_tokens(tokenizer: dict[str, Any]) -> list[str]:
-    """Return the control tokens at which a text may be cut, longest first; none where the tokenizer may look across."""
+    """Return the control tokens that split a text, longest first; none if the tokenizer can look across them."""
     if (tokenizer.get("normalizer") or {"type": "NFC"})["type"] != "NFC":
         return []
     splits = tokenizer.get("pre_tokenizer")
@@ -103,7 +103,7 @@ def _splitting_tokens(tokenizer: dict[str, Any]) -> list[str]:
     if any(token["lstrip"] or token["rstrip"] or token["single_word"] or token["normalized"] for token in added):
         return []
     names = sorted((token["content"] for token in added), key=len, reverse=True)
-    # Where the end of a token is the start of another, or one is in another, what is beside it could take a part of it.
+    # If tokens overlap or contain one another, the text beside a token could absorb a part of it.
     starts = {name[:size] for name in names for size in range(1, len(name) + 1)}
     if any(name[place:] in starts for name in names for place in range(1, len(name))):
         return []

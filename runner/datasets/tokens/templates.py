@@ -1,8 +1,8 @@
-"""A model's chat template, rendered once for each shape of conversation instead of once for each example.
+"""Renders a model's chat template once for each conversation shape, instead of once for each example.
 
 A template puts fixed texts around the contents of the turns. They are learned by rendering a conversation of the same
-shape with marks in place of the contents; an example then needs string joins only. Where a content could steer the
-template (it holds a text that the template looks for), the template itself is rendered, and the first examples of each
+shape with marks in place of the contents; an example then requires only string joins. If a content could influence the
+template (it contains a text that the template looks for), the template itself is rendered. The first examples of each
 shape are rendered both ways and compared.
 """
 
@@ -21,23 +21,23 @@ from runner.datasets.tokens.template_process import environment
 from runner.errors import ConfigurationError
 
 _COMPARED = 8
-"""Examples of each shape that are rendered both ways."""
+"""Number of examples of each shape that are rendered both ways."""
 _MARK = re.compile("\ue000[0-9]+\ue001")
-"""What stands for a content where a shape is learned."""
+"""Placeholder for a content while a shape is learned."""
 
 Piece = tuple[str, bool]
-"""A piece of a rendered conversation that is tokenised apart, as training does, and whether the model learns it: an
+"""A piece of a rendered conversation that is tokenized separately, as in training, and whether it is trained: an
 assistant's turn with the token that ends it."""
 
 
 @dataclass(slots=True)
 class _Shape:
-    """What a template puts around the contents of a conversation of one shape."""
+    """The texts of a template around the contents of a conversation of one shape."""
 
     around: list[tuple[list[str], bool]]
     """The texts around the contents of each segment, one more than it has contents, and whether it is trained."""
     strips: bool | None = None
-    """Whether the template strips contents; None: it does so with some of them."""
+    """Whether the template strips contents; None means that it strips some of them."""
     compared: int = 0
 
     def fill(self, turns: Sequence[str]) -> list[Piece]:
@@ -46,10 +46,10 @@ class _Shape:
 
 
 class ChatTemplate:
-    """The chat template of a Hugging Face folder, rendered in a process of its own, see `rendering`.
+    """The chat template of a Hugging Face folder, rendered in a separate process, see `rendering`.
 
     Raises:
-        ConfigurationError: the folder has no template, or it is no valid one.
+        ConfigurationError: the folder has no template, or an invalid one.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -59,7 +59,7 @@ class ChatTemplate:
         self._renderer = Renderer(source, special, name=str(path))
         try:
             tree = environment().parse(source)
-            # Texts that it may look for in a content. Names of roles and keys among them cost a little speed.
+            # Texts that it may look for in a content. Names of roles and keys among them reduce the speed slightly.
             self._looked_for = sorted(
                 {
                     node.value
@@ -73,14 +73,14 @@ class ChatTemplate:
             raise ConfigurationError(f"{path}: the chat template is broken: {error}") from error
         self._shapes: dict[int, _Shape | None] = {}
         self.rendered = 0
-        """Examples for which the template itself was rendered."""
+        """Number of examples for which the template itself was rendered."""
 
     def contents(self, turns: Sequence[str], *, plain: bool) -> Sequence[str] | None:
-        """Return what the template makes of the contents of an example; None where it is to be rendered.
+        """Return the template's output for the contents of an example; None if the template must be rendered.
 
         Args:
-            turns: content of each turn, as `contents.turns_of` gives it.
-            plain: whether certainly no turn has the marks of parts or images.
+            turns: content of each turn, from `contents.turns_of`.
+            plain: whether certainly no turn has the markers of parts or images.
         """
         shape = self._shapes.get(len(turns))
         if shape is None or ((self._looked_for or not plain) and any(map(self._steers, turns))):
@@ -91,7 +91,7 @@ class ChatTemplate:
         return bare if shape.strips or bare == list(turns) else None
 
     def surroundings(self, count: int) -> list[tuple[list[str], bool]] | None:
-        """Return the texts around the contents of each segment of a shape; None while it is not known for certain."""
+        """Return the texts around the contents of each segment of a shape; None until they are known for certain."""
         shape = self._shapes.get(count)
         if shape is None or shape.compared < _COMPARED:
             return None
@@ -101,8 +101,8 @@ class ChatTemplate:
         """Return the pieces of an example, up to the end of its last assistant turn.
 
         Args:
-            turns: content of each turn, as `contents.turns_of` gives it.
-            plain: whether certainly no turn has the marks of parts or images.
+            turns: content of each turn, from `contents.turns_of`.
+            plain: whether certainly no turn has the markers of parts or images.
 
         Raises:
             ConfigurationError: the template refuses the example, or changes earlier turns when later ones follow.
@@ -124,11 +124,11 @@ class ChatTemplate:
         return pieces
 
     def prompt(self, messages: list[dict[str, Any]]) -> str:
-        """Return messages rendered up to where the assistant answers. Raises ConfigurationError."""
+        """Return messages rendered up to the beginning of the assistant's answer. Raises ConfigurationError."""
         return self._renderer.render(messages, prompt=True)
 
     def _steers(self, turn: str) -> bool:
-        """Tell whether a content may change what the template does."""
+        """Return whether a content can change the template's output around it."""
         if PART in turn or IMAGE in turn:
             return True
         return bool(self._looked_for) and any(word in turn for word in self._looked_for)
@@ -137,7 +137,7 @@ class ChatTemplate:
         marks = [f"\ue000{index}\ue001" for index in range(count)]
         rendered = self._render_all(marks)
         if [mark for text, _ in rendered for mark in _MARK.findall(text)] != marks:
-            return None  # not every content once and in order
+            return None  # some contents are missing, repeated or not in order
         shape = _Shape([(_MARK.split(text), trained) for text, trained in rendered])
         spaced = [f" \n{mark}\n " for mark in marks]
         rendered = self._render_all(spaced)
@@ -153,7 +153,7 @@ class ChatTemplate:
 
 
 def to_messages(turns: Sequence[str]) -> list[dict[str, Any]]:
-    """Return turns as chat templates take them."""
+    """Return turns in the form that chat templates expect."""
     messages: list[dict[str, Any]] = []
     system = len(turns) % 2
     for index, turn in enumerate(turns):
@@ -176,7 +176,7 @@ def _texts(node: Any) -> Iterator[str]:
 
 
 def _read(directory: Path) -> tuple[Path, str, dict[str, str]]:
-    """Return where a folder's template is, the template, and the control tokens that it may name."""
+    """Return the path of a folder's template, the template, and the control tokens that it can name."""
     path = directory / "tokenizer_config.json"
     settings: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     special = {}
