@@ -263,7 +263,7 @@ def test_a_plan_says_what_dataflow_would_cost_and_starts_nothing(tmp_path: Path)
     small, large = estimate("check", 10**9), estimate("check", 10**13)
     assert large.usd > 500 * small.usd
     refused = process("data", "check", str(path), "--dry-run", "--format", "json")
-    assert (refused.code, refused.error["hint"]) == (2, "--engine beam")
+    assert (refused.code, refused.error["hint"]) == (2, "add --engine beam")
 
 
 @pytest.mark.skipif(util.find_spec("apache_beam") is not None, reason="apache-beam is here")

@@ -116,7 +116,7 @@ def test_it_finds_in_stacks_what_the_rules_find_here(pack: Pack, production: lis
     graph = [replace(item, protect=False) for item in production if item.name != TUNING_OUTPUTS]
     found = pack.stack([item for item in graph if not item.type.endswith(":Budget")])
     assert {name for name, _ in found} == {"production-protected", "agents-granted-everywhere", "budget-present"}
-    assert any("outputs: the service agent of gcp-sa-vertex-moss-ft" in message for _, message in found)
+    assert any("outputs: the service agent gcp-sa-vertex-moss-ft" in message for _, message in found)
 
 
 def test_what_is_not_known_yet_does_not_keep_a_rule_from_finding_the_rest(

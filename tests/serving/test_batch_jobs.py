@@ -221,7 +221,7 @@ def test_a_plan_of_a_batch_starts_nothing_and_options_go_with_their_engine(
     refused = run(*words, "--engine", "vertex", "--model", tuned.job.id)
     assert (refused.code, refused.error["code"]) == (7, "cost_refused")
     wrong = run(*words, "--model", tuned.job.id)
-    assert (wrong.code, wrong.error["hint"]) == (2, "--engine vertex")
+    assert (wrong.code, wrong.error["hint"]) == (2, "add --engine vertex")
     assert len(of_ours(opened)) == before
 
 

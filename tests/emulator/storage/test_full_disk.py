@@ -41,7 +41,7 @@ def _refused(answer: httpx.Response) -> None:
     assert answer.status_code == 507, answer.text
     error = answer.json()["error"]
     assert (error["code"], error["errors"][0]["reason"]) == (507, "insufficientStorage")
-    assert "Make room on that disk" in error["message"]
+    assert "Free space on that disk" in error["message"]
 
 
 def test_uploads_that_do_not_fit(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_clone_changes_prices_and_submits(
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        (["epochs"], "'epochs' is not NAME=VALUE"),
+        (["epochs"], "--set takes NAME=VALUE, such as epochs=5, not 'epochs'"),
         (["epoch=3"], "'epoch' is not a value of a job"),
         (["epochs=many"], "'many' is no whole number"),
         (["base_model="], "base_model cannot be empty"),

@@ -18,7 +18,7 @@ ARCHITECTURE = Path(__file__).parents[3] / "ARCHITECTURE.md"
 def _named() -> list[str]:
     """Return the modules on the call stack of the request, as the document lists them."""
     (words,) = re.findall(
-        r"The call stack of this `POST` has seven modules: (.*?)\.\s", ARCHITECTURE.read_text(), re.DOTALL
+        r"The call stack of that `POST` has seven modules: (.*?)\.\s", ARCHITECTURE.read_text(), re.DOTALL
     )
     return re.findall(r"`([a-z_.]+)`", words)
 
