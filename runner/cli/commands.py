@@ -69,7 +69,8 @@ def _require_sound(
         except click.UsageError as error:
             found += _of_values(parameter, ctx, given) or [error]
     if left and not ctx.allow_extra_args:
-        found.append(click.UsageError(f"unexpected {'argument' if len(left) == 1 else 'arguments'}: {' '.join(left)}"))
+        words = ", ".join(f"'{word}'" for word in left)
+        found.append(click.UsageError(f"unexpected argument{'s' if len(left) > 1 else ''} {words}"))
     if not found:
         return
     problems = [sentence_of(error) for error in found]

@@ -222,6 +222,11 @@ def test_all_mistakes_of_a_line_are_told_at_once(
     assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "folder", "sound.jsonl"]
 
 
+def test_words_that_no_command_takes_are_shown_as_they_were_typed(run: CommandLine) -> None:
+    done = run("jobs", "ls", ".", "It works.")
+    assert (done.code, done.err.splitlines()[0]) == (2, "error: unexpected arguments '.', 'It works.'")
+
+
 def test_an_emulator_that_does_not_run_hides_no_mistake(run: CommandLine, state_directory: Path) -> None:
     assert run("use", "emulator").code == 0
     outcome = run("jobs", "submit", "--model", "m", "--train", "absent.jsonl", "--epochs", "x", "--json")
