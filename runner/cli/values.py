@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -127,6 +126,10 @@ class Money(Value):
             self.refuse(value, param, ctx)
 
 
+_MOST = 2**63
+"""No number that a command takes is as large; counters of Python and of the service end here."""
+
+
 class _Numeric(Value):
     """A number. Subclasses also inherit from types of click, which add the range to the help."""
 
@@ -151,7 +154,7 @@ class _Numeric(Value):
             found = super().convert(value, param, ctx)
         except click.BadParameter:
             found = float("nan")
-        if not math.isfinite(found):
+        if not abs(found) < _MOST:  # NaN, too
             self.refuse(value, param, ctx)
         return found
 

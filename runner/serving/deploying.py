@@ -77,16 +77,8 @@ def deploy(
     terms.require(price_of(plan))
     if agreed is not None:
         agreed()
-    if plan.reuses:
-        tell(reuse_of(plan))
     gate = _gate(session, plan, check, wait=wait)
     return deployment.deploy(session, plan, wait=wait, timeout=timeout, progress=tell, check=gate)
-
-
-def reuse_of(plan: DeploymentPlan) -> str:
-    """Return the message about an empty endpoint that is used again."""
-    name = (plan.endpoint or "").rsplit("/", 1)[-1]
-    return f"using endpoint {name} again: it is empty, and was made for these weights"
 
 
 def price_of(plan: DeploymentPlan) -> Price:

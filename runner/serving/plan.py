@@ -14,10 +14,9 @@ from runner.gcp import endpoints, storage, tuning_jobs
 from runner.gcp.endpoints import DeployedModel
 from runner.gcp.prediction import resolve_endpoint
 from runner.gcp.session import Session
-from runner.jobs.labels import digest
 from runner.jobs.outputs.ownership import FOLDER, require_own
 from runner.prices import total
-from runner.serving.labels import DEFAULT_IDLE_SECONDS, DEFAULT_LEASE_SECONDS, LABELS, WEIGHTS_LABEL, made_here
+from runner.serving.labels import DEFAULT_IDLE_SECONDS, DEFAULT_LEASE_SECONDS, LABELS
 from runner.serving.resources import Reach, Resources, machine_problems
 
 VLLM_IMAGE = "us-docker.pkg.dev/vertex-ai/vertex-vision-model-garden-dockers/pytorch-vllm-serve:20251205_0916_RC01"
@@ -45,8 +44,6 @@ class DeploymentPlan:
     reach: Reach = field(default_factory=Reach)
     endpoint: str | None = None
     """Existing endpoint to deploy to; None creates a new one."""
-    reuses: bool = False
-    """Whether `endpoint` is an empty endpoint that this tool created earlier for the same weights and name."""
     labels: dict[str, str] = field(default_factory=dict)
     lease_seconds: float | None = DEFAULT_LEASE_SECONDS
     """Maximum age in seconds; None for no limit."""
@@ -80,7 +77,6 @@ class DeploymentPlan:
             "source": self.source,
             "displayName": self.display_name,
             "endpoint": self.endpoint,
-            "reusesEndpoint": self.reuses,
             "machineType": machine.machine_type if machine else None,
             "acceleratorType": machine.accelerator_type if machine else None,
             "acceleratorCount": machine.accelerator_count if machine else None,
@@ -216,8 +212,7 @@ def plan_deployment(
         accelerator_type: see `choose_machine`.
         accelerator_count: see `choose_machine`.
         display_name: display name of endpoint and model; "" uses the job's.
-        endpoint: ID or name of an existing endpoint; None creates a new one, or uses an empty one that this tool
-            created for the same weights with the same name.
+        endpoint: ID or name of an existing endpoint; None creates a new one.
         lease_seconds: maximum age; None for no limit.
         idle_seconds: maximum time without a request; None for no limit.
         percent: share of the traffic on an existing endpoint.
@@ -248,10 +243,6 @@ def plan_deployment(
     require_sound(resources.problems(machine))
     price = hourly_price(machine)
     name = (name or _name_of(source))[:128]
-    labels = {**LABELS, WEIGHTS_LABEL: digest({"weights": source})}
-    reused = None
-    if existing is None and machine is not None and reach.access == "default":
-        reused = _left_empty(session, name, labels)
     return DeploymentPlan(
         source=source,
         display_name=name,
@@ -260,27 +251,12 @@ def plan_deployment(
         resources=resources,
         reach=reach,
         price_date=load_catalog().hourly_price_date,
-        endpoint=existing or reused,
-        reuses=reused is not None,
-        labels=labels,
+        endpoint=existing,
+        labels=dict(LABELS),
         lease_seconds=lease_seconds,
         idle_seconds=idle_seconds,
         percent=percent,
     )
-
-
-def _left_empty(session: Session, name: str, labels: dict[str, str]) -> str | None:
-    """Return the newest empty endpoint that this tool created for the same weights and name."""
-    wanted = " AND ".join(f'labels.{key}="{value}"' for key, value in labels.items())
-    empty = [
-        item
-        for item in endpoints.list_endpoints(session, wanted)
-        if item.display_name == name
-        and made_here(item)
-        and not item.deployed_models
-        and not item.raw.get("privateServiceConnectConfig")
-    ]
-    return max(empty, key=lambda item: item.create_time).name if empty else None
 
 
 def mistakes(

@@ -67,6 +67,15 @@ def test_nothing_of_these_kinds_takes_nonsense(kind: str) -> None:
                 print(path, parameter.name, repr(text), parameter.type.convert(text, parameter, context))
 
 
+@pytest.mark.parametrize("digits", [20, 40, 400])
+def test_no_number_is_larger_than_a_counter(digits: int) -> None:
+    numbers = [item for item in OWN if item[1].type.name in ("number", "whole number")]
+    assert numbers
+    for _, parameter, context in numbers:
+        with pytest.raises(Refused):
+            parameter.type.convert("9" * digits, parameter, context)
+
+
 def test_an_example_is_of_its_kind() -> None:
     for _, parameter, context in OWN:
         kind = parameter.type

@@ -158,8 +158,6 @@ def deploy(
         if dry_run:
             pairs = [("weights", plan.source), ("name", plan.display_name), ("machine", machine)]
             output.result(plan.to_json(), [*pairs, *_prices(plan), ("endpoint", plan.endpoint or "a new one")])
-            if plan.reuses:
-                output.note(deploying.reuse_of(plan))
             output.note("dry run: nothing was changed")
             return
         if plan.usd_per_month is not None:
