@@ -99,9 +99,8 @@ def public(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]
         for name, value in bound.arguments.items():
             if name not in hints or signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
                 continue
-            if _fits(value, hints[name]):
-                bound.arguments[name] = _plain(value)
-            else:
+            bound.arguments[name] = value = plain(value)
+            if not _fits(value, hints[name]):
                 problems.append(f"{name} is {_said(value)}: it must be {_words(hints[name])}")
         require_sound(problems, hint=_hint(bound.arguments, hints) if problems else None)
         return bound
@@ -210,8 +209,10 @@ def _fits(value: object, hint: Any) -> bool:
     return isinstance(value, NoneType if hint is None else origin or hint)
 
 
-def _plain(value: object) -> object:
-    """Return Python's own number for one of another package."""
+def plain(value: object) -> object:
+    """Return Python's own number or truth value for one of another package."""
+    if getattr(getattr(value, "dtype", None), "kind", "") == "b" and getattr(value, "ndim", None) == 0:
+        return bool(value)
     if isinstance(value, bool | int | float) or not isinstance(value, Real):
         return value
     return int(value) if isinstance(value, Integral) else float(value)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 from runner.api.boundary import Called, Count, LocalPath, Seconds, fields_of, local_path, public
 from runner.api.connection import current
-from runner.errors import ConfigurationError, require_sound
+from runner.api.requests import Instances, Messages, conversation_of, sampling_of
+from runner.errors import require_sound
 from runner.gcp import endpoints as resources
 from runner.gcp.session import Session
 from runner.jobs.naming import job_name
@@ -18,19 +19,9 @@ from runner.serving import deploying, deployment, listing, prediction
 from runner.serving.batches.online import BatchProgress, run_batch
 from runner.serving.deploying import ParityCheck
 from runner.serving.labels import DEFAULT_IDLE_SECONDS, DEFAULT_LEASE_SECONDS
-from runner.serving.messages import image_part
 from runner.serving.plan import plan_deployment
 from runner.serving.prediction import ChatAnswer, ChatChunk
 from runner.serving.resources import Reach, Resources
-
-Message = Annotated[Mapping[str, Any], Called("messages such as {'role': 'user', 'content': '…'}")]
-Messages = str | Sequence[Message]
-"""One message of the user, or a conversation: `{"role": "user", "content": "…"}` in order."""
-Instances = str | Iterable[str | Mapping[str, Any]]
-"""A prompt, or a list of prompts and of instances in the service's format."""
-_TAKEN = frozenset({"endpoint", "instances", "messages", "model", "prompts", "repeat_prompt", "session", "stream"})
-"""What a request says besides its sampling."""
-
 
 fields_of("resources", Resources)
 
@@ -104,7 +95,7 @@ class Endpoint:
             GoogleApiError, UnreachableError: the model refuses or cannot be reached.
         """
         given = [instances] if isinstance(instances, str) else list(instances)
-        options = _sampling(sampling)
+        options = sampling_of(sampling)
         if wrong := [number for number, item in enumerate(given) if not isinstance(item, str | Mapping)]:
             problems = [f"instances[{number}] is neither text nor a mapping" for number in wrong]
             require_sound(problems)
@@ -145,9 +136,9 @@ class Endpoint:
             ConfigurationError: an image cannot be read.
             GoogleApiError, UnreachableError: the model refuses or cannot be reached.
         """
-        asked = _conversation(messages, system, images)
+        asked = conversation_of(messages, system, images)
         answer: ChatAnswer = prediction.chat(
-            self._session, endpoint=self.resource, messages=asked, **_sampling(sampling)
+            self._session, endpoint=self.resource, messages=asked, **sampling_of(sampling)
         )
         return answer
 
@@ -156,9 +147,9 @@ class Endpoint:
         self, messages: Messages, *, system: str | None = None, images: Sequence[str] = (), **sampling: Any
     ) -> Iterator[ChatChunk]:
         """Yield the parts of the answer as they arrive. Arguments and errors are those of `chat`."""
-        asked = _conversation(messages, system, images)
+        asked = conversation_of(messages, system, images)
         return prediction.chat(
-            self._session, endpoint=self.resource, messages=asked, stream=True, **_sampling(sampling)
+            self._session, endpoint=self.resource, messages=asked, stream=True, **sampling_of(sampling)
         )
 
     async def chat_async(
@@ -196,7 +187,7 @@ class Endpoint:
             local_path(source),
             local_path(output),
             concurrency=concurrency,
-            sampling=_sampling(sampling),
+            sampling=sampling_of(sampling),
             restart=restart,
         )
 
@@ -390,24 +381,7 @@ def chat(
         GoogleApiError, UnreachableError: the model refuses or cannot be reached.
     """
     if model is not None:
-        asked = _conversation(messages, system, ())
-        answer: ChatAnswer = prediction.chat(current(session), model=model, messages=asked, **_sampling(sampling))
+        asked = conversation_of(messages, system, ())
+        answer: ChatAnswer = prediction.chat(current(session), model=model, messages=asked, **sampling_of(sampling))
         return answer
     return get_endpoint(endpoint, session=session).chat(messages, system=system, **sampling)
-
-
-def _sampling(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sampling of a request. Raises ConfigurationError: it names what is no sampling."""
-    if taken := sorted(_TAKEN & set(options)):
-        hint = "`chat_stream` streams; `runner.chat(…, model=…)` asks a Google-managed model"
-        raise ConfigurationError(f"this function does not accept {', '.join(taken)}", hint=hint)
-    return dict(options)
-
-
-def _conversation(messages: Messages, system: str | None, images: Sequence[str]) -> list[Mapping[str, Any]]:
-    before: list[Mapping[str, Any]] = [{"role": "system", "content": system}] if system else []
-    if not isinstance(messages, str):
-        return [*before, *messages]
-    parts = [image_part(image) for image in images]
-    content: Any = [*parts, {"type": "text", "text": messages}] if parts else messages
-    return [*before, {"role": "user", "content": content}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 import runner
 from runner.api import boundary
+from runner.api.requests import sampling_of
 from runner.errors import ConfigurationError
 from tests.api.conftest import MODEL
 from tests.provisioning import Provisioned
@@ -104,7 +106,9 @@ def test_every_wrong_type_is_listed_and_numbers_of_other_packages_are_numbers() 
     epochs: Any = numpy.int64(2)
     rate: Any = numpy.float32(1e-4)
     with pytest.raises(ConfigurationError, match="no such file"):
-        runner.tune("nowhere", base_model=MODEL, epochs=epochs, learning_rate=rate)
+        runner.tune("nowhere", base_model=MODEL, epochs=epochs, learning_rate=rate, force_new=numpy.bool_(False))  # type: ignore[arg-type]
+    taken = sampling_of({"max_tokens": numpy.int64(4), "temperature": numpy.float32(0), "stop": ["."]})
+    assert json.dumps(taken) == '{"max_tokens": 4, "temperature": 0.0, "stop": ["."]}'
 
 
 def test_data_in_memory_is_told_how_to_become_a_file(here: Provisioned) -> None:
