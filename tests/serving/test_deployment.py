@@ -243,3 +243,18 @@ def test_operations_that_fail_or_do_not_exist(session: Session) -> None:
         endpoints.delete_endpoint(session, "4711")
     with pytest.raises(ConfigurationError, match="no endpoint has a model"):
         prediction.resolve_endpoint(session)
+
+
+@pytest.mark.training
+def test_an_endpoint_that_is_empty_is_used_only_by_its_name(tuned: Tuned, tuned_session: Session) -> None:
+    """Between plan and deployment somebody else's model may come to serve there."""
+    choices = {"display_name": "left-empty", "machine_type": "a3-highgpu-1g"}
+    made = deploy(tuned_session, plan_deployment(tuned_session, tuned.job.id, **choices))  # type: ignore[arg-type]
+    try:
+        undeploy(tuned_session, made)
+        again = plan_deployment(tuned_session, tuned.job.id, **choices)  # type: ignore[arg-type]
+        assert again.endpoint is None
+        named = plan_deployment(tuned_session, tuned.job.id, endpoint=made.id, **choices)  # type: ignore[arg-type]
+        assert named.endpoint == made.name
+    finally:
+        undeploy(tuned_session, made, delete=True)
