@@ -11,6 +11,7 @@ import shlex
 import stat
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,31 @@ def expanded(text: str) -> Path:
     except RuntimeError:
         message = f"{text}: nobody called {text.split('/')[0][1:]!r} has a home folder here"
         raise ConfigurationError(message, hint=f"for a path in this folder, write ./{text}") from None
+
+
+@contextlib.contextmanager
+def opened_private(path: Path, *directories: Path, hint: str) -> Iterator[int]:
+    """Yield the descriptor of a file that only its owner can read, for reading and appending.
+
+    Args:
+        path: the file, which is created if it is missing.
+        directories: the directories to create for it, outermost first.
+        hint: of the errors.
+
+    Raises:
+        DiskError, ConfigurationError: the file cannot be opened or created.
+    """
+    try:
+        for directory in directories:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise unwritable(path, error, hint=hint) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def missing(path: Path) -> str:

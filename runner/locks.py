@@ -12,8 +12,10 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from runner import local_files
 from runner.errors import LockedError
 from runner.json_text import parsed
 from runner.waiting import waiting
@@ -23,13 +25,27 @@ LONGEST_SECONDS = 300.0
 _PAUSE_SECONDS = 0.1
 
 
-def acquire(descriptor: int, path: Path, *, nothing: str = "nothing was changed") -> None:
-    """Lock an open file until it is closed.
+@contextlib.contextmanager
+def held(path: Path, *directories: Path, nothing: str, hint: str) -> Iterator[None]:
+    """Hold the lock on a file in the block, and wait for it before.
 
     Args:
-        descriptor: descriptor of the file.
-        path: name of the file; the record of the holder is beside it.
+        path: name of the file, which is created if it is missing; the record of the holder is beside it.
+        directories: the directories to create for it, outermost first.
         nothing: the effect on this command if the lock is not released, for the message.
+        hint: of the errors of the disk.
+
+    Raises:
+        DiskError, ConfigurationError: the file cannot be opened or created.
+        LockedError: another process held it all the time.
+    """
+    with local_files.opened_private(path, *directories, hint=hint) as descriptor:
+        acquire(descriptor, path, nothing=nothing)
+        yield
+
+
+def acquire(descriptor: int, path: Path, *, nothing: str = "nothing was changed") -> None:
+    """Lock an open file until it is closed; see `held`.
 
     Raises:
         LockedError: another process held it all the time.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from runner.errors import ConfigurationError, Problem
@@ -16,7 +17,7 @@ from runner.serving.plan import DeploymentPlan
 from runner.serving.questions import read_questions
 from runner.serving.recovery import recover
 from runner.serving.saga import Check
-from runner.serving.spending import check_hourly_limit
+from runner.serving.spending import begin_within, check_hourly_limit
 from runner.waiting import silent
 
 GOLDEN = 12
@@ -78,7 +79,8 @@ def deploy(
     if agreed is not None:
         agreed()
     gate = _gate(session, plan, check, wait=wait)
-    return deployment.deploy(session, plan, wait=wait, timeout=timeout, progress=tell, check=gate)
+    begin = partial(begin_within, session, plan, max_hourly_cost)
+    return deployment.deploy(session, plan, wait=wait, timeout=timeout, progress=tell, check=gate, begin=begin)
 
 
 def price_of(plan: DeploymentPlan) -> Price:

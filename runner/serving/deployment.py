@@ -18,7 +18,7 @@ from runner.gcp.endpoints import DeployedModel, Endpoint
 from runner.gcp.session import Session
 from runner.prices import amount
 from runner.serving import journal
-from runner.serving.journal import DeploymentRecord
+from runner.serving.journal import DeploymentRecord, JournalEntry
 from runner.serving.labels import lease_labels, made_here, new_id
 from runner.serving.listing import describe
 from runner.serving.plan import DeploymentPlan
@@ -44,6 +44,7 @@ def deploy(
     poll: float = operations.POLL_SECONDS,
     progress: Callable[[str], None] | None = None,
     check: Check | None = None,
+    begin: Callable[[DeploymentRecord], JournalEntry] = journal.begin,
 ) -> Endpoint:
     """Deploy and return the endpoint.
 
@@ -55,6 +56,7 @@ def deploy(
         poll: maximum pause between two polls, in seconds.
         progress: called with a line for each step.
         check: checks the new model while it has no traffic; requires `wait`.
+        begin: writes the journal; can refuse by raising a RunnerError, before anything is sent.
 
     Raises:
         GoogleApiError: refused or failed; the created resources are removed again.
@@ -68,7 +70,7 @@ def deploy(
     now = session.now()
     labels = {**plan.labels, **lease_labels(plan.lease_seconds, plan.idle_seconds, now=now)}
     record = _record(session, plan, labels, now, checked=check is not None)
-    entry = journal.begin(record)
+    entry = begin(record)
     tell = progress or silent
     saga = Saga(session, plan, entry, timeout, poll, tell, lookup=LOOKUP_SECONDS, undo_within=UNDO_SECONDS)
     try:
@@ -202,6 +204,7 @@ def _record(
         replaces=[item.id for item in replaced],
         replaced_models=sorted({item.model.split("@", 1)[0] for item in replaced if item.model}),
         labels=labels,
+        usd_per_hour=plan.usd_per_hour,
         time=now,
     )
 

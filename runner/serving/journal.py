@@ -27,7 +27,7 @@ Phase = Literal["begun", "sent", "accepted", "deployed", "handed over"]
 _PHASES = frozenset(get_args(Phase))
 _FOLDER = "deployments"
 _ROOM = "free disk space, or export RUNNER_STATE_DIR=DIRECTORY, then run the same command again"
-_NOTHING_SENT = f"nothing was deployed; {_ROOM}"
+NOTHING_SENT = f"nothing was deployed; {_ROOM}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,6 +53,8 @@ class DeploymentRecord:
     replaced_models: list[str] = field(default_factory=list)
     """Full names of their Model resources, which are deleted too."""
     labels: dict[str, str] = field(default_factory=dict)
+    usd_per_hour: float | None = None
+    """Price in US dollars per hour; None if it is unknown."""
     time: float = 0.0
     """Start time, in seconds since 1970 by the service's clock."""
     phase: Phase = "begun"
@@ -104,17 +106,17 @@ def begin(record: DeploymentRecord) -> JournalEntry:
                 break
             os.close(descriptor)  # `abandoned` of another process found it empty and removed it
     except OSError as error:
-        raise local_files.unwritable(path, error, hint=_NOTHING_SENT) from error
+        raise local_files.unwritable(path, error, hint=NOTHING_SENT) from error
     entry = JournalEntry(record, path, descriptor)
     body = {name: getattr(record, name) for name in record.__dataclass_fields__}
     try:
-        local_files.append(path, descriptor, local_files.record_line(body), hint=_NOTHING_SENT)
+        local_files.append(path, descriptor, local_files.record_line(body), hint=NOTHING_SENT)
         local_files.sync_directory(directory)
     except (RunnerError, OSError) as error:
         entry.close()
         entry.release()
         if isinstance(error, OSError):
-            raise local_files.unwritable(path, error, hint=_NOTHING_SENT) from error
+            raise local_files.unwritable(path, error, hint=NOTHING_SENT) from error
         raise
     return entry
 
@@ -134,21 +136,34 @@ def abandoned(parent: str) -> Iterator[list[JournalEntry]]:
             entry.release()
 
 
+def pending(parent: str) -> list[DeploymentRecord]:
+    """Return the deployments of a location that have begun on this machine and have not ended. Changes nothing."""
+    found = (record for _, record in _each() if isinstance(record, DeploymentRecord))
+    return [record for record in found if record.parent == parent]
+
+
 def damaged() -> list[tuple[Path, str]]:
     """Return the journals that cannot be read, with the errors. Changes nothing."""
-    found = []
+    return [(path, record) for path, record in _each() if isinstance(record, str)]
+
+
+def _each() -> Iterator[tuple[Path, DeploymentRecord | str | None]]:
+    """Yield each journal with its deployment, or with the reason why it cannot be read; None if it has not begun."""
     for path in sorted((state_directory() / _FOLDER).glob("*.jsonl")):
         if not path.is_file() or path.is_symlink():
-            found.append((path, f"{path} is not a regular file"))
+            if os.path.lexists(path):
+                yield path, f"{path} is not a regular file"
             continue
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            _read(path, descriptor)
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # its deployment has ended since
+        try:
+            yield path, _read(path, descriptor)
         except ConfigurationError as error:
-            found.append((path, error.message))
+            yield path, error.message
         finally:
             os.close(descriptor)
-    return found
 
 
 def _take(path: Path, parent: str) -> JournalEntry | None:
@@ -206,7 +221,8 @@ def _read(path: Path, descriptor: int) -> DeploymentRecord | None:
 def _record_of(body: dict[str, Any]) -> DeploymentRecord | None:
     """Return the deployment in a first line; None if there is none."""
     # Written without a library, because the idle guard's archive contains this module but no library for it.
-    plain = {"own_endpoint": (bool,), "percent": (int,), "time": (int, float)}
+    price = (int, float, type(None))
+    plain = {"own_endpoint": (bool,), "percent": (int,), "time": (int, float), "usd_per_hour": price}
     lists = {"replaces", "replaced_models"}
     maps = {"labels": str, "traffic_before": int}
     try:

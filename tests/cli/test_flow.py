@@ -148,9 +148,13 @@ def test_from_dataset_to_answer(run: CommandLine, in_project: Provisioned, datas
 
     unconfirmed = run("endpoints", "undeploy", endpoint)
     assert unconfirmed.code == 2
-    undeployed = run("endpoints", "undeploy", endpoint, "--delete", "--yes", "--format", "json")
+    undeployed = run("endpoints", "undeploy", endpoint, "--yes", "--format", "json")
     assert undeployed.code == 0, undeployed.err
-    assert len(undeployed.document["removed"]) == 3
+    assert len(undeployed.document["removed"]) == 2
+    assert f"the empty endpoint stays, without cost: deploy to it with --endpoint {endpoint}" in undeployed.err
+    deleted = run("endpoints", "undeploy", endpoint, "--delete", "--yes", "--format", "json")
+    assert len(deleted.document["removed"]) == 1, deleted.err
+    assert "stays" not in deleted.err
     assert run("endpoints", "ls", "--all", "--format", "json").document == []
 
 

@@ -307,6 +307,9 @@ def undeploy(invocation: Invocation, endpoint: str, delete: bool, only: str | No
         removed = take_down(session, found, delete=delete, only=only, progress=invocation.output.note)
     text = "\n".join(f"removed {name}" for name in removed) or "nothing was deployed"
     invocation.output.result({"removed": removed}, text, name="\n".join(removed))
+    gone = sum("/deployedModels/" in name for name in removed)
+    if gone and gone == len(found.deployed_models) and not delete:
+        invocation.output.note(f"the empty endpoint stays, without cost: deploy to it with --endpoint {found.id}")
 
 
 def _prices(plan: Any) -> list[tuple[str, Any]]:

@@ -69,10 +69,12 @@ class Ledger:
         path, locks = path_in(directory), directory / "submissions.locks"
         # Several fingerprints share a lock, to limit the number of files.
         lock = locks / f"{zlib.crc32(fingerprint.encode()) % _LOCKS:02}"
-        with _opened(lock, directory, locks) as held, _opened(path) as descriptor:
+        with (
+            locks_of_files.held(lock, directory, locks, nothing="nothing was submitted", hint=_NOTHING_SENT),
+            local_files.opened_private(path, hint=_NOTHING_SENT) as descriptor,
+        ):
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise ConfigurationError(f"{path} is not a regular file", hint=f"nothing was submitted; {_MEND}")
-            locks_of_files.acquire(held, lock, nothing="nothing was submitted")
             yield cls(path, descriptor)
 
     def trail(self, fingerprint: str, parent: str) -> Trail:
@@ -195,19 +197,3 @@ def _entries(path: Path, content: bytes) -> list[dict[str, Any]]:
             message = f"{path} is damaged: an entry has no valid {wrong[0] if wrong else 'kind'}"
             raise ConfigurationError(message, hint=f"nothing was submitted; {_MEND}")
     return entries
-
-
-@contextlib.contextmanager
-def _opened(path: Path, *directories: Path) -> Iterator[int]:
-    """Yield the descriptor of a private file, which is created with its directories if it is missing."""
-    try:
-        for directory in directories:
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        descriptor = os.open(path, flags, 0o600)
-    except OSError as error:
-        raise local_files.unwritable(path, error, hint=_NOTHING_SENT) from error
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -50,8 +50,8 @@ def test_a_submission_survives_each_failure_of_its_ledger(sweep: Sweep, number: 
     _, whole = submit(None)
     assert whole.code == 0
     kinds = [point.split()[0] for point in whole.points]
-    held = ["mkdir", "mkdir", "openat", "openat", "openat", "write"]
-    """Directories, lock, ledger, and who holds the lock."""
+    held = ["mkdir", "mkdir", "openat", "openat", "write", "openat"]
+    """Directories, lock, who holds it, and ledger."""
     assert kinds == [*held, "write", "fsync", "fsync", "write", "fsync", "write", "fsync"]
     for at in range(1, len(kinds)):
         command, run = submit(at)
