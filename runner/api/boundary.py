@@ -102,6 +102,8 @@ def public(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]
             bound.arguments[name] = value = plain(value)
             if not _fits(value, hints[name]):
                 problems.append(f"{name} is {_said(value)}: it must be {_words(hints[name])}")
+            elif callable(value) and _takes_function(hints[name]):
+                bound.arguments[name] = _answering(value)
         require_sound(problems, hint=_hint(bound.arguments, hints) if problems else None)
         return bound
 
@@ -218,6 +220,19 @@ def plain(value: object) -> object:
     return int(value) if isinstance(value, Integral) else float(value)
 
 
+def _answering(function: Callable[..., object]) -> Callable[..., object]:
+    """Return a function whose results are Python's own, as a comparison with a number of another package is not."""
+
+    def answering(*args: object, **kwargs: object) -> object:
+        return plain(function(*args, **kwargs))
+
+    return functools.update_wrapper(answering, function)
+
+
+def _takes_function(hint: Any) -> bool:
+    return get_origin(hint) is Callable or any(map(_takes_function, get_args(hint)))
+
+
 def _words(hint: Any) -> str:
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
@@ -229,6 +244,8 @@ def _words(hint: Any) -> str:
         return f"one of {', '.join(map(repr, parts))}"
     if origin in (Sequence, Iterable):
         return f"a list of {_words(parts[0])}"
+    if origin is Mapping:
+        return f"a mapping of {_words(parts[0])} to {_words(parts[1])}"
     known = _WORDS.get(NoneType if hint is None else origin or hint)
     return known or f"a runner.{hint.__name__}"
 
@@ -238,6 +255,8 @@ def _said(value: object) -> str:
     if value is None or isinstance(value, str | int | float):
         shown = repr(value)
         return shown if len(shown) <= 80 else f"{shown[:80]}…"
+    if inspect.iscoroutinefunction(value):
+        return "an async function, whose answer nobody would await"
     return f"a {type(value).__name__}"
 
 

@@ -16,7 +16,7 @@ import pytest
 import runner
 from runner.api import boundary
 from runner.api.requests import sampling_of
-from runner.errors import ConfigurationError
+from runner.errors import ConfigurationError, CostRefusedError
 from tests.api.conftest import MODEL
 from tests.provisioning import Provisioned
 
@@ -90,6 +90,17 @@ def test_what_is_true_to_python_only_starts_nothing(here: Provisioned) -> None:
     for answer in answers:
         with pytest.raises(ConfigurationError, match="must return True or False; nothing was started"):
             runner.tune("train.jsonl", base_model=MODEL, agree=answer)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="agree is an async function"):
+        runner.tune("train.jsonl", base_model=MODEL, agree=agree)  # type: ignore[arg-type]
+    assert runner.list_jobs() == []
+
+
+def test_an_answer_of_another_package_is_an_answer(here: Provisioned) -> None:
+    import numpy
+
+    budget: Any = numpy.float64(0.0)
+    with pytest.raises(CostRefusedError, match="nobody approved it"):
+        runner.tune("train.jsonl", base_model=MODEL, agree=lambda price: price.usd < budget)
     assert runner.list_jobs() == []
 
 
@@ -99,7 +110,7 @@ def test_every_wrong_type_is_listed_and_numbers_of_other_packages_are_numbers() 
     assert refusal.value.problems == [
         "epochs is 'two': it must be a whole number or None",
         "learning_rate is True: it must be a number or None",
-        "labels is a list: it must be a mapping or None",
+        "labels is a list: it must be a mapping of text to text or None",
     ]
     import numpy
 
