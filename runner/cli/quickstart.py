@@ -63,14 +63,14 @@ class _Narrator:
 
     def training(self, update: JobUpdate) -> None:
         """Print states and, regularly, the loss."""
-        from runner.cli.jobs.follow import event_line
+        from runner.cli.jobs.follow import watched_line
         from runner.wording import state_words
 
         if update.state_changed:
             self.say(state_words(update.job.detail_state or update.job.state))
         step = ""
         for event in update.events:
-            line = event_line(event).strip()
+            line = watched_line(event)
             if event.kind == "step":
                 step = line
             elif line:

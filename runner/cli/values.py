@@ -210,6 +210,30 @@ class OneOf(Value, _Choice):
             self.refuse(value, param, ctx)
 
 
+class JobState(Value):
+    """A state of jobs, in words or as the API names it; converted to the API's name."""
+
+    name = "text"
+    metavar = "STATE"
+
+    @property
+    def form(self) -> str:
+        """Return the accepted form."""
+        from runner.gcp.job_states import STATES
+
+        *others, last = STATES
+        return f"{', '.join(others)} or {last}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the state as `JOB_STATE_RUNNING`."""
+        from runner.gcp.job_states import STATES
+
+        short = str(value).lower().removeprefix("job_state_").replace("-", "_")
+        if short.replace("_", " ") not in STATES:
+            self.refuse(value, param, ctx)
+        return f"JOB_STATE_{short.replace(' ', '_').upper()}"
+
+
 class Pair(Value):
     """A name and a value; not converted."""
 

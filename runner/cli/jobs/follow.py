@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _INTERRUPT_AGAIN_SECONDS = 2.0
 _FORECAST_SECONDS = 15.0
+_WATCHED = frozenset({"step", "evaluation", "checkpoint", "failed", "message"})
+"""Kinds of events that watching commands show; the others repeat the state."""
 """Interval of log lines with forecast and cost."""
 
 
@@ -217,9 +219,9 @@ class Follower:
             return
         output = self.invocation.output
         for event in update.events:
-            line = event_line(event)
+            line = watched_line(event)
             if line:
-                output.text(f"{update.job.id}{line}" if len(self.watched) > 1 else line)
+                output.text(f"{update.job.id}  {line}" if len(self.watched) > 1 else f"  {line}")
         if update.events or update.state_changed:
             self._print_forecast(update)
         if update.state_changed:
@@ -283,28 +285,13 @@ def terminated_as_interrupted() -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def event_line(event: JobEvent) -> str:
-    """Return one line about an event; "" for events that are not shown."""
-    data = event.data
-    if event.kind == "step":
-        total = data.get("total_steps", data.get("totalSteps"))
-        of = f"/{total}" if total else ""
-        return (
-            f"  step {data.get('step')}{of}  epoch {_number(data.get('epoch'), 2)}  loss {_number(data.get('loss'), 4)}"
-        )
-    if event.kind == "evaluation":
-        return f"  step {data.get('step')}  validation loss {_number(data.get('loss'), 4)}"
-    if event.kind == "checkpoint":
-        return f"  checkpoint {data.get('id')} after epoch {data.get('epoch')}, step {data.get('step')}"
-    if event.kind == "failed":
-        return f"  failed: {data.get('message')}"
-    if event.kind == "message":
-        return f"  {data.get('message') or data.get('text') or ''}".rstrip()
-    return ""
+def watched_line(event: JobEvent) -> str:
+    """Return the line about an event for a command that watches a job; "" for events that it does not show."""
+    from runner.jobs.following.event_texts import event_text
 
-
-def _number(value: Any, digits: int) -> str:
-    return f"{value:.{digits}f}" if isinstance(value, (int, float)) else "?"
+    if event.kind not in _WATCHED:
+        return ""
+    return f"failed: {event_text(event)}" if event.kind == "failed" else event_text(event)
 
 
 def _hook(url: str | None, style: Any) -> Webhook | None:

@@ -13,7 +13,7 @@ from runner.cli.jobs.group import described, found_job
 from runner.cli.options import Invocation, job_argument
 from runner.cli.stand_ins import tell_of_job
 from runner.cli.text import ago
-from runner.cli.values import Count, Duration, OneOf, Pair
+from runner.cli.values import Count, Duration, JobState, OneOf, Pair
 from runner.errors import require_sound
 from runner.wording import state_words
 
@@ -42,8 +42,8 @@ _LOOKED_AT_ONCE = 8
 @click.option(
     "--state",
     "states",
+    type=JobState(),
     multiple=True,
-    metavar="STATE",
     shell_complete=completed("states"),
     help="Only jobs in this state: running, failed, …; repeatable.",
 )
@@ -232,32 +232,20 @@ class _LogPrinter:
             self.invocation.output.note("this service does not publish training logs")
 
     def _print_event(self, event: JobEvent) -> None:
-        from runner.cli.jobs.follow import event_line
+        from runner.jobs.following.event_texts import event_line
 
         output = self.invocation.output
         if output.is_json:
             output.document({"event": event.kind, "number": event.number, "time": event.time, **event.data}, lines=True)
             return
-        state = state_words(str(event.data.get("detail") or event.data.get("state", "")))
-        text = event_line(event).strip() or f"{event.kind} {state} {event.data.get('message', '')}".strip()
-        output.text(f"{event.time}  {text}")
+        output.text(f"{event.time}  {event_line(event)}")
 
 
 def _filter(states: tuple[str, ...], labels: tuple[str, ...]) -> str:
     """Return the API's filter for states and labels. Raises ConfigurationError."""
-    from runner.gcp.job_states import STATES
-
-    given = {state: state.lower().removeprefix("job_state_").replace("_", " ").replace("-", " ") for state in states}
-    problems = [
-        f"--state {state!r} is not a state; states are {', '.join(STATES)}"
-        for state, short in given.items()
-        if short not in STATES
-    ]
-    problems += [f"--label {label!r} contains a quotation mark" for label in labels if '"' in label]
-    require_sound(problems)
+    require_sound([f"--label {label!r} contains a quotation mark" for label in labels if '"' in label])
     parts = [f'labels.{key}="{value}"' for key, _, value in (label.partition("=") for label in labels)]
-    full = [f"JOB_STATE_{short.upper().replace(' ', '_')}" for short in given.values()]
-    if full:
-        alternatives = " OR ".join(f'state="{state}"' for state in full)
-        parts.append(f"({alternatives})" if len(full) > 1 else alternatives)
+    if states:
+        alternatives = " OR ".join(f'state="{state}"' for state in states)
+        parts.append(f"({alternatives})" if len(states) > 1 else alternatives)
     return " AND ".join(parts)

@@ -18,13 +18,14 @@ from runner.console.changes import Change
 from runner.console.drawing import HIGHEST_SMOOTHING, line, smoothed
 from runner.console.following import Followed
 from runner.console.observing import Reading
-from runner.console.pages import money, number, plain
+from runner.console.pages import money, plain
 from runner.console.state import Console
 from runner.errors import RunnerError
 from runner.gcp import tuning_jobs
 from runner.gcp.events import job_log
 from runner.gcp.tuning_jobs import TuningJob
 from runner.jobs.following.complaints import complaints
+from runner.jobs.following.event_texts import event_text
 from runner.jobs.following.progress import fraction_of, price_of
 from runner.jobs.following.results import Measurement, Results, curve
 from runner.jobs.following.results import export as exported
@@ -229,30 +230,10 @@ def events(console: Console, request: Request) -> Response:
         request,
         "tuning/events.html",
         part="tuning/parts/events.html",
-        events=[(event, _sentence(event.kind, event.data)) for event in reversed(reading.value.events)],
+        events=[(event, event_text(event)) for event in reversed(reading.value.events)],
         log=log.value,
         **context,
     )
-
-
-def _sentence(kind: str, data: dict[str, Any]) -> str:
-    """Describe an event."""
-    if kind == "state":
-        state = str(data.get("state") or data.get("detail") or "")
-        return state_words(state)
-    if kind == "evaluation":
-        return f"validation loss {_figure(data.get('loss'))} at step {data.get('step')}"
-    if kind == "done":
-        loss = _figure(data.get("train_loss"))
-        return f"training ended at step {data.get('step')}, epoch {data.get('epoch')}, with a mean loss of {loss}"
-    if kind == "checkpoint":
-        return f"checkpoint saved at step {data.get('step')}, epoch {data.get('epoch')}"
-    pairs = [f"{key} {_figure(value)}" for key, value in data.items() if not isinstance(value, dict | list)]
-    return ", ".join(pairs)
-
-
-def _figure(value: Any) -> str:
-    return number(value) if isinstance(value, float) else str(value)
 
 
 def ask_cancel(console: Console, request: Request) -> Response:

@@ -186,7 +186,11 @@ def test_logs_hold_steps_and_what_the_process_wrote(run: CommandLine, there: Tra
     outcome = run("jobs", "logs", there.job.id)
     assert outcome.code == 0, outcome.err
     assert f"step {len(there.seen.losses)}/" in outcome.out
-    assert "gives out no log" not in outcome.err
+    assert " examples, " in outcome.out
+    assert " training ended at step " in outcome.out
+    events = [line for line in outcome.out.splitlines() if line[:2] == "20"]
+    assert not [line for line in events if re.search(r"\b[a-z]+[A-Z]", line.partition(" trains ")[0])]
+    assert "does not publish" not in outcome.err
 
 
 def test_the_manifest_lies_beside_the_results(trained: Trained) -> None:
