@@ -48,7 +48,7 @@ class EmulatorMocks(pulumi.runtime.Mocks):
             if self.failure is not None:
                 # Create nothing more, even if it does not depend on what failed. Each resource gets a separate error: a
                 # shared one would carry the tracebacks of all.
-                raise EmbeddedError("nothing is made after a failure")
+                raise EmbeddedError("nothing is created after a failure")
             try:
                 inputs = plain(args.inputs)
                 if isinstance(inputs.get("source"), pulumi.AssetArchive):

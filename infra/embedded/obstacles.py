@@ -16,6 +16,7 @@ from infra.embedded.rest import RequestError, Rest
 from infra.urns import key_of
 from runner.errors import RunnerError
 from runner.gcp.job_states import ENDED
+from runner.wording import counted
 
 __all__ = ["Doomed", "ObstacleError", "look"]
 
@@ -59,13 +60,13 @@ def look(rest: Rest, doomed: Iterable[Doomed]) -> None:
             held = _objects(rest, inputs["name"], own)
             if held:
                 problems.append(f"{key}: gs://{inputs['name']} holds objects, such as {held}")
-                hints.append("set open-model-tuning:forceDestroy to true and `up` to give them up with their buckets")
+                hints.append("to delete them with the bucket, set open-model-tuning:forceDestroy to true, then apply")
         elif type_ == ENDPOINT:
             models = (rest.find("vertex", id_) or {}).get("deployedModels") or []
             if models:
                 number = id_.rsplit("/", 1)[-1]
-                problems.append(f"{key}: endpoint {number} has {len(models)} deployed models")
-                hints.append(f"`runner endpoints undeploy {number}` takes them down")
+                problems.append(f"{key}: endpoint {number} has {counted(len(models), 'deployed model')}")
+                hints.append(f"`runner endpoints undeploy {number}` undeploys what this tool deployed there")
     if problems:
         raise ObstacleError(problems, hints)
 

@@ -115,8 +115,8 @@ class BucketType(ResourceType):
         except RequestError as error:
             if error.http == httpx.codes.CONFLICT:
                 raise EmbeddedError(
-                    f"bucket {id_} holds objects, which are not deleted with it",
-                    hint="to give them up, set open-model-tuning:forceDestroy to true, apply and destroy",
+                    f"bucket {id_} is not deleted, because it contains objects",
+                    hint="to delete them too, set open-model-tuning:forceDestroy to true, apply, then destroy",
                 ) from error
             raise
         return True

@@ -25,6 +25,20 @@ def is_remote(given: Path | str | None) -> bool:
     return isinstance(given, str) and given.startswith("gs://")
 
 
+def source_of(session: Session, given: Path | str) -> Source:
+    """Return the source that a name means, after checking that an object exists.
+
+    Raises:
+        NotFoundError: the object does not exist.
+        ConfigurationError: the address is invalid.
+    """
+    if not is_remote(given):
+        return Path(given)
+    from runner.datasets.reading.remote import remote_object
+
+    return remote_object(session, str(given))
+
+
 @contextmanager
 def sources(
     connect: Connect, first: Path | str, second: Path | str | None = None
@@ -44,11 +58,9 @@ def sources(
             nonlocal session
             if not is_remote(given):
                 return Path(given)
-            from runner.datasets.reading.remote import remote_object
-
             if session is None:
                 session = stack.enter_context(connect())
-            return remote_object(session, str(given))
+            return source_of(session, given)
 
         yield found(first), found(second) if second is not None else None
 

@@ -72,7 +72,7 @@ def cloud_damages(session: Session) -> list[Damage]:
     for name, generation, problem in [*records.damaged(), *allowance.damages(session)]:
         remedy = "set it aside; the next `runner apply` finds its job by its labels"
         if name.startswith(allowance.NAME):
-            remedy = "set it aside; what jobs cost stands in their records"
+            remedy = "set it aside; the jobs' records contain their costs"
         found.append(
             Damage(
                 resource=f"gs://{records.bucket}/{name}",

@@ -73,7 +73,7 @@ def test_a_deployed_model_stops_it_before_anything_is_deleted(stack: Stack) -> N
 
     with (
         CorruptingProxy(upstream=stack.url, answer=deployed) as proxy,
-        pytest.raises(ObstacleError, match=r"nothing was deleted.* has 1 deployed models") as caught,
+        pytest.raises(ObstacleError, match=r"nothing was deleted.* has 1 deployed model") as caught,
     ):
         destroy(stack.state, project=stack.project, url=proxy.url)
     assert "`runner endpoints undeploy" in str(caught.value.hint)

@@ -88,7 +88,7 @@ def titles_above(rows: list[list[str]]) -> int:
 def titles_named(rows: list[list[str]]) -> list[str]:
     """Report that each row above the headings is not carried over."""
     titles = ["".join(row).strip() for row in rows]
-    return [f"{title[:80]!r} stands above the headings: it is not carried over" for title in titles]
+    return [f"{title[:80]!r} is above the headings and is left out" for title in titles]
 
 
 def heading_of(cells: list[str], notes: list[str], name: str) -> list[str]:

@@ -201,7 +201,7 @@ class _Reader(ValueChecks):
                 self.findings.error(
                     "system-not-first",
                     f"{path}[{index}].role",
-                    "a system turn stands after another turn",
+                    "a system turn follows another turn",
                     "put it first",
                 )
         turns = [(index, role) for index, role in enumerate(roles) if index >= start and role != "system"]

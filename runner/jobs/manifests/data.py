@@ -12,8 +12,7 @@ from runner import local_files
 from runner.catalog import find_model
 from runner.catalog.models import TuningMode
 from runner.datasets.checks import check_files
-from runner.datasets.reading.remote import remote_object
-from runner.datasets.reading.sources import RemoteObject
+from runner.datasets.named import source_of
 from runner.datasets.reports.report import FileReport, Report
 from runner.datasets.rewriting.preparing import prepared
 from runner.datasets.tokens.hub_cache import find_tokenizer
@@ -69,15 +68,10 @@ class DataReader:
         key = (train, validation, model, mode)
         if key not in self._reports:
             found = find_model(model)
-            first, second = (self._source(item) if item is not None else None for item in (train, validation))
-            self._reports[key] = check_files(
-                first or Path(str(train)),
-                second,
-                model=found,
-                mode=mode,
-                tokenizer=find_tokenizer(found),
-                as_stored=True,
-            )
+            first = source_of(self.session, train)
+            second = None if validation is None else source_of(self.session, validation)
+            tokenizer = find_tokenizer(found)
+            self._reports[key] = check_files(first, second, model=found, mode=mode, tokenizer=tokenizer, as_stored=True)
         return self._reports[key]
 
     def version(self, source: Source, file: FileReport, exact: bool) -> DataVersion:
@@ -104,12 +98,6 @@ class DataReader:
             return
         uri = self.session.environment.datasets_folder + name
         self.versions[path] = DataVersion(uri=uri, digest=f"sha256:{digest}")
-
-    def _source(self, source: Source) -> Path | RemoteObject:
-        """Return the input of a check; objects are read as streams."""
-        if isinstance(source, Path):
-            return source
-        return remote_object(self.session, source)
 
 
 def sha256_of(path: Path) -> str:

@@ -21,14 +21,12 @@ from typing import Any
 from runner import local_files
 from runner.catalog import find_model
 from runner.datasets.checks import check_files
-from runner.datasets.named import is_remote
-from runner.datasets.reading.remote import remote_object
+from runner.datasets.named import is_remote, source_of, tokenizer_for
 from runner.datasets.reading.sources import STDIN, Source
 from runner.datasets.records.recognising import is_foreign
 from runner.datasets.reports.report import Report
 from runner.datasets.rewriting.outcome import Outcome
 from runner.datasets.rewriting.preparing import prepared
-from runner.datasets.tokens.hub_cache import find_tokenizer
 from runner.datasets.upload import object_named
 from runner.environment import HOW_TO_SET, Environment
 from runner.errors import require_sound
@@ -159,11 +157,10 @@ def offered(session: Session, request: Request, listener: Listener | None = None
         check(placed, session.environment)
         spec = placed.resolved()
         model = find_model(spec.base_model)
-        tokenizer = request.tokenizer or find_tokenizer(model)
-        first, second = (
-            remote_object(session, item) if isinstance(item, str) else item for item in (training, validation)
-        )
-        report = check_files(first or Path(), second, model=model, mode=spec.mode, tokenizer=tokenizer, as_stored=True)
+        tokenizer = tokenizer_for(model, request.tokenizer)
+        first = source_of(session, training or "")
+        second = None if validation is None else source_of(session, validation)
+        report = check_files(first, second, model=model, mode=spec.mode, tokenizer=tokenizer, as_stored=True)
         report.raise_for_errors()
         for finding in report.warnings[:5]:
             heard.warned(f"{finding.place}: {finding.message}")
@@ -255,7 +252,7 @@ def _readied(
     """Return a plain file for data that the service cannot read; a readable address is returned unchanged."""
     if given is None or (is_remote(given) and not request.convert):
         return given
-    source: Source = remote_object(session, given) if is_remote(given) else Path(given)
+    source = source_of(session, given)
     if is_remote(given) and not is_foreign(source):
         return given
     return stack.enter_context(

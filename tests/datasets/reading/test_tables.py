@@ -44,8 +44,8 @@ def test_titles_above_the_headings_are_named_and_passed_over(kind: str, tmp_path
         assert dataset.columns == ["Question", "id", "Answer"]
         found = list(dataset.rows())
         assert [note for note in dataset.notes if "separator" not in note] == [
-            "'Tickets of May' stands above the headings: it is not carried over",
-            "'as of\\n1 June' stands above the headings: it is not carried over",
+            "'Tickets of May' is above the headings and is left out",
+            "'as of\\n1 June' is above the headings and is left out",
         ]
     assert [list((row.value or {}).values()) for row in found] == [["q", "7", "a"], ["r", "8", "b"]]
     assert [row.line for row in found] == ([0, 0] if kind == "xlsx" else [7, 8] if kind == "sep" else [6, 7])
