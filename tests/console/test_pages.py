@@ -120,6 +120,25 @@ def serious(page: Page) -> list[str]:
     ]
 
 
+def resize(page: Page, width: int) -> None:
+    """Set the width of the window, and wait until the page has got the event and is painted."""
+    page.set_viewport_size({"width": width, "height": 860})
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def test_a_chart_follows_the_window_although_nothing_answers(
+    full: RunningConsole, tuned: Tuned, open_page: Open
+) -> None:
+    page = open_page(full, f"/tuning/jobs/{tuned.job.id}", viewport={"width": 1280, "height": 860})
+    page.wait_for_selector(".plots canvas")
+    page.route("**/*", lambda route: None)  # no request gets an answer from here on
+    for width in (390, 1280, 320, 768):
+        resize(page, width)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        drawn = page.evaluate("document.querySelector('.plots .uplot').clientWidth")
+        assert drawn == page.evaluate("document.querySelector('.plots').clientWidth"), width
+
+
 def test_every_page_is_accessible_and_fits_in_both_modes_and_widths(
     full: RunningConsole, deployed: tuple[Session, Endpoint], tuned: Tuned, open_page: Open, kept: str, flawed: str
 ) -> None:
@@ -134,14 +153,14 @@ def test_every_page_is_accessible_and_fits_in_both_modes_and_widths(
         if page.locator("h1").count() != 1:
             problems.append(f"{path}: no single heading")
         for width, mode in itertools.product((1280, 390), MODES):
-            page.set_viewport_size({"width": width, "height": 860})
             page.emulate_media(color_scheme=mode)
+            resize(page, width)
             problems += [f"{path} at {width}, {mode}: {item}" for item in serious(page)]
             if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
                 problems.append(f"{path}: wider than {width} pixels")
             problems += [f"{path}: {what} is cut at {width} pixels" for what in page.evaluate(CUT)]
         for width in WIDTHS:
-            page.set_viewport_size({"width": width, "height": 860})
+            resize(page, width)
             problems += [f"{path}: {what} is cut at {width} pixels" for what in page.evaluate(CUT)]
         page.set_viewport_size({"width": 1280, "height": 860})
     assert problems == []

@@ -71,7 +71,7 @@
     const line = colour("--line"), text = colour("--dim");
     const axis = { stroke: text, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "12px system-ui" };
     return {
-      width: Math.max(260, root.clientWidth), height: 280, cursor: { drag: { x: true, y: false }, points: { size: 7 } },
+      width: Math.max(240, root.clientWidth), height: 280, cursor: { drag: { x: true, y: false }, points: { size: 7 } },
       axes: [{ ...axis }, { ...axis, size: 58, values: (_, ticks) => ticks.map(short) }],
       ...extra,
     };
@@ -192,11 +192,12 @@
     load();
   });
   form.addEventListener("submit", (event) => event.preventDefault());
-  let resizing = 0;
-  addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(load, 150); });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", load);
-  // Paper is white whatever the screen is, and does not wait for an answer.
-  matchMedia("print").addEventListener("change", () => { if (latest) draw(latest); });
+  // At once and without a request: a picture of the old width would make the page wider than the window, and paper, which is
+  // white whatever the screen is, does not wait for an answer.
+  const redraw = () => { if (latest) draw(latest); };
+  addEventListener("resize", redraw);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  matchMedia("print").addEventListener("change", redraw);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) load(); });
   load();
 })();
