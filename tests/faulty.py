@@ -22,7 +22,7 @@ class FaultyEmulator:
     def __init__(self, server: EmulatorServer) -> None:
         self.server = server
         self.url = server.url
-        self.http = httpx.Client(base_url=server.url, timeout=30, verify=NO_TLS)
+        self.http = httpx.Client(base_url=server.url, timeout=120, verify=NO_TLS)
 
     def arm(self, *texts: str) -> list[int]:
         response = self.http.post("/_emulator/faults", json={"faults": list(texts)})

@@ -32,7 +32,7 @@ def provision(url: str, project: str, *, location: str = "us-central1", grant: b
 
     And grant objectUser on them unless `grant` is false.
     """
-    with httpx.Client(base_url=url, timeout=30, verify=NO_TLS) as client:
+    with httpx.Client(base_url=url, timeout=120, verify=NO_TLS) as client:
 
         def call(method: str, path: str, body: object | None = None) -> dict[str, object]:
             response = client.request(method, path, json=body)

@@ -51,7 +51,7 @@ def _service_account(emulator: str, project: str) -> dict[str, str]:
     account = f"looker@{project}.iam.gserviceaccount.com"
     members = [f"serviceAccount:{account}"]
     policy = {"bindings": [{"role": role, "members": members} for role in ("roles/owner", "roles/storage.admin")]}
-    with httpx.Client(base_url=emulator, timeout=30) as client:
+    with httpx.Client(base_url=emulator, timeout=120) as client:
         client.post(f"/v1/projects/{project}/services/iam.googleapis.com:enable", json={}).raise_for_status()
         client.post(f"/v1/projects/{project}/serviceAccounts", json={"accountId": "looker"})
         client.post(f"/v1/projects/{project}:setIamPolicy", json={"policy": policy}).raise_for_status()

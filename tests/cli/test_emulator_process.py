@@ -46,7 +46,7 @@ def test_its_life_on_the_command_line(run: CommandLine, directory: Path) -> None
     url = started.document["url"]
     assert started.document["alreadyRunning"] is False
     assert started.document["log"] == str(directory / "emulator.log")
-    assert httpx.get(f"{url}/v1/projects/some-project").status_code == 200
+    assert httpx.get(f"{url}/v1/projects/some-project", timeout=120).status_code == 200
 
     again = run("emulator", "start", "--format", "json")
     assert (again.code, again.document["url"], again.document["alreadyRunning"]) == (0, url, True)
@@ -116,7 +116,7 @@ def test_provisioned_it_is_where_commands_work(
         assert (denied.code, denied.error["code"]) == (2, "configuration")
         assert stranger in denied.error["message"], denied.err
     url = json.loads((directory / "server.json").read_text())["url"]
-    accounts = httpx.get(f"{url}/v1/projects/some-project/serviceAccounts").json()["accounts"]
+    accounts = httpx.get(f"{url}/v1/projects/some-project/serviceAccounts", timeout=120).json()["accounts"]
     assert not [item for item in accounts if item["email"].startswith(("someone@", "builds-ci@"))]
     monkeypatch.chdir(tmp_path)
     for example in key.examples:
@@ -136,8 +136,11 @@ def test_a_token_is_demanded_and_kept_from_other_users(
 
     assert fresh
     assert info.token == "s3cret"
-    assert httpx.get(f"{info.url}/v1/projects/p").status_code == 401
-    assert httpx.get(f"{info.url}/v1/projects/p", headers={"authorization": "Bearer s3cret"}).status_code == 200
+    assert httpx.get(f"{info.url}/v1/projects/p", timeout=120).status_code == 401
+    assert (
+        httpx.get(f"{info.url}/v1/projects/p", headers={"authorization": "Bearer s3cret"}, timeout=120).status_code
+        == 200
+    )
     assert stat.S_IMODE((directory / "server.json").stat().st_mode) == 0o600
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     if Path("/proc").exists():
@@ -195,7 +198,7 @@ def test_in_the_foreground_until_ctrl_c(directory: Path) -> None:
     assert server.stderr.readline().startswith("listening on http://127.0.0.1:")
     _until(lambda: (directory / "server.json").exists())
     server.send_signal(signal.SIGINT)
-    _, errors = server.communicate(timeout=30)
+    _, errors = server.communicate(timeout=120)
 
     assert server.returncode == 0, errors
     assert not (directory / "server.json").exists()

@@ -29,7 +29,7 @@ def test_a_line_holds_one_value_and_the_document_is_named_once(run: CommandLine,
 
 def test_the_emulator_has_no_page_of_an_endpoint_or_a_job(run: CommandLine, in_project: Provisioned) -> None:
     made = f"{in_project.url}/v1/{in_project.parent}/endpoints?endpointId=4711000000"
-    httpx.post(made, json={"displayName": "of-nobody"}, trust_env=False).raise_for_status()
+    httpx.post(made, json={"displayName": "of-nobody"}, trust_env=False, timeout=120).raise_for_status()
     endpoint = "4711000000"
     outcome = run("open", endpoint, "--json")
     assert (outcome.code, outcome.out) == (1, "")

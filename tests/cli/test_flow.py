@@ -176,7 +176,7 @@ def test_a_cancelled_job_fails_its_waiters(run: CommandLine, in_project: Provisi
     assert watching.stdout is not None
     assert watching.stdout.readline()
     watching.send_signal(signal.SIGINT)
-    _, errors = watching.communicate(timeout=30)
+    _, errors = watching.communicate(timeout=120)
     assert watching.returncode == 130
     assert errors.splitlines() == [
         f"stand-in: job {job} trains tiny untrained Llama 3 model (Apache-2.0), standing in for {MODEL}",

@@ -20,8 +20,8 @@ def test_no_name_names_nothing_not_even_what_has_none(session: Session) -> None:
     parent = f"{session.environment.vertex_base}/v1beta1/{session.environment.parent}"
     data = upload_dataset(session)
     body = {"baseModel": MODEL, "supervisedTuningSpec": {"trainingDatasetUri": data}, "outputUri": f"{data}-tuned"}
-    httpx.post(f"{parent}/tuningJobs", json=body, verify=NO_TLS).raise_for_status()
-    httpx.post(f"{parent}/endpoints", json={"displayName": "one"}, verify=NO_TLS).raise_for_status()
+    httpx.post(f"{parent}/tuningJobs", json=body, verify=NO_TLS, timeout=120).raise_for_status()
+    httpx.post(f"{parent}/endpoints", json={"displayName": "one"}, verify=NO_TLS, timeout=120).raise_for_status()
     for find in (resolve_endpoint, job_name):
         with pytest.raises(NotFoundError, match="the name ''"):
             find(session, "")

@@ -85,7 +85,7 @@ def open_page(browser: Browser, complaints: Complaints) -> Iterator[Open]:
     def open_console(running: RunningConsole, path: str = "/", *, first: str = "/", **options: object) -> Page:
         context = browser.new_context(base_url=running.url, **options)  # type: ignore[arg-type]
         contexts.append(context)
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(120_000)
         page = context.new_page()
         page.on("console", complain)
         page.on("pageerror", lambda error: complaints.append(str(error)))

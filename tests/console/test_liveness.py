@@ -52,7 +52,7 @@ def make_job(session: Session, name: str, *, uri: str = "gs://nowhere-at-all/tra
     }
     url = f"{session.environment.vertex_base}/v1beta1/{session.environment.parent}/tuningJobs"
     headers = {"x-emulator-fault": fate} if fate else {}
-    made = httpx.post(url, json=body, headers=headers, timeout=30, verify=NO_TLS).raise_for_status().json()
+    made = httpx.post(url, json=body, headers=headers, timeout=120, verify=NO_TLS).raise_for_status().json()
     return str(made["name"]).rsplit("/", 1)[-1]
 
 
@@ -79,8 +79,8 @@ def test_hostile_names_are_only_text(idle_console: RunningConsole, untrained: Se
 
 def test_hostile_answers_are_only_text(console: RunningConsole, session: Session, open_page: Open) -> None:
     base = f"{session.environment.vertex_base}/v1beta1/{session.environment.parent}/endpoints"
-    httpx.post(base, json={"displayName": "evil"}).raise_for_status()
-    [endpoint] = httpx.get(base).json()["endpoints"]
+    httpx.post(base, json={"displayName": "evil"}, timeout=120).raise_for_status()
+    [endpoint] = httpx.get(base, timeout=120).json()["endpoints"]
     page = open_page(console, f"/endpoints/{endpoint['name'].rsplit('/', 1)[-1]}/playground")
     answer = "".join(f"data: {json.dumps({'text': text})}\n\n" for text in HOSTILE) + 'data: {"done": true}\n\n'
     page.route("**/playground", lambda route: route.fulfill(body=answer, content_type="text/event-stream"))
@@ -99,7 +99,7 @@ def test_a_question_that_is_refused_stays_to_be_mended(
     console: RunningConsole, session: Session, open_page: Open
 ) -> None:
     base = f"{session.environment.vertex_base}/v1beta1/{session.environment.parent}/endpoints"
-    httpx.post(base, params={"endpointId": "one"}, json={"displayName": "one"}).raise_for_status()
+    httpx.post(base, params={"endpointId": "one"}, json={"displayName": "one"}, timeout=120).raise_for_status()
     page = open_page(console, "/endpoints/one/playground")
     page.get_by_label("temperature").fill("9")
     page.get_by_label("top_k").fill("0")

@@ -53,7 +53,7 @@ def test_nothing_is_shown_without_a_session(console: RunningConsole) -> None:
     for path in READ:
         if path.startswith(("/static", "/open")):
             continue
-        answer = httpx.get(console.url + filled(path))
+        answer = httpx.get(console.url + filled(path), timeout=120)
         assert (answer.status_code, "has no session" in answer.text) == (403, True), path
         assert console.console.target.project not in answer.text
 
@@ -98,21 +98,24 @@ def test_other_methods_are_refused(console: RunningConsole) -> None:
 
 def test_the_address_works_once_and_the_next_one_is_told(console: RunningConsole) -> None:
     address = console.access.address
-    first = httpx.get(address)
+    first = httpx.get(address, timeout=120)
     assert (first.status_code, "url=/" in first.text) == (200, True)
     cookie = first.headers["set-cookie"]
     assert cookie.startswith(f"runner_console_{console.port}=")
     assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(cookie.split("; "))
-    assert httpx.get(address).status_code == 403
+    assert httpx.get(address, timeout=120).status_code == 403
     assert console.announced == [console.access.address]
     assert console.access.address != address
-    assert httpx.get(console.url, headers={"cookie": cookie.split(";")[0]}).status_code == 200
+    assert httpx.get(console.url, headers={"cookie": cookie.split(";")[0]}, timeout=120).status_code == 200
 
 
 @pytest.mark.parametrize("given", ["", "x", "0" * 43])
 def test_a_guessed_session_is_none(console: RunningConsole, given: str) -> None:
-    assert httpx.get(console.url, headers={"cookie": f"runner_console_{console.port}={given}"}).status_code == 403
-    assert httpx.get(f"{console.url}/open", params={"token": given}).status_code == 403
+    assert (
+        httpx.get(console.url, headers={"cookie": f"runner_console_{console.port}={given}"}, timeout=120).status_code
+        == 403
+    )
+    assert httpx.get(f"{console.url}/open", params={"token": given}, timeout=120).status_code == 403
 
 
 def test_every_answer_says_what_its_page_may_do(console: RunningConsole) -> None:
@@ -145,7 +148,7 @@ def test_pages_hold_no_script_no_style_and_no_address_of_the_outside(console: Ru
 
 def test_looking_changes_nothing(idle_console: RunningConsole, untrained: Session) -> None:
     def everything() -> object:
-        with httpx.Client(base_url=untrained.environment.vertex_base) as plain:
+        with httpx.Client(base_url=untrained.environment.vertex_base, timeout=120) as plain:
             parent = f"/v1beta1/{untrained.environment.parent}"
             return [plain.get(f"{parent}/{kind}").json() for kind in ("tuningJobs", "endpoints", "models")]
 
@@ -243,7 +246,9 @@ def test_a_read_only_console_offers_no_change(session: Session) -> None:
     """On no page that can be reached from the first one: what a read-only console shows can be used."""
     seen: set[str] = set()
     base = f"{session.environment.vertex_base}/v1beta1/{session.environment.parent}/endpoints"
-    httpx.post(base, params={"endpointId": "one"}, json={"displayName": "one"}, verify=NO_TLS).raise_for_status()
+    httpx.post(
+        base, params={"endpointId": "one"}, json={"displayName": "one"}, verify=NO_TLS, timeout=120
+    ).raise_for_status()
     asked = [path.replace("{id:resource}", "one") for path in READ if path.startswith("/endpoints/{id:resource}")]
     ahead = ["/", *asked]
     with RunningConsole(session, read_only=True) as running, running.client() as client:

@@ -35,11 +35,11 @@ def _needs(program: str) -> pytest.MarkDecorator:
 def account(emulator: EmulatorServer, project: Provisioned) -> str:
     """A service account that may do everything with the project's storage."""
     path = f"{emulator.url}/v1/projects/{project.project}"
-    email: str = httpx.post(f"{path}/serviceAccounts", json={"accountId": "worker"}).json()["email"]
-    policy = httpx.post(f"{path}:getIamPolicy", json={}).json()
+    email: str = httpx.post(f"{path}/serviceAccounts", json={"accountId": "worker"}, timeout=120).json()["email"]
+    policy = httpx.post(f"{path}:getIamPolicy", json={}, timeout=120).json()
     binding = {"role": "roles/storage.admin", "members": [f"serviceAccount:{email}"]}
     policy["bindings"] = [*policy.get("bindings", []), binding]
-    assert httpx.post(f"{path}:setIamPolicy", json={"policy": policy}).status_code == 200
+    assert httpx.post(f"{path}:setIamPolicy", json={"policy": policy}, timeout=120).status_code == 200
     return email
 
 
@@ -149,7 +149,7 @@ def test_a_model_is_tuned_deployed_and_asked_with_a_key(
     program = [_built("./tuning", tmp_path / "tuning")] if language == "go" else ["node", _node("tuning.js")]
     rows = "".join(f'{{"prompt": "say {row}", "completion": "number {row}"}}\n' for row in range(8))
     upload = f"{emulator.url}/upload/storage/v1/b/{project.datasets}/o?uploadType=media&name=rows.jsonl"
-    assert httpx.post(upload, content=rows).status_code == 200
+    assert httpx.post(upload, content=rows, timeout=120).status_code == 200
     words = [project.project, f"gs://{project.datasets}/rows.jsonl", f"gs://{project.outputs}/{language}"]
     assert "aiplatform.tuningJobs.create" in run(*program, *words, status=1)
     made_account(ServerInfo(url=emulator.url, pid=0, started=""), project.project, account, ["roles/aiplatform.user"])
@@ -226,11 +226,11 @@ def test_gcloud_deploys_asks_and_takes_down(
 ) -> None:
     """It takes the address that the environment gives away before it deploys; its configuration has it too."""
     quotas = f"{emulator.url}/v1/projects/{project.project}/services/cloudquotas.googleapis.com:enable"
-    assert httpx.post(quotas, json={}).status_code == 200
+    assert httpx.post(quotas, json={}, timeout=120).status_code == 200
     region = "--region=us-central1"
     model = "--model=meta/llama3_1@llama-3.1-8b-instruct"
     run("gcloud", "ai", "model-garden", "models", "deploy", model, region, "--accept-eula", "--asynchronous", "--quiet")
-    with httpx.Client(base_url=f"{emulator.url}/v1beta1/") as client:
+    with httpx.Client(base_url=f"{emulator.url}/v1beta1/", timeout=120) as client:
         (operation,) = client.get(f"{project.parent}/operations").json()["operations"]
         while not client.post(f"{operation['name']}:wait", timeout=60).json().get("done"):
             pass
@@ -257,7 +257,7 @@ def test_gsutil_with_an_hmac_key(
 ) -> None:
     """Requests of the XML API, signed, and the service account's."""
     keys = f"{emulator.url}/storage/v1/projects/{project.project}/hmacKeys"
-    key = httpx.post(keys, params={"serviceAccountEmail": account}).json()
+    key = httpx.post(keys, params={"serviceAccountEmail": account}, timeout=120).json()
     boto, bucket = Path(environment["BOTO_CONFIG"]), f"gs://{project.datasets}"
     lines = f"gs_access_key_id = {key['metadata']['accessId']}\ngs_secret_access_key = {key['secret']}\n"
     own = boto.read_text().replace("use_gcloud_storage = True\n", "")
@@ -299,7 +299,9 @@ def test_terraform(run: Run, project: Provisioned, emulator: EmulatorServer, tmp
     run("terraform", "apply", "-auto-approve", "-input=false")
     assert run("terraform", "output", "-raw", "number") == "42"
     assert run("terraform", "workspace", "new", "other")
-    listed = httpx.get(f"{emulator.url}/storage/v1/b/{bucket}/o", params={"prefix": "state/"}).json()["items"]
+    listed = httpx.get(f"{emulator.url}/storage/v1/b/{bucket}/o", params={"prefix": "state/"}, timeout=120).json()[
+        "items"
+    ]
     assert [item["name"] for item in listed] == ["state/default.tfstate", "state/other.tfstate"]
     run("terraform", "workspace", "select", "default")
     run("terraform", "destroy", "-auto-approve", "-input=false")

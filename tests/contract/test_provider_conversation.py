@@ -121,7 +121,7 @@ class Replay:
 
 @pytest.mark.parametrize("project", ["conversation-one", "conversation-two"])
 def test_the_provider_gets_the_answers_it_needs(emulator: EmulatorServer, project: str) -> None:
-    with httpx.Client(base_url=emulator.url, timeout=30) as client:
+    with httpx.Client(base_url=emulator.url, timeout=120) as client:
         replay = Replay(client, project)
         problems = [problem for line in CONVERSATION for problem in replay.step(line)]
         assert problems == []

@@ -356,7 +356,7 @@ def _populate(world: World, method: str) -> None:
 @pytest.mark.parametrize("case", list(_cases()), ids=str)
 def test_scenario(emulator: EmulatorServer, world: World, case: Case) -> None:
     body = {"instructions": {case.on or case.method: case.instructions}}
-    made = httpx.post(f"{emulator.url}/retry_test", json=body, verify=NO_TLS).json()
+    made = httpx.post(f"{emulator.url}/retry_test", json=body, verify=NO_TLS, timeout=120).json()
     _populate(world, case.method)
     world.guarded = case.guarded
     world.client._http.headers["x-retry-test-id"] = made["id"]
@@ -365,8 +365,8 @@ def test_scenario(emulator: EmulatorServer, world: World, case: Case) -> None:
         CALLS[case.method][case.call](world)
     except Exception as error:
         failure = error
-    left = httpx.get(f"{emulator.url}/retry_test/{made['id']}", verify=NO_TLS).json()
-    assert httpx.delete(f"{emulator.url}/retry_test/{made['id']}", verify=NO_TLS).status_code == 200
+    left = httpx.get(f"{emulator.url}/retry_test/{made['id']}", verify=NO_TLS, timeout=120).json()
+    assert httpx.delete(f"{emulator.url}/retry_test/{made['id']}", verify=NO_TLS, timeout=120).status_code == 200
     assert left["completed"], left
     assert (failure is None) == case.succeeds, failure
 

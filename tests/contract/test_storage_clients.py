@@ -266,8 +266,8 @@ def test_a_signed_url_works_and_expires(bucket: Any, emulator: EmulatorServer) -
             )
         )
 
-    assert httpx.put(url("PUT"), content=b"signed").status_code == 200
-    assert httpx.get(url("GET")).content == b"signed"
+    assert httpx.put(url("PUT"), content=b"signed", timeout=120).status_code == 200
+    assert httpx.get(url("GET"), timeout=120).content == b"signed"
     assert blob.download_as_bytes() == b"signed"
 
 

@@ -25,7 +25,9 @@ LLAMA = "meta/llama3_1@llama-3.1-8b"
 def upload(project: Provisioned, rows: int = 16) -> str:
     lines = "".join(json.dumps({"prompt": f"say {row}", "completion": f"number {row}"}) + "\n" for row in range(rows))
     url = f"{project.url}/upload/storage/v1/b/{project.datasets}/o"
-    httpx.post(url, params={"uploadType": "media", "name": "train.jsonl"}, content=lines.encode()).raise_for_status()
+    httpx.post(
+        url, params={"uploadType": "media", "name": "train.jsonl"}, content=lines.encode(), timeout=120
+    ).raise_for_status()
     return f"gs://{project.datasets}/train.jsonl"
 
 
@@ -169,7 +171,7 @@ def test_genai_reports_a_failed_job(project: Provisioned) -> None:
             training_dataset=types.TuningDataset(gcs_uri=f"gs://{project.datasets}/none.jsonl"),
             config=types.CreateTuningJobConfig(output_uri=f"gs://{project.outputs}/x"),
         )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not job.has_ended:
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -239,7 +241,7 @@ def test_the_page_of_the_product_step_by_step(project: Provisioned) -> None:
     assert streamed == whole.choices[0].message.content
     endpoint.undeploy_all()
     endpoint.delete()
-    assert httpx.get(f"{project.url}/v1/{endpoint.resource_name}").status_code == 404
+    assert httpx.get(f"{project.url}/v1/{endpoint.resource_name}", timeout=120).status_code == 404
 
 
 def test_a_job_is_created_with_the_request_that_genai_sends(project: Provisioned) -> None:

@@ -81,7 +81,7 @@ def findings(block: Block, training: Block | None, folder: Path, client: Session
 @pytest.fixture
 def with_a_cat(project: Provisioned) -> Iterator[Session]:
     """The bucket of the examples, with one picture in it."""
-    httpx.post(f"{project.url}/storage/v1/b?project={project.project}", json={"name": "my-bucket"})
+    httpx.post(f"{project.url}/storage/v1/b?project={project.project}", json={"name": "my-bucket"}, timeout=120)
     environment = Environment(vertex_url=project.url, storage_url=project.url, token="a-token")
     with Session(environment) as session:
         uploads.upload_bytes(session, JPEG, "gs://my-bucket/cat.jpg")

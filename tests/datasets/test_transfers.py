@@ -60,15 +60,21 @@ def session(project: Provisioned) -> Iterator[Session]:
 @contextmanager
 def faults(url: str, *texts: str) -> Iterator[None]:
     """Arm faults of the emulator; every one of them must strike."""
-    armed = httpx.post(f"{url}/_emulator/faults", json={"faults": list(texts)}).raise_for_status().json()["faults"]
+    armed = (
+        httpx.post(f"{url}/_emulator/faults", json={"faults": list(texts)}, timeout=120)
+        .raise_for_status()
+        .json()["faults"]
+    )
     ids = {fault["id"] for fault in armed}
     try:
         yield
-        found = [fault for fault in httpx.get(f"{url}/_emulator/faults").json()["faults"] if fault["id"] in ids]
+        found = [
+            fault for fault in httpx.get(f"{url}/_emulator/faults", timeout=120).json()["faults"] if fault["id"] in ids
+        ]
         assert len(found) == len(texts)
         assert all(fault["hits"] for fault in found), found
     finally:
-        httpx.delete(f"{url}/_emulator/faults")
+        httpx.delete(f"{url}/_emulator/faults", timeout=120)
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def status(server: EmulatorServer, request: bytes) -> int:
 
 
 def alive(server: EmulatorServer) -> bool:
-    return httpx.get(server.url + LIST).status_code == 200
+    return httpx.get(server.url + LIST, timeout=120).status_code == 200
 
 
 def test_the_head_of_an_answer_comes_with_its_body(emulator: EmulatorServer) -> None:
@@ -103,7 +103,7 @@ def test_trailers_are_bounded(emulator: EmulatorServer, trailer: bytes) -> None:
 
 
 def test_a_refusal_says_why(emulator: EmulatorServer) -> None:
-    answer = httpx.get(emulator.url + LIST, headers={"X-Long": "a" * (65 << 10)})
+    answer = httpx.get(emulator.url + LIST, headers={"X-Long": "a" * (65 << 10)}, timeout=120)
     assert answer.status_code == 431
     assert answer.json()["error"]["message"] == "Request Header Fields Too Large"
     assert status(emulator, f"GET /{'a' * (65 << 10)} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()) == 431
@@ -154,7 +154,7 @@ def test_an_idle_connection_is_closed(impatient: EmulatorServer, before: bytes) 
 
 
 def test_an_answer_that_nobody_takes_is_given_up(impatient: EmulatorServer) -> None:
-    with httpx.Client(base_url=impatient.url) as client:
+    with httpx.Client(base_url=impatient.url, timeout=120) as client:
         client.post("/storage/v1/b?project=p-taking", json={"name": "bucket-taking"})
         upload = "/upload/storage/v1/b/bucket-taking/o?uploadType=media&name=large"
         client.post(upload, content=bytes(32 << 20)).raise_for_status()
@@ -184,7 +184,7 @@ def test_slow_connections_make_way(impatient: EmulatorServer) -> None:
 
 def _answers(server: EmulatorServer) -> bool:
     try:
-        return httpx.get(server.url + LIST).status_code == 200
+        return httpx.get(server.url + LIST, timeout=120).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -250,7 +250,7 @@ def test_another_user_needs_the_token(tmp_path: Path, token: str | None, said: s
             )
             assert done.stdout.startswith(expected), done.stdout
         if token is None:
-            assert "answers the user who started it" in httpx.get(server.url).text or alive(server)
+            assert "answers the user who started it" in httpx.get(server.url, timeout=120).text or alive(server)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_beside_other_people_nobody_is_answered(
         monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
         monkeypatch.setattr(peers, "_looked", None)
         monkeypatch.setattr(sys, "platform", "darwin")
-        answer = httpx.get(server.url + LIST, trust_env=False)
+        answer = httpx.get(server.url + LIST, trust_env=False, timeout=120)
         monkeypatch.undo()
     assert (answer.status_code == 403) is refused
     assert ("--token" in answer.text) is refused

@@ -82,7 +82,9 @@ def _ask(connection: socket.socket, request: bytes) -> int:
 @pytest.mark.parametrize("kind", KINDS)
 def test_odd_requests_leave_little_behind(emulator: EmulatorServer, connection: socket.socket, kind: str) -> None:
     enable = {"serviceIds": ["cloudscheduler.googleapis.com"]}
-    httpx.post(f"{emulator.url}/v1/projects/test-remembered/services:batchEnable", json=enable).raise_for_status()
+    httpx.post(
+        f"{emulator.url}/v1/projects/test-remembered/services:batchEnable", json=enable, timeout=120
+    ).raise_for_status()
     make = KINDS[kind]
     for number in range(3):
         assert _ask(connection, make(f"a{number:04d}")) != 500

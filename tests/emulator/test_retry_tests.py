@@ -21,7 +21,7 @@ _DATA = bytes(range(256)) * 4 * 300
 
 @pytest.fixture
 def client(emulator: EmulatorServer) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=emulator.url, timeout=30) as client:
+    with httpx.Client(base_url=emulator.url, timeout=120) as client:
         yield client
 
 

@@ -44,7 +44,7 @@ def post(name: str, *headers: str, body: str = "", version: str = "1.1") -> str:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorServer]:
     """An emulator with an object."""
     with EmulatorServer(EmulatorSettings(directory=tmp_path_factory.mktemp("wire"))) as running:
-        with httpx.Client(base_url=running.url) as client:
+        with httpx.Client(base_url=running.url, timeout=120) as client:
             client.post("/storage/v1/b?project=test-wire", json={"name": "bucket-wire"}).raise_for_status()
             upload = "/upload/storage/v1/b/bucket-wire/o?uploadType=media&name=wire-here"
             client.post(upload, content=b"x" * 1000).raise_for_status()
@@ -157,7 +157,7 @@ EXPECTED = [
 def test_a_pipeline_is_answered_in_order(server: EmulatorServer) -> None:
     assert say(server, PIPELINE, VERBS) == EXPECTED
     for name, data in (("wire-4", "abcd"), ("wire-6", "GET /"), ("wire-7", "{}")):
-        assert httpx.get(f"{server.url}/storage/v1/b/bucket-wire/o/{name}?alt=media").text == data
+        assert httpx.get(f"{server.url}/storage/v1/b/bucket-wire/o/{name}?alt=media", timeout=120).text == data
 
 
 def test_a_half_closed_connection_gets_its_own_answers_or_none(server: EmulatorServer) -> None:

@@ -89,11 +89,11 @@ def test_a_model_learns_to_see(emulator: EmulatorServer, project: Provisioned, t
 def test_the_images_bucket_needs_its_grants_too(emulator: EmulatorServer, project: Provisioned) -> None:
     with session_for(project) as session:
         spec = spec_for(session, project, epochs=1)
-        policy = httpx.get(f"{project.url}/storage/v1/b/{project.images}/iam").json()
+        policy = httpx.get(f"{project.url}/storage/v1/b/{project.images}/iam", timeout=120).json()
         tuning = f"serviceAccount:service-{project.number}@gcp-sa-vertex-moss-ft.iam.gserviceaccount.com"
         for binding in policy["bindings"]:
             binding["members"] = [member for member in binding["members"] if member != tuning]
-        httpx.put(f"{project.url}/storage/v1/b/{project.images}/iam", json=policy).raise_for_status()
+        httpx.put(f"{project.url}/storage/v1/b/{project.images}/iam", json=policy, timeout=120).raise_for_status()
         job = submission.submit(session, spec)
         with pytest.raises(JobFailedError) as caught:
             watching.wait(session, job.name, timeout=120, poll=0.3)

@@ -48,7 +48,7 @@ def recorded(url: str) -> Iterator[set[str]]:
     ids = {method.id for method in services.all_methods()}
     wanted = sorted(name for name in ids if not name.startswith("emulator."))
     called: set[str] = set()
-    with httpx.Client(base_url=url, timeout=30, trust_env=False, verify=NO_TLS) as client:
+    with httpx.Client(base_url=url, timeout=120, trust_env=False, verify=NO_TLS) as client:
         client.post("/_emulator/faults", json={"faults": [f"{name}:delay=0" for name in wanted]}).raise_for_status()
         try:
             yield called
@@ -62,7 +62,7 @@ def recorded(url: str) -> Iterator[set[str]]:
 def withheld(url: str, permission: str) -> Iterator[None]:
     """Refuse every method that needs a permission, as Google does for an account without it."""
     texts = [f"{method}:status=403" for method in methods_of(permission)]
-    with httpx.Client(base_url=url, timeout=30, trust_env=False, verify=NO_TLS) as client:
+    with httpx.Client(base_url=url, timeout=120, trust_env=False, verify=NO_TLS) as client:
         client.post("/_emulator/faults", json={"faults": texts}).raise_for_status()
         try:
             yield

@@ -110,12 +110,14 @@ def test_a_refresh_without_the_engine_names_what_others_did_and_forgets_what_is_
     untouched = checkout.automation("refresh", "--expect-no-changes")["result"]
     assert untouched["changes"] == 0
     buckets = f"{checkout.url}/storage/v1/b/{checkout.project}"
-    httpx.delete(f"{buckets}-images", trust_env=False).raise_for_status()
-    httpx.patch(f"{buckets}-outputs", json={"versioning": {"enabled": False}}, trust_env=False).raise_for_status()
+    httpx.delete(f"{buckets}-images", trust_env=False, timeout=120).raise_for_status()
+    httpx.patch(
+        f"{buckets}-outputs", json={"versioning": {"enabled": False}}, trust_env=False, timeout=120
+    ).raise_for_status()
     drift = checkout.automation("refresh", "--expect-no-changes")["error"]
     assert (drift["code"], "Bucket outputs: versioning" in drift["message"]) == ("changes", True)
     assert drift["hint"].startswith("to correct it, run `runner infra up --stack local --embedded")
-    assert httpx.get(f"{buckets}-outputs", trust_env=False).json()["versioning"] == {"enabled": False}, (
+    assert httpx.get(f"{buckets}-outputs", trust_env=False, timeout=120).json()["versioning"] == {"enabled": False}, (
         "nothing changes"
     )
     assert "Bucket images" in checkout.automation("preview")["result"]["created"], "it was forgotten"
@@ -158,9 +160,9 @@ def test_bootstrap_makes_everything_once(checkout: Checkout) -> None:
         (checkout.folder / "Pulumi.dev.yaml").read_text().startswith(f"secretsprovider: gcpkms://{made['stateKey']}\n")
     )
     address = f"{checkout.url}/storage/v1/b/{made['stateBucket']}"
-    httpx.patch(address, json={"versioning": {"enabled": False}}, trust_env=False).raise_for_status()
+    httpx.patch(address, json={"versioning": {"enabled": False}}, trust_env=False, timeout=120).raise_for_status()
     assert bootstrap("--emulator", checkout.url)["created"] == [f"bucket {made['stateBucket']}: versioning"]
-    bucket = httpx.get(address, trust_env=False).json()
+    bucket = httpx.get(address, trust_env=False, timeout=120).json()
     assert bucket["versioning"] == {"enabled": True}
     assert bucket["iamConfiguration"]["publicAccessPrevention"] == "enforced"
     assert f"gcpkms://{made['stateKey']}" in made["next"][1]
@@ -171,11 +173,11 @@ def test_bootstrap_goes_on_where_it_was_cut_off(checkout: Checkout) -> None:
     """Its own requests are refused half-way; the next run makes the rest."""
     where = ["--stack", "dev", "--directory", str(checkout.folder), "--project", checkout.project]
     faults = {"faults": ["cryptoKeys.create:status=503,times=1"]}
-    httpx.post(f"{checkout.url}/_emulator/faults", json=faults, trust_env=False).raise_for_status()
+    httpx.post(f"{checkout.url}/_emulator/faults", json=faults, trust_env=False, timeout=120).raise_for_status()
     try:
         failed = automation("bootstrap", *where, "--emulator", checkout.url)["error"]
     finally:
-        httpx.delete(f"{checkout.url}/_emulator/faults", trust_env=False)
+        httpx.delete(f"{checkout.url}/_emulator/faults", trust_env=False, timeout=120)
     assert "503" in failed["message"]
     assert not (checkout.folder / "Pulumi.dev.yaml").exists()
     made = automation("bootstrap", *where, "--emulator", checkout.url)["result"]["created"]
@@ -185,7 +187,7 @@ def test_bootstrap_goes_on_where_it_was_cut_off(checkout: Checkout) -> None:
 def test_bootstrap_puts_no_state_into_a_bucket_of_others(checkout: Checkout) -> None:
     name = f"{checkout.project}-pulumi-state"
     theirs = f"{checkout.url}/storage/v1/b?project=somebody-else"
-    httpx.post(theirs, json={"name": name}, trust_env=False).raise_for_status()
+    httpx.post(theirs, json={"name": name}, trust_env=False, timeout=120).raise_for_status()
     where = ["--stack", "dev", "--directory", str(checkout.folder), "--project", checkout.project]
     refused = automation("bootstrap", *where, "--emulator", checkout.url)["error"]
     assert f"bucket {name} is there already, and is not of project {checkout.project}" in refused["message"]

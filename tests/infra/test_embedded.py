@@ -185,11 +185,11 @@ def test_an_agent_that_appears_late_is_waited_for(tmp_path: Path) -> None:
     with EmulatorServer(settings) as server:
         withheld = ["storage.buckets.setIamPolicy:agent-missing,times=4"]
         faults = f"{server.url}/_emulator/faults"
-        answer = httpx.post(faults, json={"faults": withheld}, trust_env=False)
+        answer = httpx.post(faults, json={"faults": withheld}, trust_env=False, timeout=120)
         assert answer.is_success, answer.text
         result = apply(server.url, project="late", state=tmp_path / "state.json")
         assert "BucketIAMMember tuning/late-outputs/storage-objectUser" in result.created
-        hits = [fault["hits"] for fault in httpx.get(faults, trust_env=False).json()["faults"]]
+        hits = [fault["hits"] for fault in httpx.get(faults, trust_env=False, timeout=120).json()["faults"]]
         assert hits == [4]
         assert apply(server.url, project="late", state=tmp_path / "state.json").created == ()
 
@@ -200,7 +200,7 @@ def test_the_runner_writes_the_records_of_jobs_and_nothing_else_of_the_contract(
     project = f"records-{os.getpid()}"
     applied = apply(emulator.url, project=project, location="us-central1", config={}, state=tmp_path / "state.json")
     bucket, runner = applied.environment["buckets"]["contract"], applied.environment["runnerServiceAccount"]
-    with httpx.Client(base_url=emulator.url, timeout=30) as client:
+    with httpx.Client(base_url=emulator.url, timeout=120) as client:
         enabled = client.post(f"/v1/projects/{project}/services/iamcredentials.googleapis.com:enable", json={})
         assert enabled.status_code == 200, enabled.text
         asked = {"scope": ["https://www.googleapis.com/auth/cloud-platform"]}

@@ -84,7 +84,7 @@ def test_a_job_that_has_not_ended_stops_it_before_anything_is_deleted(stack: Sta
     stack.apply()
     lines = "".join(f'{{"prompt": "say {row}", "completion": "{row}"}}\n' for row in range(16))
     upload = f"{stack.url}/upload/storage/v1/b/{stack.project}-datasets/o?uploadType=media&name=train.jsonl"
-    httpx.post(upload, content=lines.encode(), trust_env=False, verify=NO_TLS).raise_for_status()
+    httpx.post(upload, content=lines.encode(), trust_env=False, verify=NO_TLS, timeout=120).raise_for_status()
     jobs = f"/v1beta1/projects/{stack.project}/locations/us-central1/tuningJobs"
     spec = {"trainingDatasetUri": f"gs://{stack.project}-datasets/train.jsonl"}
     outputs = f"gs://{stack.project}-outputs/run"

@@ -39,7 +39,7 @@ class Emulator:
     """What others have made before the stack comes, and what is there after it went."""
 
     def __init__(self, url: str) -> None:
-        self.client = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        self.client = httpx.Client(base_url=url, timeout=120, trust_env=False)
 
     def make_key(self, name: str) -> None:
         _, project, _, location, _, ring, _, key = name.split("/")

@@ -74,7 +74,9 @@ def test_up_preview_refresh_and_destroy(emulator: EmulatorServer, tmp_path: Path
     engine.run("refresh", "--yes", "--expect-no-changes", "--stack", "local")
     engine.run("destroy", "--yes", "--stack", "local")
     for kind in ("datasets", "images", "outputs", "contract"):
-        assert httpx.get(f"{emulator.url}/storage/v1/b/{project}-{kind}", trust_env=False).status_code == 404
+        assert (
+            httpx.get(f"{emulator.url}/storage/v1/b/{project}-{kind}", trust_env=False, timeout=120).status_code == 404
+        )
 
 
 def test_with_and_without_the_engine_the_same_is_made(emulator: EmulatorServer, tmp_path: Path) -> None:
@@ -91,7 +93,9 @@ def _made(url: str, project: str) -> Any:
     """Return what a project has, without what differs between any two: names, numbers, times."""
 
     def get(path: str, method: str = "GET") -> Any:
-        answer = httpx.request(method, f"{url}{path}", json={} if method == "POST" else None, trust_env=False)
+        answer = httpx.request(
+            method, f"{url}{path}", json={} if method == "POST" else None, trust_env=False, timeout=120
+        )
         assert answer.is_success, answer.text
         return answer.json()
 

@@ -49,7 +49,7 @@ def inventory(url: str) -> Any:
     """Return the project's buckets, policies and accounts, without what differs between any two."""
 
     def get(path: str) -> Any:
-        return httpx.get(f"{url}{path}", trust_env=False).raise_for_status().json()
+        return httpx.get(f"{url}{path}", trust_env=False, timeout=120).raise_for_status().json()
 
     found: dict[str, Any] = {}
     for item in get(f"/storage/v1/b?project={PROJECT}").get("items", []):
@@ -59,7 +59,7 @@ def inventory(url: str) -> Any:
         policy = get(f"/storage/v1/b/{item['name']}/iam")
         body["iam"] = sorted((one["role"], sorted(one["members"])) for one in policy.get("bindings", []))
         found[item["name"]] = body
-    policy = httpx.post(f"{url}/v1/projects/{PROJECT}:getIamPolicy", json={}, trust_env=False).json()
+    policy = httpx.post(f"{url}/v1/projects/{PROJECT}:getIamPolicy", json={}, trust_env=False, timeout=120).json()
     found["iam"] = sorted((one["role"], sorted(one["members"])) for one in policy["bindings"])
     accounts = get(f"/v1/projects/{PROJECT}/serviceAccounts").get("accounts", [])
     found["accounts"] = sorted((one["email"], one["displayName"]) for one in accounts)
@@ -84,12 +84,12 @@ def test_the_engine_makes_what_is_made_without_it_and_names_what_it_keeps(tmp_pa
         # The tuning agent is withheld at first: the program's hook has the engine try again.
         faults = f"{server.url}/_emulator/faults"
         withheld = ["storage.buckets.setIamPolicy:agent-missing,times=3"]
-        httpx.post(faults, json={"faults": withheld}, trust_env=False).raise_for_status()
+        httpx.post(faults, json={"faults": withheld}, trust_env=False, timeout=120).raise_for_status()
         answer = real.run("up", "--confirmed")
         assert "result" in answer, answer
         made = answer["result"]
         assert set(made["summary"]) == {"create"}
-        assert [fault["hits"] for fault in httpx.get(faults, trust_env=False).json()["faults"]] == [3]
+        assert [fault["hits"] for fault in httpx.get(faults, trust_env=False, timeout=120).json()["faults"]] == [3]
         assert inventory(server.url) == without
         assert real.run("outputs")["result"]["outputs"] == made["outputs"]
         unchanged = real.run("preview", "--expect-no-changes")

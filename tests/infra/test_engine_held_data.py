@@ -47,7 +47,7 @@ def test_data_is_held_and_lists_change_with_the_engine(checkout: Checkout) -> No
     assert "encryptionsalt:" in kept
 
     url = f"{checkout.url}/upload/storage/v1/b/{PROJECT}-outputs/o?uploadType=media&name=model/weights"
-    httpx.post(url, content=b"x", trust_env=False).raise_for_status()
+    httpx.post(url, content=b"x", trust_env=False, timeout=120).raise_for_status()
     changed(checkout, namePrefix="other-prefix", runnerImpersonators=["user:bob@example.com"])
     refused = checkout.run("up", "--confirmed")["error"]
     assert f"would delete gs://{PROJECT}-outputs, which holds objects, such as model/weights" in refused["message"]
@@ -58,19 +58,21 @@ def test_data_is_held_and_lists_change_with_the_engine(checkout: Checkout) -> No
     )  # fmt: skip
     assert plain.returncode != 0
     assert "which holds objects, such as model/weights" in plain.stdout + plain.stderr
-    assert httpx.get(f"{checkout.url}/storage/v1/b/other-prefix-outputs", trust_env=False).status_code == 404
+    assert (
+        httpx.get(f"{checkout.url}/storage/v1/b/other-prefix-outputs", trust_env=False, timeout=120).status_code == 404
+    )
 
     changed(checkout, namePrefix=None)
     assert "result" in checkout.run("up", "--confirmed")
     account = f"{checkout.url}/v1/projects/{PROJECT}/serviceAccounts/tuning-runner@{PROJECT}.iam.gserviceaccount.com"
-    policy = httpx.post(f"{account}:getIamPolicy", json={}, trust_env=False).json()
+    policy = httpx.post(f"{account}:getIamPolicy", json={}, trust_env=False, timeout=120).json()
     assert [item["members"] for item in policy["bindings"]] == [["user:bob@example.com"]]
 
     changed(checkout, forceDestroy=False)
     assert "result" in checkout.run("up", "--confirmed")
     stopped = checkout.run("destroy", "--confirmed")["error"]
     assert f"nothing was deleted: Bucket outputs: gs://{PROJECT}-outputs holds objects" in stopped["message"]
-    assert httpx.get(account, trust_env=False).status_code == 200
+    assert httpx.get(account, trust_env=False, timeout=120).status_code == 200
 
 
 def test_what_google_answers_about_the_project_is_waited_for_or_said_without_traces(checkout: Checkout) -> None:

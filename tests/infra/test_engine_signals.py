@@ -101,7 +101,7 @@ class Run:
     def _buckets(self) -> set[str]:
         """Return the buckets that there are."""
         address = f"{self.checkout.url}/storage/v1/b?project={self.checkout.project}"
-        return {item["name"] for item in httpx.get(address, trust_env=False).json()["items"]}
+        return {item["name"] for item in httpx.get(address, trust_env=False, timeout=120).json()["items"]}
 
 
 @contextmanager

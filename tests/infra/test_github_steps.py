@@ -27,7 +27,9 @@ def github(project: Provisioned, session: Session, tmp_path: Path) -> GitHub:
     made = GitHub(tmp_path)
     contract = f"{project.project}-contract"
     bucket = {"name": contract, "location": project.location}
-    httpx.post(f"{project.url}/storage/v1/b?project={project.project}", json=bucket, trust_env=False).raise_for_status()
+    httpx.post(
+        f"{project.url}/storage/v1/b?project={project.project}", json=bucket, trust_env=False, timeout=120
+    ).raise_for_status()
     document = {
         "version": 1,
         "project": project.project,

@@ -43,7 +43,7 @@ def submit(project: Provisioned, location: str, fate: str) -> str:
         "tunedModelDisplayName": fate,
     }
     url = f"{project.url}/v1beta1/projects/{project.project}/locations/{location}/tuningJobs"
-    answer = httpx.post(url, json=body, headers={"x-emulator-fault": fate}, trust_env=False, timeout=30)
+    answer = httpx.post(url, json=body, headers={"x-emulator-fault": fate}, trust_env=False, timeout=120)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["name"])
 
@@ -85,7 +85,7 @@ def test_the_function_names_jobs_that_fail_and_wait_as_the_alerts_expect(
         answer, said = call(guard, **variables(project, emulator.url, tmp_path / "state"))
         assert answer == "('done', 200)"
         jobs = {entry["event"]: entry for entry in said if "job" in entry}
-    httpx.post(f"{emulator.url}/v1beta1/{waiting}:cancel", json={}, trust_env=False)
+    httpx.post(f"{emulator.url}/v1beta1/{waiting}:cancel", json={}, trust_env=False, timeout=120)
     assert jobs["job failed"]["job"].endswith(failed.split("/locations/")[1])
     assert (jobs["job failed"]["severity"], jobs["job waiting"]["severity"]) == ("ERROR", "WARNING")
     assert "TUNING_JOB_STATE_WAITING_FOR_QUOTA" in jobs["job waiting"]["message"]

@@ -128,7 +128,7 @@ def test_the_commands_need_each_of_the_runners_permissions_and_no_other(
 def test_a_permission_less_is_refused_by_name(as_runner: Stack) -> None:
     """Each permission is asked for: a method that needs it is refused without it, and is not with it."""
     with httpx.Client(
-        base_url=as_runner.url, headers={"Authorization": f"Bearer {os.environ['RUNNER_TOKEN']}"}
+        base_url=as_runner.url, headers={"Authorization": f"Bearer {os.environ['RUNNER_TOKEN']}"}, timeout=120
     ) as http:
         for permission in RUNNER_PERMISSIONS:
             chosen = next(method for method in services.all_methods() if permission in needs.of(method.id))

@@ -31,7 +31,9 @@ def contract_bucket(project: Provisioned) -> str:
 
     name = f"{project.project}-contract"
     body = {"name": name, "location": project.location}
-    httpx.post(f"{project.url}/storage/v1/b?project={project.project}", json=body, verify=NO_TLS).raise_for_status()
+    httpx.post(
+        f"{project.url}/storage/v1/b?project={project.project}", json=body, verify=NO_TLS, timeout=120
+    ).raise_for_status()
     return name
 
 
@@ -40,14 +42,16 @@ def set_quota(project: Provisioned, jobs: int) -> None:
     import httpx
 
     base = f"{project.url}/v1/projects/{project.project}"
-    httpx.post(f"{base}/services/cloudquotas.googleapis.com:enable", json={}, verify=NO_TLS).raise_for_status()
+    httpx.post(
+        f"{base}/services/cloudquotas.googleapis.com:enable", json={}, verify=NO_TLS, timeout=120
+    ).raise_for_status()
     body = {
         "service": fleet.QUOTA_SERVICE,
         "quotaId": fleet.QUOTA_ID,
         "quotaConfig": {"preferredValue": str(jobs)},
         "contactEmail": "someone@example.com",
     }
-    httpx.post(f"{base}/locations/global/quotaPreferences", json=body, verify=NO_TLS).raise_for_status()
+    httpx.post(f"{base}/locations/global/quotaPreferences", json=body, verify=NO_TLS, timeout=120).raise_for_status()
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ class Truth:
 
     def names(self) -> set[str]:
         """Return the full names of all endpoints, models and deployed models."""
-        with httpx.Client(base_url=self.url, timeout=30, verify=NO_TLS) as client:
+        with httpx.Client(base_url=self.url, timeout=120, verify=NO_TLS) as client:
             found: set[str] = set()
             for collection in ("endpoints", "models"):
                 answer = client.get(f"/v1beta1/{self.parent}/{collection}", params={"pageSize": "1000"})

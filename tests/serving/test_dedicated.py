@@ -186,5 +186,8 @@ def test_names_of_the_services_form_are_checked_against_the_certificate(
             assert made.dedicated_dns == f"{name}:{place.server.emulator.settings.dedicated_port}"
             assert prediction.predict(session, made, [{"prompt": "What is 3?", "max_tokens": 1}])
             with pytest.raises(httpx.ConnectError, match="certificate"):
-                httpx.get(f"https://{made.id}.elsewhere.prediction.vertexai.goog:{made.dedicated_dns.split(':')[1]}/")
+                httpx.get(
+                    f"https://{made.id}.elsewhere.prediction.vertexai.goog:{made.dedicated_dns.split(':')[1]}/",
+                    timeout=120,
+                )
             undeploy(session, made, delete=True)

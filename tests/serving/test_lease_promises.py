@@ -84,6 +84,6 @@ def test_a_provisioned_emulator_has_the_guard_that_its_environment_names(
     with Session(open_environment({"environment": str(tmp_path / "environment.json")})) as session:
         minutes = session.environment.idle_guard_minutes
     name = f"projects/{project}/locations/us-central1/jobs/{idle_guard_name(project)}"
-    job = httpx.get(f"{emulator.url}/scheduler/v1/{name}", trust_env=False).raise_for_status().json()
+    job = httpx.get(f"{emulator.url}/scheduler/v1/{name}", trust_env=False, timeout=120).raise_for_status().json()
     assert job["state"] == "ENABLED"
     assert job["schedule"] == f"*/{minutes} * * * *"

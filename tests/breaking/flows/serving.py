@@ -49,7 +49,7 @@ class _Serving(Flow):
 
     def unlisted(self, ended: Ended) -> list[str]:
         """Return what is there after a failed deployment and no `leaks` names."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         with self.place.entered():
             while True:  # until the service is at rest
                 before = self.truth()

@@ -324,6 +324,6 @@ def test_projects_do_not_see_each_other(vertex: Vertex) -> None:
     name = vertex.create_job(vertex.body())
     other = provision(vertex.project.url, f"{vertex.project.project}-b")
     identifier = name.rpartition("/")[2]
-    with httpx.Client(base_url=vertex.project.url) as client:
+    with httpx.Client(base_url=vertex.project.url, timeout=120) as client:
         assert client.get(f"/v1beta1/{other.parent}/tuningJobs").json() == {}
         assert client.get(f"/v1beta1/{other.parent}/tuningJobs/{identifier}").status_code == 404

@@ -27,7 +27,7 @@ def bare(emulator: EmulatorServer) -> str:
 @pytest.fixture
 def client(emulator: EmulatorServer) -> Iterator[httpx.Client]:
     """A client of the emulator."""
-    with httpx.Client(base_url=emulator.url, timeout=30, verify=NO_TLS) as opened:
+    with httpx.Client(base_url=emulator.url, timeout=120, verify=NO_TLS) as opened:
         yield opened
 
 

@@ -308,7 +308,7 @@ def test_a_deleted_pool_keeps_its_name_for_30_days_and_a_token_an_hour(tmp_path:
     shift = timedelta(0)
     clock = Clock(lambda: datetime.now(UTC) + shift)
     settings = EmulatorSettings(directory=tmp_path / "state", stand_in="tiny")
-    with EmulatorServer(settings, clock=clock) as server, httpx.Client(base_url=server.url, timeout=30) as client:
+    with EmulatorServer(settings, clock=clock) as server, httpx.Client(base_url=server.url, timeout=120) as client:
         pools = "/v1/projects/shifted/locations/global/workloadIdentityPools"
         assert client.post(f"{pools}?workloadIdentityPoolId=github", json={}).status_code == 200
         client.post("/v1/projects/shifted/serviceAccounts", json={"accountId": "tuning-runner"})
@@ -338,7 +338,7 @@ def test_a_fast_clock_does_not_outrun_what_clients_sign(tmp_path: Path) -> None:
     clock = Clock(scale=10_000, since=datetime.now(UTC) - timedelta(minutes=1))
     with (
         EmulatorServer(EmulatorSettings(directory=tmp_path / "state"), clock=clock) as server,
-        httpx.Client(base_url=server.url, timeout=30) as client,
+        httpx.Client(base_url=server.url, timeout=120) as client,
     ):
         account = client.post("/v1/projects/fast/serviceAccounts", json={"accountId": "tuning-runner"}).json()
         made = client.post(f"/v1/{account['name']}/keys", json={}).json()

@@ -215,7 +215,7 @@ def test_bodies_that_were_taken_once_are_refused(
     project: Provisioned, path: str, body: dict[str, Any], place: str
 ) -> None:
     url = f"{project.url}/{path.format(parent=project.parent, project=project.project)}"
-    assert any(found.endswith(place) for found in _places(httpx.post(url, json=body)))
+    assert any(found.endswith(place) for found in _places(httpx.post(url, json=body, timeout=120)))
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_bodies_that_were_taken_once_are_refused(
     ],
 )
 def test_a_query_is_held_against_the_definition(project: Provisioned, query: str, said: str) -> None:
-    answer = httpx.get(f"{project.url}/v1beta1/{project.parent}/endpoints?{query}")
+    answer = httpx.get(f"{project.url}/v1beta1/{project.parent}/endpoints?{query}", timeout=120)
     assert answer.status_code == 400
     assert said in answer.json()["error"]["message"]
 
@@ -238,25 +238,31 @@ def test_a_query_is_held_against_the_definition(project: Provisioned, query: str
 def test_answers_are_cut_to_what_is_asked_for(project: Provisioned) -> None:
     url = f"{project.url}/v1beta1/{project.parent}/endpoints"
     for name in ("a", "b"):
-        httpx.post(url, json={"displayName": name, "labels": {"k": name}})
-    assert httpx.get(url, params={"fields": "endpoints/displayName"}).json() == {
+        httpx.post(url, json={"displayName": name, "labels": {"k": name}}, timeout=120)
+    assert httpx.get(url, params={"fields": "endpoints/displayName"}, timeout=120).json() == {
         "endpoints": [{"displayName": "b"}, {"displayName": "a"}]
     }
     header = {"X-Goog-FieldMask": "endpoints.labels"}
-    assert httpx.get(url, headers=header).json() == {"endpoints": [{"labels": {"k": "b"}}, {"labels": {"k": "a"}}]}
-    masked = httpx.get(url, params={"readMask": "labels,display_name"}).json()["endpoints"]
+    assert httpx.get(url, headers=header, timeout=120).json() == {
+        "endpoints": [{"labels": {"k": "b"}}, {"labels": {"k": "a"}}]
+    }
+    masked = httpx.get(url, params={"readMask": "labels,display_name"}, timeout=120).json()["endpoints"]
     assert masked[0] == {"displayName": "b", "labels": {"k": "b"}}
-    assert httpx.get(url, params={"prettyPrint": "true"}).text.startswith('{\n  "endpoints": [\n')
-    assert httpx.get(url, params={"$prettyPrint": "false", "$alt": "json;enum-encoding=int"}).text[1] == '"'
+    assert httpx.get(url, params={"prettyPrint": "true"}, timeout=120).text.startswith('{\n  "endpoints": [\n')
+    assert (
+        httpx.get(url, params={"$prettyPrint": "false", "$alt": "json;enum-encoding=int"}, timeout=120).text[1] == '"'
+    )
 
 
 def test_masks_name_fields_and_a_star_replaces(project: Provisioned) -> None:
     url = f"{project.url}/v1beta1/{project.parent}/endpoints"
-    made = httpx.post(url, json={"displayName": "a", "description": "d", "labels": {"k": "v"}}).json()["response"]
+    made = httpx.post(url, json={"displayName": "a", "description": "d", "labels": {"k": "v"}}, timeout=120).json()[
+        "response"
+    ]
     one = f"{project.url}/v1beta1/{made['name']}"
-    refused = httpx.patch(one, params={"updateMask": "banana"}, json={"displayName": "b"})
+    refused = httpx.patch(one, params={"updateMask": "banana"}, json={"displayName": "b"}, timeout=120)
     assert (refused.status_code, "has no field 'banana'" in refused.text) == (400, True)
-    replaced = httpx.patch(one, params={"updateMask": "*"}, json={"displayName": "b"}).json()
+    replaced = httpx.patch(one, params={"updateMask": "*"}, json={"displayName": "b"}, timeout=120).json()
     assert {"description", "labels"} & set(replaced) == set()
     assert (replaced["displayName"], replaced["createTime"]) == ("b", made["createTime"])
 
@@ -264,7 +270,7 @@ def test_masks_name_fields_and_a_star_replaces(project: Provisioned) -> None:
 def test_a_form_is_taken_for_parameters_as_google_does(project: Provisioned) -> None:
     headers = {"content-type": "application/x-www-form-urlencoded"}
     url = f"{project.url}/v1beta1/{project.parent}/endpoints"
-    answer = httpx.post(url, content=b'{"displayName": "x"}', headers=headers)
+    answer = httpx.post(url, content=b'{"displayName": "x"}', headers=headers, timeout=120)
     assert answer.status_code == 400
     assert "Cannot bind query parameter." in answer.json()["error"]["message"]
 
@@ -274,14 +280,15 @@ def test_a_packed_body_is_unpacked(project: Provisioned) -> None:
     url = f"{project.url}/v1beta1/{project.parent}/endpoints"
     packed = gzip.compress(b'{"displayName": "packed"}')
     headers = {"content-encoding": "gzip", "content-type": "application/json"}
-    assert httpx.post(url, content=packed, headers=headers).json()["response"]["displayName"] == "packed"
+    assert httpx.post(url, content=packed, headers=headers, timeout=120).json()["response"]["displayName"] == "packed"
     bucket = httpx.post(
         f"{project.url}/storage/v1/b?project={project.project}",
         content=gzip.compress(json.dumps({"name": f"{project.project}-packed"}).encode()),
         headers=headers,
+        timeout=120,
     )
     assert bucket.json()["name"] == f"{project.project}-packed"
     named = {**headers, "content-encoding": "GZIP"}  # names of encodings have no case
-    assert httpx.post(url, content=packed, headers=named).status_code == 200
+    assert httpx.post(url, content=packed, headers=named, timeout=120).status_code == 200
     for broken in (packed[:-1], packed[:-9], b"{}", packed[:12] + b"x" * 30):
-        assert httpx.post(url, content=broken, headers=headers).status_code == 400
+        assert httpx.post(url, content=broken, headers=headers, timeout=120).status_code == 400

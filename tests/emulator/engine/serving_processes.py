@@ -44,7 +44,7 @@ class Served:
         body: dict[str, Any] = self.client.get("/metrics").json()
         return body
 
-    def wait_for(self, condition: str, timeout_seconds: float = 30) -> dict[str, Any]:
+    def wait_for(self, condition: str, timeout_seconds: float = 120) -> dict[str, Any]:
         """Poll the metrics until `condition`, a Python expression over them, holds."""
         deadline = time.monotonic() + timeout_seconds
         while not eval(condition, {}, metrics := self.metrics()):  # noqa: S307 - the tests' own expressions

@@ -20,7 +20,7 @@ from runner.emulator.engine.liveness import is_running, read_worker, start_time,
 from tests.emulator.engine.training_processes import start
 
 
-def wait_until(condition: Callable[[], object], timeout_seconds: float = 30) -> None:
+def wait_until(condition: Callable[[], object], timeout_seconds: float = 120) -> None:
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition never held"
@@ -72,7 +72,7 @@ def test_cancelling_a_wait_leaves_the_process_alone(cold: Launcher, tmp_path: Pa
     asyncio.run(give_up())
     assert worker.is_alive()
     worker.kill()
-    assert worker.join(10) == -signal.SIGKILL
+    assert worker.join(60) == -signal.SIGKILL
     worker.kill()  # of an ended process: nothing
 
 
@@ -108,7 +108,7 @@ def test_a_worker_left_behind_is_killed(cold: Launcher, tmp_path: Path) -> None:
     worker = start(cold, tmp_path, tmp_path).process
     wait_until(lambda: read_worker(tmp_path))
     assert kill_stale(tmp_path) is True
-    assert worker.join(10) == -signal.SIGKILL
+    assert worker.join(60) == -signal.SIGKILL
     assert kill_stale(tmp_path) is False
     assert not (tmp_path / "worker.json").exists()
 
@@ -143,12 +143,12 @@ def test_workers_of_a_killed_fork_server_end_and_the_next_one_gets_a_new_server(
     assert record is not None
     assert cold._zygote is not None
     os.kill(cold._zygote.process.pid, signal.SIGKILL)
-    assert first.join(10) == -signal.SIGKILL
+    assert first.join(60) == -signal.SIGKILL
     wait_until(lambda: not is_running(record), 10)
     second = start(cold, tmp_path / "second", tmp_path).process
     wait_until(lambda: second.pid is not None)
     second.kill()
-    assert second.join(10) == -signal.SIGKILL
+    assert second.join(60) == -signal.SIGKILL
 
 
 def test_closing_ends_the_workers(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_closing_ends_the_workers(tmp_path: Path) -> None:
     wait_until(lambda: read_worker(tmp_path))
     record = read_worker(tmp_path)
     launcher.close()
-    assert worker.join(10) == -signal.SIGKILL
+    assert worker.join(60) == -signal.SIGKILL
     assert record is not None
     wait_until(lambda: not is_running(record), 10)
     with contextlib.suppress(RuntimeError):

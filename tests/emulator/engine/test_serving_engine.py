@@ -256,6 +256,6 @@ def test_closing_ends_what_runs(llama: LoadedModel) -> None:
     engine.close()
     with pytest.raises(ApiError, match="shutting down"):
         Collector(engine).start(prompt)
-    while (delta := deltas.get(timeout=10)).finish_reason is None:
+    while (delta := deltas.get(timeout=60)).finish_reason is None:
         pass
     assert delta.finish_reason == "cancelled"

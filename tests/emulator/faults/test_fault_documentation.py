@@ -84,7 +84,7 @@ def test_the_tables_are_complete() -> None:
 @pytest.mark.parametrize("text", dict.fromkeys([*HEADERS, *JOBS, *(text.removeprefix("job:") for text in JOBS)]))
 def test_headers(text: str, faulty: FaultyEmulator, project: Provisioned) -> None:
     """Of a request that creates a job; the body is refused, but only after the header was read."""
-    with httpx.Client(base_url=faulty.url, verify=NO_TLS) as client:
+    with httpx.Client(base_url=faulty.url, verify=NO_TLS, timeout=120) as client:
         answer = client.post(jobs_path(project), json={}, headers={"x-emulator-fault": text})
     assert "x-emulator-fault" not in answer.text
     assert answer.status_code in {400, 429}

@@ -221,11 +221,11 @@ def test_faults_outlive_a_restart_with_what_they_have_struck(tmp_path: Path) -> 
     from runner.emulator.settings import EmulatorSettings
 
     settings = EmulatorSettings(directory=tmp_path, stand_in="tiny", faults=("job:stall,times=1",))
-    with EmulatorServer(settings) as server, httpx.Client(base_url=server.url) as http:
+    with EmulatorServer(settings) as server, httpx.Client(base_url=server.url, timeout=120) as http:
         armed = ["projects.get:status=429,times=2", "storage.buckets.get:drop"]
         http.post("/_emulator/faults", json={"faults": armed}).raise_for_status()
         assert http.get("/v1/projects/a-project").status_code == 429
-    with EmulatorServer(settings) as server, httpx.Client(base_url=server.url) as http:
+    with EmulatorServer(settings) as server, httpx.Client(base_url=server.url, timeout=120) as http:
         listed = http.get("/_emulator/faults").json()["faults"]
         assert [(fault["fault"], fault["hits"]) for fault in listed] == [
             ("job:stall,times=1", 0),
@@ -235,7 +235,7 @@ def test_faults_outlive_a_restart_with_what_they_have_struck(tmp_path: Path) -> 
         assert [http.get("/v1/projects/a-project").status_code for _ in range(2)] == [429, 200]
         assert http.delete("/_emulator/faults").status_code == 200
     with EmulatorServer(dataclasses.replace(settings, faults=())) as server:
-        assert httpx.get(f"{server.url}/_emulator/faults").json() == {"faults": []}
+        assert httpx.get(f"{server.url}/_emulator/faults", timeout=120).json() == {"faults": []}
 
 
 def test_a_stall_and_a_seed_go_on_after_a_restart(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_the_time_goes_on_faster_after_a_restart(tmp_path: Any) -> None:
         start = server.emulator.clock.now()
         while (before := server.emulator.clock.now()) - start < datetime.timedelta(minutes=10):
             time.sleep(0.01)
-        headers = httpx.get(server.url, trust_env=False).headers
+        headers = httpx.get(server.url, trust_env=False, timeout=120).headers
         dated = moment_of(headers)
         assert dated is not None
         # What clients take for the time is that of the resources.

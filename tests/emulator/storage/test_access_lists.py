@@ -133,7 +133,7 @@ def worker(client: httpx.Client, project: Provisioned) -> Iterator[tuple[str, ht
     scope = {"scope": ["https://www.googleapis.com/auth/cloud-platform"]}
     path = f"/v1/projects/-/serviceAccounts/{account['email']}:generateAccessToken"
     token = client.post(path, json=scope).json()["accessToken"]
-    with httpx.Client(base_url=client.base_url, headers={"Authorization": f"Bearer {token}"}) as worker:
+    with httpx.Client(base_url=client.base_url, headers={"Authorization": f"Bearer {token}"}, timeout=120) as worker:
         yield account["email"], worker
 
 

@@ -117,7 +117,7 @@ def test_a_reader_keeps_an_object_that_is_replaced_meanwhile(bucket: Bucket, cli
     with client.stream("GET", bucket.object_path("x"), params={"alt": "media"}) as answer:
         pieces = answer.iter_raw()
         received = next(pieces)
-        with httpx.Client(base_url=str(client.base_url)) as other:
+        with httpx.Client(base_url=str(client.base_url), timeout=120) as other:
             assert Bucket(other, bucket.name).put("x", b"new").status_code == 200
         received += b"".join(pieces)
     assert received == old

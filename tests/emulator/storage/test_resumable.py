@@ -161,7 +161,7 @@ def test_two_senders_of_one_chunk_do_no_harm(bucket: Bucket, client: httpx.Clien
     def send() -> None:
         answers.append(
             httpx.put(
-                location, content=data, headers={"Content-Range": f"bytes 0-{len(data) - 1}/{len(data)}"}
+                location, content=data, headers={"Content-Range": f"bytes 0-{len(data) - 1}/{len(data)}"}, timeout=120
             ).status_code
         )
 

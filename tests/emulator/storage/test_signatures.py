@@ -56,17 +56,17 @@ def test_a_url_works_for_what_it_was_signed_for(
 ) -> None:
     typed = {"content_type": "text/x"} if version == "v2" else {"headers": {"content-type": "text/x"}}
     put = _url(emulator, bucket, allowed, version, method="PUT", **typed)
-    assert httpx.put(put, content=b"data", headers={"Content-Type": "text/x"}).status_code == 200
+    assert httpx.put(put, content=b"data", headers={"Content-Type": "text/x"}, timeout=120).status_code == 200
     get = _url(emulator, bucket, allowed, version, method="GET", response_disposition="attachment")
-    answer = httpx.get(get)
+    answer = httpx.get(get, timeout=120)
     assert (answer.content, answer.headers["content-disposition"]) == (b"data", "attachment")
     wrong = [
-        httpx.put(put, content=b"other", headers={"Content-Type": "text/y"}),
-        httpx.put(get, content=b"other"),
-        httpx.get(get.replace("%20x", "%20y")),
+        httpx.put(put, content=b"other", headers={"Content-Type": "text/y"}, timeout=120),
+        httpx.put(get, content=b"other", timeout=120),
+        httpx.get(get.replace("%20x", "%20y"), timeout=120),
     ]
     if version == "v4":  # V2 does not sign what the answer is to be called
-        wrong.append(httpx.get(get.replace("attachment", "inline")))
+        wrong.append(httpx.get(get.replace("attachment", "inline"), timeout=120))
     for refused in wrong:
         assert refused.status_code == 403
         assert "<Code>SignatureDoesNotMatch</Code>" in refused.text
@@ -81,9 +81,9 @@ def test_the_case_of_parameters_does_not_matter(
     late = _url(emulator, bucket, allowed, "v4", method="GET", expiration=timedelta(seconds=60))
     moment = late.partition("X-Goog-Date=")[2][:16]
     old = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y%m%dT%H%M%SZ")
-    assert httpx.get(late).status_code == 200
+    assert httpx.get(late, timeout=120).status_code == 200
     for url in (late.replace(moment, old), late.replace(moment, old).replace("X-Goog-", "x-goog-")):
-        answer = httpx.get(url)
+        answer = httpx.get(url, timeout=120)
         assert (answer.status_code, "<Code>ExpiredToken</Code>" in answer.text) == (400, True)
 
 
@@ -92,13 +92,13 @@ def test_the_account_needs_the_permission(
 ) -> None:
     bucket.stored("a/ü x", b"data")
     url = _url(emulator, bucket, key, "v4", method="GET")
-    refused = httpx.get(url)
+    refused = httpx.get(url, timeout=120)
     assert (refused.status_code, "<Code>AccessDenied</Code>" in refused.text) == (403, True)
     _grant(client, bucket, key["client_email"])
-    assert httpx.get(url).content == b"data"
+    assert httpx.get(url, timeout=120).content == b"data"
     keys = f"/v1/projects/-/serviceAccounts/{key['client_email']}/keys/{key['private_key_id']}"
     assert client.delete(keys).status_code == 200
-    assert httpx.get(url).status_code == 403
+    assert httpx.get(url, timeout=120).status_code == 403
 
 
 def test_a_list_can_be_signed(emulator: EmulatorServer, bucket: Bucket, allowed: dict[str, str]) -> None:
@@ -114,9 +114,9 @@ def test_a_list_can_be_signed(emulator: EmulatorServer, bucket: Bucket, allowed:
         api_access_endpoint=emulator.url,
         query_parameters={"prefix": "a/"},
     )
-    text = httpx.get(url).text
+    text = httpx.get(url, timeout=120).text
     assert [part.partition("<")[0] for part in text.split("<Key>")[1:]] == ["a/1", "a/2"]
-    assert httpx.get(url.replace("prefix=a", "prefix=b")).status_code == 403
+    assert httpx.get(url.replace("prefix=a", "prefix=b"), timeout=120).status_code == 403
 
 
 def _form(emulator: EmulatorServer, bucket: Bucket, key: dict[str, str], **more: Any) -> tuple[str, dict[str, str]]:
@@ -137,16 +137,16 @@ def test_a_form_with_a_policy(emulator: EmulatorServer, bucket: Bucket, allowed:
     conditions = [["content-length-range", 1, 9], ["starts-with", "$content-type", "text/"]]
     url, fields = _form(emulator, bucket, allowed, conditions=conditions, fields={"success_action_status": "201"})
     fields = {**fields, "content-type": "text/x"}
-    assert httpx.post(url, data=fields, files={"file": b"data"}).status_code == 201
+    assert httpx.post(url, data=fields, files={"file": b"data"}, timeout=120).status_code == 201
     assert bucket.data("form/ü").content == b"data"
     assert bucket.data("form/ü").headers["content-type"] == "text/x"
-    assert httpx.post(url, data=fields, files={"file": b"far too much"}).status_code == 400
+    assert httpx.post(url, data=fields, files={"file": b"far too much"}, timeout=120).status_code == 400
     for change in ({"key": "other"}, {"content-type": "image/x"}, {"x-goog-signature": "00"}, {"acl": "public-read"}):
-        assert httpx.post(url, data={**fields, **change}, files={"file": b"new"}).status_code == 403
+        assert httpx.post(url, data={**fields, **change}, files={"file": b"new"}, timeout=120).status_code == 403
     changed = json.loads(base64.b64decode(fields["policy"]))
     changed["conditions"] = []
     policy = base64.b64encode(json.dumps(changed).encode()).decode()
-    assert httpx.post(url, data={**fields, "policy": policy}, files={"file": b"new"}).status_code == 403
+    assert httpx.post(url, data={**fields, "policy": policy}, files={"file": b"new"}, timeout=120).status_code == 403
     assert bucket.data("form/ü").content == b"data"
 
 

@@ -45,9 +45,9 @@ def grant(session: Session, project: Provisioned) -> None:
     environment = session.environment
     for bucket in (environment.datasets_bucket, environment.images_bucket, environment.outputs_bucket):
         address = f"{project.url}/storage/v1/b/{bucket}/iam"
-        policy = httpx.get(address).json()
+        policy = httpx.get(address, timeout=120).json()
         policy["bindings"].append({"role": "roles/storage.objectUser", "members": agents})
-        httpx.put(address, json=policy).raise_for_status()
+        httpx.put(address, json=policy, timeout=120).raise_for_status()
 
 
 def queue(session: Session, manifests: Manifests, count: int) -> None:
