@@ -306,6 +306,10 @@ class CostRefusedError(RunnerError):
     exit_code = 7
 
 
+class HourlyLimitError(CostRefusedError):
+    """Nothing was started: all endpoints together would cost more per hour than the limit, or a price is unknown."""
+
+
 class AmbiguousSubmissionError(RunnerError):
     """A create request was sent and its response lost, or several jobs have one fingerprint. Nothing was repeated."""
 

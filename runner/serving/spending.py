@@ -6,7 +6,7 @@ import os
 
 from runner import locks
 from runner.environment import state_directory
-from runner.errors import ConfigurationError, CostRefusedError
+from runner.errors import ConfigurationError, HourlyLimitError
 from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
 from runner.prices import DOLLARS, amount, dollars_of, require_dollars
@@ -33,7 +33,7 @@ def begin_within(session: Session, plan: DeploymentPlan, limit: float | None, re
     """Check the limit and write the journal, while no other process of this user does so.
 
     Raises:
-        ConfigurationError, CostRefusedError, LockedError, DiskError: refused; nothing may be sent.
+        ConfigurationError, HourlyLimitError, LockedError, DiskError: refused; nothing may be sent.
     """
     if limit is None:
         return journal.begin(record)
@@ -52,14 +52,14 @@ def check_hourly_limit(session: Session, plan: DeploymentPlan, limit: float | No
 
     Raises:
         ConfigurationError: the limit is not an amount.
-        CostRefusedError: they cost more, or a price is unknown.
+        HourlyLimitError: they cost more, or a price is unknown.
     """
     require_dollars(limit, "max_hourly_cost")
     if limit is None:
         return
     hint = "`runner endpoints ls --all` lists prices; change the limit with --max-hourly-cost or RUNNER_MAX_HOURLY_COST"
     if plan.usd_per_hour is None:
-        raise CostRefusedError(
+        raise HourlyLimitError(
             f"no price is published for the machine of {plan.display_name}: no limit can be checked", hint=hint
         )
     begun = journal.pending(session.environment.parent)  # first, because one that ends meanwhile is in the list
@@ -69,11 +69,11 @@ def check_hourly_limit(session: Session, plan: DeploymentPlan, limit: float | No
     prices += [(record.endpoint.rsplit("/", 1)[-1], record.usd_per_hour) for record in begun]
     unknown = [endpoint for endpoint, usd in prices if usd is None]
     if unknown:
-        raise CostRefusedError(f"the price of what is deployed on {', '.join(unknown)} is unknown", hint=hint)
+        raise HourlyLimitError(f"the price of what is deployed on {', '.join(unknown)} is unknown", hint=hint)
     now = sum(usd or 0.0 for _, usd in prices)
     together = now + plan.usd_per_hour
     if together > limit:
-        raise CostRefusedError(
+        raise HourlyLimitError(
             f"{amount(plan.usd_per_hour)} per hour on top of the {amount(now)} of what is deployed, or is being "
             f"deployed, is {amount(together)}, more than the limit of {amount(limit)}",
             hint=hint,

@@ -8,10 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runner.cli.options import Invocation
-from runner.errors import ConfigurationError, NotFoundError, RunnerError, WaitTimeoutError
+from runner.errors import (
+    ConfigurationError,
+    DiskError,
+    GoogleApiError,
+    HourlyLimitError,
+    LockedError,
+    NotFoundError,
+    QuotaExceededError,
+    RunnerError,
+    UnreachableError,
+    WaitTimeoutError,
+)
 from runner.prices import Terms
 
 if TYPE_CHECKING:
@@ -59,8 +71,18 @@ def _refusal(session: Session, base_model: str, wanted: Deploy) -> str:
     return ""
 
 
-def deploy_finished(invocation: Invocation, session: Session) -> list[dict[str, Any]]:
-    """Deploy every job that has succeeded, has a deploy section and was not deployed; return the results."""
+def deploy_finished(
+    invocation: Invocation, session: Session, said: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Deploy every job that has succeeded, has a deploy section and was not deployed; return the results.
+
+    A deployment that may be possible later, see `_may_pass`, is tried again by the next call.
+
+    Args:
+        invocation: the command.
+        session: the project and location.
+        said: the results by job that earlier calls returned; the same result is not returned again.
+    """
     from runner.jobs.manifests.records import StateLedger
 
     ledger = StateLedger(session)
@@ -75,9 +97,13 @@ def deploy_finished(invocation: Invocation, session: Session) -> list[dict[str, 
             continue
         if before is None or stale:
             result = _deploy(invocation, session, ledger, entry)
-            if result:
+            text = f"{result['what']} ({result.get('message') or result.get('endpoint')})" if result else ""
+            key = f"{name}: deployment"
+            if result and (said is None or said.get(key) != text):
                 done.append({"name": name, **result})
-                invocation.output.note(f"{name}: {result['what']} ({result.get('message') or result.get('endpoint')})")
+                invocation.output.note(f"{name}: {text}")
+                if said is not None:
+                    said[key] = text
     return done
 
 
@@ -96,6 +122,7 @@ def _deploy(invocation: Invocation, session: Session, ledger: StateLedger, entry
         return {}  # another runner is working on it
     found = _served(session, record.name, run)
     existing, message = found[0].id if found else "", ""
+    approved: list[bool] = []
     if not existing:
         try:
             job = tuning_jobs.get(session, run.job)
@@ -103,19 +130,32 @@ def _deploy(invocation: Invocation, session: Session, ledger: StateLedger, entry
             check = answers_check(invocation, session, run, job)
             plan, terms = _planned(session, record.name, run, job)
             tell = invocation.output.note
-            made = deploying.deploy(session, plan, terms=terms, max_hourly_cost=limit, check=check, tell=tell)
+            agreed = partial(approved.append, True)
+            made = deploying.deploy(
+                session, plan, terms=terms, max_hourly_cost=limit, check=check, tell=tell, agreed=agreed
+            )
             existing = made.id
         except WaitTimeoutError as error:
             message = error.message
         except RunnerError as error:
             _take_off(invocation, session, record.name, run)
-            refused = Deployment(phase="refused", message=error.message[:500])
+            again = _may_pass(error, started=bool(approved))
+            refused = None if again else Deployment(phase="refused", message=error.message[:500])
             ledger.write(claimed.record.changed(deployment=refused), claimed.generation)
-            return {"what": "not deployed", "message": error.message}
+            later = "; the next `runner apply`, or `runner queue run`, tries again" if again else ""
+            return {"what": "not deployed", "message": f"{error.message}{later}"}
     price = run.deploy.get("max_cost_per_hour") if run.deploy else None
     served = Deployment(phase="deployed", endpoint=existing, usd_per_hour=price, message=message)
     ledger.write(claimed.record.changed(deployment=served), claimed.generation)
     return {"what": "deployed", "endpoint": existing, **({"message": message} if message else {})}
+
+
+def _may_pass(error: RunnerError, *, started: bool) -> bool:
+    """Return whether a deployment that failed may be possible later, without any cost of the attempts until then."""
+    if isinstance(error, HourlyLimitError | LockedError | DiskError):
+        return True
+    fault = isinstance(error, GoogleApiError) and error.http >= 500
+    return not started and (fault or isinstance(error, QuotaExceededError | UnreachableError))
 
 
 def _served(session: Session, name: str, run: Run) -> tuple[Endpoint, str | None] | None:

@@ -208,7 +208,7 @@ def _look(
         session, limit=limit or 0, fair_by=fair_by, places=places, budget=budget, progress=happened
     )
     if deploy:
-        for item in deploy_finished(invocation, session):
+        for item in deploy_finished(invocation, session, said):
             if invocation.output.is_json:
                 invocation.output.document(item, lines=True)
     view = looking.look(session, StateLedger(session), places=places)

@@ -8,6 +8,17 @@ from pathlib import Path
 import pytest
 
 from runner.cli.manifests import deploy as deploying
+from runner.errors import (
+    ConfigurationError,
+    CostRefusedError,
+    DiskError,
+    GateFailedError,
+    GoogleApiError,
+    HourlyLimitError,
+    QuotaExceededError,
+    RunnerError,
+    UnreachableError,
+)
 from runner.gcp import tuning_jobs, uploads
 from runner.gcp.session import Session
 from runner.jobs.manifests.records import Deployment, StateLedger
@@ -308,16 +319,21 @@ def test_eight_jobs_under_a_quota_of_two_end_in_order_and_one_is_served(
     assert run("plan", "-f", str(manifests.folder), "--format", "json").document["serving"]["deployedModels"] == 1
     assert run("endpoints", "undeploy", served["job-0"]["endpoint"], "--delete", "--yes").code == 0
 
+    entry = ledger.load().entries["job-0"]
+    assert ledger.write(entry.record.changed(deployment=None), entry.generation)
+
     def applied(limit: str) -> Outcome:
-        entry = ledger.load().entries["job-0"]
-        assert ledger.write(entry.record.changed(deployment=None), entry.generation)
         monkeypatch.setenv("RUNNER_MAX_HOURLY_COST", limit)
         return run("apply", "-f", str(manifests.folder), "--format", "json")
 
     # A mistake on this machine ends the command: it is no refusal of the job, which nobody would take back.
     assert applied("five").code == 2
     assert ledger.load().entries["job-0"].record.run.deployment is None
-    assert applied("0.5").document["deployments"][0]["what"] == "not deployed"
+    # What else is deployed may end: the next command tries again, and nothing has to be taken back.
+    for _ in range(2):
+        [late] = applied("0.5").document["deployments"]
+        assert (late["name"], late["what"]) == ("job-0", "not deployed")
+        assert late["message"].endswith("tries again")
     back = applied("").document["deployments"]
     assert [(item["name"], item["what"]) for item in back] == [("job-0", "deployed")]
     assert run("endpoints", "undeploy", back[0]["endpoint"], "--delete", "--yes").code == 0
@@ -334,3 +350,22 @@ def test_a_queue_that_runs_empty_with_a_refused_job_is_no_success(
     assert ended.code == 4, ended.err
     assert "another content" in ended.err
     assert jobs_of(untrained) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "before", "after"),
+    [
+        (HourlyLimitError("x"), True, True),
+        (DiskError("x", path=""), True, True),
+        (UnreachableError("x"), True, False),
+        (GoogleApiError("x", status="UNAVAILABLE", http=503), True, False),
+        (QuotaExceededError("x", status="RESOURCE_EXHAUSTED", http=429), True, False),
+        (GoogleApiError("x", status="INVALID_ARGUMENT", http=400), False, False),
+        (CostRefusedError("x"), False, False),
+        (GateFailedError("x"), False, False),
+        (ConfigurationError("x"), False, False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_only_attempts_that_cost_nothing_are_repeated(error: RunnerError, before: bool, after: bool) -> None:
+    assert (deploying._may_pass(error, started=False), deploying._may_pass(error, started=True)) == (before, after)
