@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 _INTERRUPT_AGAIN_SECONDS = 2.0
 _FORECAST_SECONDS = 15.0
+"""Interval of log lines with forecast and cost."""
 _WATCHED = frozenset({"step", "evaluation", "checkpoint", "failed", "message"})
 """Kinds of events that watching commands show; the others repeat the state."""
-"""Interval of log lines with forecast and cost."""
 
 
 waiting_options = together(
