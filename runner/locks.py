@@ -64,6 +64,25 @@ def acquire(descriptor: int, path: Path, *, nothing: str = "nothing was changed"
     note_holder(path)
 
 
+def released(path: Path) -> bool:
+    """Return whether a lock was held and its process has ended without `forget`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        return _try(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def forget(path: Path) -> None:
+    """Remove the file of a lock that nobody else waits for."""
+    for each in (path, _beside(path)):
+        with contextlib.suppress(OSError):
+            each.unlink()
+
+
 def note_holder(path: Path) -> None:
     """Record beside a file that this process holds its lock."""
     body = {"pid": os.getpid(), "command": " ".join(sys.argv)[:300], "time": time.time()}

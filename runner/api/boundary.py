@@ -103,7 +103,7 @@ def public(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]
             if not _fits(value, hints[name]):
                 problems.append(f"{name} is {_said(value)}: it must be {_words(hints[name])}")
             elif callable(value) and _takes_function(hints[name]):
-                bound.arguments[name] = _answering(value)
+                bound.arguments[name] = _answering(value, name)
         require_sound(problems, hint=_hint(bound.arguments, hints) if problems else None)
         return bound
 
@@ -220,13 +220,14 @@ def plain(value: object) -> object:
     return int(value) if isinstance(value, Integral) else float(value)
 
 
-def _answering(function: Callable[..., object]) -> Callable[..., object]:
+def _answering(function: Callable[..., object], name: str) -> Callable[..., object]:
     """Return a function whose results are Python's own, as a comparison with a number of another package is not."""
 
     def answering(*args: object, **kwargs: object) -> object:
         return plain(function(*args, **kwargs))
 
-    return functools.update_wrapper(answering, function)
+    answering.__name__ = str(getattr(function, "__name__", name))
+    return answering
 
 
 def _takes_function(hint: Any) -> bool:

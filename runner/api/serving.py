@@ -235,7 +235,8 @@ def deploy(
         max_cost_per_hour: limit in US dollars for the maximum number of replicas; approves prices up to it.
         accept_unknown_cost: continue even if no price is published.
         agree: if there is no `max_cost_per_hour`, called with the price; returns whether to continue.
-        max_hourly_cost: limit in US dollars per hour for all endpoints of the location together.
+        max_hourly_cost: limit in US dollars per hour for all endpoints of the location together; None is the variable
+            RUNNER_MAX_HOURLY_COST, if it is set.
         checkpoint: checkpoint of a job: `final`, or a number.
         machine_type: None is the model's machine.
         accelerator_type: accelerator type of a machine that is not in the catalog.

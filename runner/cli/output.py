@@ -63,19 +63,20 @@ class Output:
         text = json.dumps(body, ensure_ascii=not speaks_unicode(sys.stdout), indent=indent)
         print(json_safe(text), flush=lines)
 
-    def result(self, body: Any, text: str | Sequence[tuple[str, Any]], *, name: str = "") -> None:
+    def result(self, body: Any, text: str | Sequence[tuple[str, Any]], *, name: str | Sequence[str] = "") -> None:
         """Print the result of a command.
 
         Args:
             body: for `--format json`.
             text: a text, or pairs of label and value, for people.
-            name: for `--quiet`: only the name of the created or found resource.
+            name: for `--quiet`: only the name of the created or found resource, or several names.
         """
         if self.is_json:
             self.document(body)
         elif self.quiet:
-            if name:
-                print(visible(name))
+            for one in [name] if isinstance(name, str) else name:
+                if one:
+                    print(visible(one))
         elif isinstance(text, str):
             self.text(text)
         else:

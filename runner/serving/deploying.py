@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from runner.errors import ConfigurationError, Problem
@@ -12,12 +11,13 @@ from runner.gcp.endpoints import Endpoint
 from runner.gcp.session import Session
 from runner.prices import Price, Terms
 from runner.serving import deployment
+from runner.serving.journal import DeploymentRecord, JournalEntry
 from runner.serving.parity import ParityFinding, parity_check
 from runner.serving.plan import DeploymentPlan
 from runner.serving.questions import read_questions
 from runner.serving.recovery import recover
 from runner.serving.saga import Check
-from runner.serving.spending import begin_within, check_hourly_limit
+from runner.serving.spending import begin_within, check_hourly_limit, hourly_limit
 from runner.waiting import silent
 
 GOLDEN = 12
@@ -60,12 +60,13 @@ def deploy(
         session: the project and location.
         plan: the plan.
         terms: determines the approval of the hourly price.
-        max_hourly_cost: limit for all endpoints of the location together, in US dollars per hour.
+        max_hourly_cost: limit for all endpoints of the location together, in US dollars per hour; None uses
+            RUNNER_MAX_HOURLY_COST, if it is set.
         check: the check of the model before it gets traffic.
         wait: wait until the model answers.
         timeout: seconds.
         tell: called with a line for each step.
-        agreed: called when the price is approved, before anything is created.
+        agreed: called when the deployment begins: everything is approved, and nothing has been created.
 
     Raises:
         CostRefusedError: the price was not approved, or all endpoints together cost too much; nothing was changed.
@@ -74,12 +75,17 @@ def deploy(
     """
     tell = tell or silent
     settle(session, tell)
-    check_hourly_limit(session, plan, max_hourly_cost)
+    limit = hourly_limit() if max_hourly_cost is None else max_hourly_cost
+    check_hourly_limit(session, plan, limit)
     terms.require(price_of(plan))
-    if agreed is not None:
-        agreed()
     gate = _gate(session, plan, check, wait=wait)
-    begin = partial(begin_within, session, plan, max_hourly_cost)
+
+    def begin(record: DeploymentRecord) -> JournalEntry:
+        entry = begin_within(session, plan, limit, record)
+        if agreed is not None:
+            agreed()
+        return entry
+
     return deployment.deploy(session, plan, wait=wait, timeout=timeout, progress=tell, check=gate, begin=begin)
 
 

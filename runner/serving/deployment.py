@@ -79,7 +79,9 @@ def deploy(
             entry.mark("handed over", operation)
             return _seen(session, record, plan)
         saga.wait(operation)
-    except WaitTimeoutError:
+    except WaitTimeoutError as timed_out:
+        shown = f"`runner endpoints show {record.endpoint.rsplit('/', 1)[-1]}`"
+        timed_out.hint = f"{shown} shows whether the model is there; to deploy again would create another one"
         try:
             entry.mark("handed over")
         except RunnerError as error:

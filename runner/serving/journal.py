@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 Phase = Literal["begun", "sent", "accepted", "deployed", "handed over"]
 _PHASES = frozenset(get_args(Phase))
 _FOLDER = "deployments"
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _ROOM = "free disk space, or export RUNNER_STATE_DIR=DIRECTORY, then run the same command again"
 NOTHING_SENT = f"nothing was deployed; {_ROOM}"
 
@@ -139,7 +141,7 @@ def abandoned(parent: str) -> Iterator[list[JournalEntry]]:
 def pending(parent: str) -> list[DeploymentRecord]:
     """Return the deployments of a location that have begun on this machine and have not ended. Changes nothing."""
     found = (record for _, record in _each() if isinstance(record, DeploymentRecord))
-    return [record for record in found if record.parent == parent]
+    return [record for record in found if _may_be_same(record.parent, parent)]
 
 
 def damaged() -> list[tuple[Path, str]]:
@@ -147,17 +149,25 @@ def damaged() -> list[tuple[Path, str]]:
     return [(path, record) for path, record in _each() if isinstance(record, str)]
 
 
+def _may_be_same(one: str, other: str) -> bool:
+    """Return whether two names of locations can mean the same one: a project has an ID and a number."""
+    (_, first, _, place), (_, second, _, there) = one.split("/"), other.split("/")
+    return place == there and (first == second or first.isdecimal() != second.isdecimal())
+
+
 def _each() -> Iterator[tuple[Path, DeploymentRecord | str | None]]:
     """Yield each journal with its deployment, or with the reason why it cannot be read; None if it has not begun."""
     for path in sorted((state_directory() / _FOLDER).glob("*.jsonl")):
-        if not path.is_file() or path.is_symlink():
-            if os.path.lexists(path):
-                yield path, f"{path} is not a regular file"
+        if path.is_symlink():
+            yield path, f"{path} is not a regular file"
             continue
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = os.open(path, _READ)
         except FileNotFoundError:
             continue  # its deployment has ended since
+        except OSError as error:
+            yield path, f"{path}: {local_files.reason(error)}"
+            continue
         try:
             yield path, _read(path, descriptor)
         except ConfigurationError as error:
@@ -170,7 +180,7 @@ def _take(path: Path, parent: str) -> JournalEntry | None:
     """Return an entry if it is not locked, can be read, and is of this location."""
     try:
         # Opened for reading: nothing is written to it any more, and the disk may have become read-only.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = os.open(path, _READ)
     except OSError:
         return None  # completed by its process since
     try:
@@ -198,7 +208,10 @@ def _take(path: Path, parent: str) -> JournalEntry | None:
 
 def _read(path: Path, descriptor: int) -> DeploymentRecord | None:
     """Return the entries; None if the first line is incomplete. Raises ConfigurationError if the file is damaged."""
-    content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigurationError(f"{path} is not a regular file", hint="run `runner repair` to move it aside")
+    content = os.pread(descriptor, found.st_size, 0)
     records = local_files.read_records(path, content)
     first, marks = (records[0], records[1:]) if records else (None, [])
     if first is None and b"\n" not in content:

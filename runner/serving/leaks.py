@@ -123,7 +123,11 @@ def _of_record(
     there += [models[bare_name(record.model)]] if bare_name(record.model) in models else []
     if not there:
         return None
-    wanted = record.phase in {"deployed", "handed over"}
+    reason = "its command ended before it served"
+    if record.phase == "deployed":
+        reason = "it serves, but its command did not finish"
+    elif record.phase == "handed over":
+        reason = "it was started without waiting, and is not complete"
     return Leak(
         kind="unfinished deployment",
         resource=record.endpoint,
@@ -132,7 +136,7 @@ def _of_record(
         usd_per_hour=hourly_total(mine),
         age=now - record.time,
         resources=tuple(there),
-        reason="it serves, but its command did not finish" if wanted else "its command ended before it served",
+        reason=reason,
         record=record,
     )
 

@@ -69,7 +69,8 @@ def recover(
     with journal.abandoned(session.environment.parent) as entries:
         for entry in entries:
             if progress:
-                progress(f"found the deployment {entry.record.id}, whose command did not end")
+                began = "was started without waiting" if entry.record.phase == "handed over" else "was interrupted"
+                progress(f"completing the deployment {entry.record.id}, which {began}")
             try:
                 outcome = _recover_one(session, entry, timeout, poll, settle)
             except RunnerError as error:

@@ -6,8 +6,8 @@ import os
 
 from runner import locks
 from runner.environment import state_directory
-from runner.errors import ConfigurationError, HourlyLimitError
-from runner.gcp.endpoints import Endpoint
+from runner.errors import ConfigurationError, CostRefusedError, HourlyLimitError
+from runner.gcp.endpoints import Endpoint, bare_name
 from runner.gcp.session import Session
 from runner.prices import DOLLARS, amount, dollars_of, require_dollars
 from runner.serving import journal
@@ -52,16 +52,20 @@ def check_hourly_limit(session: Session, plan: DeploymentPlan, limit: float | No
 
     Raises:
         ConfigurationError: the limit is not an amount.
-        HourlyLimitError: they cost more, or a price is unknown.
+        HourlyLimitError: they cost more, or what another deployment costs is unknown.
+        CostRefusedError: the price of the plan is unknown.
     """
     require_dollars(limit, "max_hourly_cost")
     if limit is None:
         return
     hint = "`runner endpoints ls --all` lists prices; change the limit with --max-hourly-cost or RUNNER_MAX_HOURLY_COST"
     if plan.usd_per_hour is None:
-        raise HourlyLimitError(
+        raise CostRefusedError(
             f"no price is published for the machine of {plan.display_name}: no limit can be checked", hint=hint
         )
+    for _, problem in journal.damaged():
+        message = f"{problem}: what its deployment costs is unknown"
+        raise HourlyLimitError(message, hint="run `runner repair` to move the file aside, then the same command again")
     begun = journal.pending(session.environment.parent)  # first, because one that ends meanwhile is in the list
     deployed = list_deployments(session)
     begun = [record for record in begun if not any(_shows(item.endpoint, record) for item in deployed)]
@@ -82,6 +86,6 @@ def check_hourly_limit(session: Session, plan: DeploymentPlan, limit: float | No
 
 def _shows(endpoint: Endpoint, record: DeploymentRecord) -> bool:
     """Return whether the model of a deployment is on an endpoint, which is then its price."""
-    if endpoint.name != record.endpoint:
+    if bare_name(endpoint.name) != bare_name(record.endpoint):
         return False
     return any(record.own_endpoint or item.id == record.deployed_model for item in endpoint.deployed_models)

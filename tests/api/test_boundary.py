@@ -90,6 +90,13 @@ def test_what_is_true_to_python_only_starts_nothing(here: Provisioned) -> None:
     for answer in answers:
         with pytest.raises(ConfigurationError, match="must return True or False; nothing was started"):
             runner.tune("train.jsonl", base_model=MODEL, agree=answer)  # type: ignore[arg-type]
+
+    class Agreeing:
+        def __call__(self, price: object) -> str:
+            return "yes"
+
+    with pytest.raises(ConfigurationError, match=r"^agree returned 'yes'"):
+        runner.tune("train.jsonl", base_model=MODEL, agree=Agreeing())  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="agree is an async function"):
         runner.tune("train.jsonl", base_model=MODEL, agree=agree)  # type: ignore[arg-type]
     assert runner.list_jobs() == []

@@ -149,8 +149,9 @@ def test_one_that_nobody_waited_for_is_finished_by_the_next_command(
     source = tuned.job.final_checkpoint_uri
     plan = plan_deployment(tuned_session, source, machine_type=MACHINE, display_name="unwaited")
     try:
-        with pytest.raises(WaitTimeoutError):
+        with pytest.raises(WaitTimeoutError) as timed_out:
             deploy(tuned_session, plan, timeout=0.0, poll=0.05)
+        assert "to deploy again would create another one" in str(timed_out.value.hint)
         assert [item.outcome for item in recover(tuned_session)] == ["pending"]
     finally:
         emulator.emulator.faults.clear(slow.id)

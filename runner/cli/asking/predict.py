@@ -88,7 +88,7 @@ def command(
         if not text.strip():
             which = f"answer {number}" if len(answers) > 1 else "the answer"
             invocation.output.note(f"{which} is empty: {why_empty(predictions[number - 1], given[number - 1])}")
-    invocation.output.result({"predictions": predictions}, "\n".join(answers), name="\n".join(answers))
+    invocation.output.result({"predictions": predictions}, "\n".join(answers), name=answers)
 
 
 def _instances(path: Path) -> list[dict[str, Any]]:

@@ -135,7 +135,7 @@ def prune(invocation: Invocation, job: str, keep: int, delete_them: bool) -> Non
         body = {"delete": ids, "keep": [item.id for item in planned.keep], "bytes": planned.size, "deleted": False}
         text = f"{counted(len(ids), 'checkpoint')} ({', '.join(ids) or 'none'}), {size(planned.size)}; kept: {kept}"
         if not ids or not delete_them:
-            output.result(body, text, name="\n".join(ids))
+            output.result(body, text, name=ids)
             if ids:
                 output.note("nothing was deleted; run again with --delete to delete them")
             return
@@ -144,6 +144,6 @@ def prune(invocation: Invocation, job: str, keep: int, delete_them: bool) -> Non
         with output.progress("delete") as progress:
             changed = pruning.carry_out(session, planned, progress=progress)
     body |= {"deleted": True, "leftAlone": changed}
-    output.result(body, f"deleted {text}", name="\n".join(ids))
+    output.result(body, f"deleted {text}", name=ids)
     for uri in changed:
         output.warning(f"{uri} changed in the meantime and was not deleted")

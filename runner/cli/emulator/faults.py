@@ -50,7 +50,7 @@ def add(invocation: Invocation, faults: tuple[str, ...]) -> None:
     """Add faults to the running emulator. A fault stays until it is used up or cleared, or until the emulator stops."""
     armed = _ask("POST", _PATH, {"faults": list(checked(faults))})["faults"]
     lines = "\n".join(f"{fault['id']}  {fault['fault']}" for fault in armed)
-    invocation.output.result(armed, lines, name="\n".join(str(fault["id"]) for fault in armed))
+    invocation.output.result(armed, lines, name=[str(fault["id"]) for fault in armed])
 
 
 @commands.command(name="ls", examples=("runner emulator faults ls", "runner emulator faults ls --unused --format json"))

@@ -248,7 +248,7 @@ def _mention_unfinished(invocation: Invocation, session: Session) -> None:
     """Warn of deployments whose command was interrupted."""
     from runner.serving.recovery import abandoned_records
 
-    found = abandoned_records(session)
+    found = [record for record in abandoned_records(session) if record.phase != "handed over"]
     if found:
         names = ", ".join(record.endpoint.rsplit("/", 1)[-1] for record in found)
         invocation.output.warning(f"a deployment was interrupted on {names}: `runner leaks --clean` resolves it")
@@ -306,7 +306,7 @@ def undeploy(invocation: Invocation, endpoint: str, delete: bool, only: str | No
         require_confirmed(invocation, f"Stop serving on endpoint {what}?", f"undeploying from endpoint {found.id}")
         removed = take_down(session, found, delete=delete, only=only, progress=invocation.output.note)
     text = "\n".join(f"removed {name}" for name in removed) or "nothing was deployed"
-    invocation.output.result({"removed": removed}, text, name="\n".join(removed))
+    invocation.output.result({"removed": removed}, text, name=removed)
     gone = sum("/deployedModels/" in name for name in removed)
     if gone and gone == len(found.deployed_models) and not delete:
         invocation.output.note(f"the empty endpoint stays, without cost: deploy to it with --endpoint {found.id}")

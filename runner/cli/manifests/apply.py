@@ -12,7 +12,7 @@ from runner.cli.cost_gate import require_confirmed, terms
 from runner.cli.manifests.plan import fair_by_option, manifest_options, planned
 from runner.cli.options import Invocation, cost_options, replace_output_option
 from runner.cli.values import FILE
-from runner.errors import AmbiguousSubmissionError, ConfigurationError, CostRefusedError, GoogleApiError
+from runner.errors import AmbiguousSubmissionError, ConfigurationError, CostRefusedError, GoogleApiError, RunnerError
 from runner.prices import Price
 from runner.wording import counted
 
@@ -70,10 +70,14 @@ def command(
         invocation.interrupted = "submitted jobs continue and queued jobs wait: run `runner apply` again to continue"
         steps = applying.apply_plan(session, plan, fair_by=fair_by, progress=lambda step: tell(invocation, step))
         deployments: list[dict[str, Any]] = []
+        failed: RunnerError | None = None
         if not no_deploy:
             from runner.cli.manifests.deploy import deploy_finished
 
-            deployments = deploy_finished(invocation, session)
+            try:
+                deploy_finished(invocation, session, done=deployments)
+            except RunnerError as error:
+                failed = error  # after the result, because jobs were submitted
         invocation.interrupted = ""
     queued = [step.name for step in steps if step.what in ("waiting", "blocked")]
     created = [step for step in steps if step.what == "created"]
@@ -89,10 +93,12 @@ def command(
     }
     found = f"{len(adopted)} adopted, " if adopted else ""
     text = f"{len(created)} submitted, {found}{len(queued)} in the queue" if steps or deployments else "nothing to do"
-    output.result(body, text, name="\n".join(step.job.rsplit("/", 1)[-1] for step in [*created, *adopted]))
+    output.result(body, text, name=[step.job.rsplit("/", 1)[-1] for step in [*created, *adopted]])
     if queued:
         output.note("next: `runner queue run` submits them as quota becomes available")
     raise_for(steps)
+    if failed is not None:
+        raise failed
 
 
 def agree(invocation: Invocation, plan: Plan) -> None:

@@ -7,38 +7,44 @@ is requested, and its label contains the job's identity, so that it can be found
 from __future__ import annotations
 
 import dataclasses
+import re
 import uuid
+from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner import locks
 from runner.cli.options import Invocation
+from runner.environment import state_directory
 from runner.errors import (
     ConfigurationError,
-    DiskError,
-    GoogleApiError,
+    CostRefusedError,
+    GateFailedError,
     HourlyLimitError,
-    LockedError,
     NotFoundError,
-    QuotaExceededError,
     RunnerError,
-    UnreachableError,
     WaitTimeoutError,
 )
+from runner.formatting import duration
 from runner.prices import Terms
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from runner.gcp.endpoints import Endpoint
     from runner.gcp.session import Session
     from runner.gcp.tuning_jobs import TuningJob
     from runner.jobs.manifests.planning import Plan
-    from runner.jobs.manifests.records import Entry, Run, StateLedger
+    from runner.jobs.manifests.records import Deployment, Entry, Record, Run, StateLedger
     from runner.jobs.manifests.schema import Deploy
     from runner.serving.plan import DeploymentPlan
 
 LEASE_SECONDS = 7200.0
 """Age after which another runner's deployment without an endpoint is taken over; a deployment takes up to an hour."""
+_LATER = "; the next `runner apply`, or `runner queue run`, tries again"
+_OWNER = re.compile(r"[0-9a-f]{32}")
+_PATH = re.compile(r"\S*/\S*")
 
 
 def foretell(session: Session, plan: Plan) -> None:
@@ -72,90 +78,148 @@ def _refusal(session: Session, base_model: str, wanted: Deploy) -> str:
 
 
 def deploy_finished(
-    invocation: Invocation, session: Session, said: dict[str, str] | None = None
-) -> list[dict[str, Any]]:
-    """Deploy every job that has succeeded, has a deploy section and was not deployed; return the results.
+    invocation: Invocation,
+    session: Session,
+    *,
+    done: list[dict[str, Any]] | None = None,
+    said: dict[str, str] | None = None,
+) -> None:
+    """Deploy every job that has succeeded, has a deploy section and was not deployed.
 
-    A deployment that may be possible later, see `_may_pass`, is tried again by the next call.
+    A deployment that is refused before it begins is tried again by the next call, because the attempt costs nothing; a
+    failed gate and a price above the manifest's limit are final.
 
     Args:
         invocation: the command.
         session: the project and location.
-        said: the results by job that earlier calls returned; the same result is not returned again.
+        done: gets the results; None prints them, as lines of JSON if JSON is wanted.
+        said: what earlier calls of this command have printed, which is not repeated.
     """
     from runner.jobs.manifests.records import StateLedger
 
+    output = invocation.output
+    said = {} if said is None else said
+
+    def news(name: str, text: str) -> bool:
+        bare = _PATH.sub("", text)  # the names of temporary files differ each time
+        known, said[f"{name}: {bare}"] = f"{name}: {bare}" in said, ""
+        return not known
+
     ledger = StateLedger(session)
     snapshot = ledger.load()
-    done = []
     for name, entry in sorted(snapshot.entries.items()):
         run = entry.record.run
         before = run.deployment
-        held = before is not None and before.phase == "claimed"
-        stale = held and (snapshot.now - entry.updated).total_seconds() > LEASE_SECONDS
+        age = (snapshot.now - entry.updated).total_seconds()
         if run.deploy is None or run.outcome is None or run.outcome.state != "JOB_STATE_SUCCEEDED":
             continue
-        if before is None or stale:
-            result = _deploy(invocation, session, ledger, entry)
+        claimed = before is not None and before.phase == "claimed"
+        if before is not None and claimed and age <= LEASE_SECONDS and not _ended(before.owner):
+            text = "another command is deploying it; if that one has ended without a result, it is tried again"
+            if news(name, text):
+                output.note(f"{name}: {text} in {duration(LEASE_SECONDS - age)}")
+        elif before is None or claimed:
+
+            def tell(text: str, name: str = name) -> None:
+                if news(name, text):
+                    output.note(text)
+
+            result = _deploy(invocation, session, ledger, entry, tell)
             text = f"{result['what']} ({result.get('message') or result.get('endpoint')})" if result else ""
-            key = f"{name}: deployment"
-            if result and (said is None or said.get(key) != text):
+            if not result or not news(name, text):
+                continue
+            output.note(f"{name}: {text}")
+            if done is not None:
                 done.append({"name": name, **result})
-                invocation.output.note(f"{name}: {text}")
-                if said is not None:
-                    said[key] = text
-    return done
+            elif output.is_json:
+                output.document({"name": name, **result}, lines=True)
 
 
-def _deploy(invocation: Invocation, session: Session, ledger: StateLedger, entry: Entry) -> dict[str, Any]:
+def _deploy(
+    invocation: Invocation, session: Session, ledger: StateLedger, entry: Entry, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    from runner.jobs.manifests.records import Deployment
+    from runner.serving.journal import NOTHING_SENT
+    from runner.serving.spending import hourly_limit
+
+    hourly_limit()  # a mistake in the variable ends the command
+    record, owner = entry.record, uuid.uuid4().hex
+    path = _claims() / owner
+    begun: list[bool] = []
+    with ExitStack() as stack:
+        try:
+            nothing = "nothing was deployed"
+            stack.enter_context(locks.held(path, state_directory(), _claims(), nothing=nothing, hint=NOTHING_SENT))
+        except RunnerError as error:
+            return {"what": "not deployed", "message": f"{error.message}{_LATER}"}
+        try:
+            claim = Deployment(phase="claimed", owner=owner)
+            claimed = ledger.write(record.changed(deployment=claim), entry.generation)
+            if claimed is None:
+                return {}  # another runner is working on it
+            if record.run.deployment is not None and _OWNER.fullmatch(record.run.deployment.owner):
+                locks.forget(_claims() / record.run.deployment.owner)
+            try:
+                ended, result = _attempt(invocation, session, record, tell, begun)
+            except BaseException:
+                if not begun:
+                    ledger.write(claimed.record.changed(deployment=None), claimed.generation)
+                raise
+            ledger.write(claimed.record.changed(deployment=ended), claimed.generation)
+            begun.clear()
+        finally:
+            # Otherwise, the next command on this machine takes the claim over; the journal says what was begun.
+            if not begun:
+                locks.forget(path)
+    return result
+
+
+def _claims() -> Path:
+    """Return the folder with a locked file for each claim of this machine."""
+    return state_directory() / "deployment-claims"
+
+
+def _ended(owner: str) -> bool:
+    """Return whether the command that made a claim ran on this machine and has ended."""
+    return bool(_OWNER.fullmatch(owner)) and locks.released(_claims() / owner)
+
+
+def _attempt(
+    invocation: Invocation, session: Session, record: Record, tell: Callable[[str], None], begun: list[bool]
+) -> tuple[Deployment | None, dict[str, Any]]:
+    """Deploy a job; return the result for its record, which is None if it is tried again, and for the user.
+
+    `begun` gets an item before anything is created.
+    """
     from runner.cli.manifests.evaluation_gate import answers_check, check_losses
     from runner.gcp import tuning_jobs
     from runner.jobs.manifests.records import Deployment
     from runner.serving import deploying
-    from runner.serving.spending import hourly_limit
 
-    limit = hourly_limit()  # first, because an error on this machine must not count as a permanent refusal of the job
-    record, run = entry.record, entry.record.run
-    claim = Deployment(phase="claimed", owner=uuid.uuid4().hex)
-    claimed = ledger.write(record.changed(deployment=claim), entry.generation)
-    if claimed is None:
-        return {}  # another runner is working on it
-    found = _served(session, record.name, run)
-    existing, message = found[0].id if found else "", ""
-    approved: list[bool] = []
-    if not existing:
-        try:
+    run = record.run
+    message = ""
+    try:
+        found = _served(session, record.name, run)
+        endpoint = found[0].id if found else ""
+        if not endpoint:
             job = tuning_jobs.get(session, run.job)
             check_losses(session, run, job)
             check = answers_check(invocation, session, run, job)
             plan, terms = _planned(session, record.name, run, job)
-            tell = invocation.output.note
-            agreed = partial(approved.append, True)
-            made = deploying.deploy(
-                session, plan, terms=terms, max_hourly_cost=limit, check=check, tell=tell, agreed=agreed
-            )
-            existing = made.id
-        except WaitTimeoutError as error:
-            message = error.message
-        except RunnerError as error:
+            agreed = partial(begun.append, True)
+            endpoint = deploying.deploy(session, plan, terms=terms, check=check, tell=tell, agreed=agreed).id
+    except WaitTimeoutError as error:
+        endpoint, message = "", error.message
+    except RunnerError as error:
+        if begun:
             _take_off(invocation, session, record.name, run)
-            again = _may_pass(error, started=bool(approved))
-            refused = None if again else Deployment(phase="refused", message=error.message[:500])
-            ledger.write(claimed.record.changed(deployment=refused), claimed.generation)
-            later = "; the next `runner apply`, or `runner queue run`, tries again" if again else ""
-            return {"what": "not deployed", "message": f"{error.message}{later}"}
+        final = begun or isinstance(error, GateFailedError)
+        final = final or (isinstance(error, CostRefusedError) and not isinstance(error, HourlyLimitError))
+        refused = Deployment(phase="refused", message=error.message[:500]) if final else None
+        return refused, {"what": "not deployed", "message": f"{error.message}{'' if final else _LATER}"}
     price = run.deploy.get("max_cost_per_hour") if run.deploy else None
-    served = Deployment(phase="deployed", endpoint=existing, usd_per_hour=price, message=message)
-    ledger.write(claimed.record.changed(deployment=served), claimed.generation)
-    return {"what": "deployed", "endpoint": existing, **({"message": message} if message else {})}
-
-
-def _may_pass(error: RunnerError, *, started: bool) -> bool:
-    """Return whether a deployment that failed may be possible later, without any cost of the attempts until then."""
-    if isinstance(error, HourlyLimitError | LockedError | DiskError):
-        return True
-    fault = isinstance(error, GoogleApiError) and error.http >= 500
-    return not started and (fault or isinstance(error, QuotaExceededError | UnreachableError))
+    served = Deployment(phase="deployed", endpoint=endpoint, usd_per_hour=price, message=message)
+    return served, {"what": "deployed", "endpoint": endpoint, **({"message": message} if message else {})}
 
 
 def _served(session: Session, name: str, run: Run) -> tuple[Endpoint, str | None] | None:

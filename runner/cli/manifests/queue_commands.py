@@ -164,6 +164,9 @@ def run(
                 raise_for(list(latest.values()))
                 break
             if timeout is not None and time.monotonic() - start + interval > timeout:
+                if not left:
+                    raise_for(list(latest.values()))
+                    break
                 raise WaitTimeoutError(
                     f"unfinished: {counted(left, 'job')} after {duration(time.monotonic() - start)}; they continue",
                     hint="run `runner queue run` again to continue",
@@ -208,9 +211,7 @@ def _look(
         session, limit=limit or 0, fair_by=fair_by, places=places, budget=budget, progress=happened
     )
     if deploy:
-        for item in deploy_finished(invocation, session, said):
-            if invocation.output.is_json:
-                invocation.output.document(item, lines=True)
+        deploy_finished(invocation, session, said=said)
     view = looking.look(session, StateLedger(session), places=places)
     blocked = {step.name for step in steps if step.what == "blocked"}
     return steps, queueing.unfinished(view, blocked)

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from runner.cli.manifests import deploy as deploying
-from runner.errors import (
-    ConfigurationError,
-    CostRefusedError,
-    DiskError,
-    GateFailedError,
-    GoogleApiError,
-    HourlyLimitError,
-    QuotaExceededError,
-    RunnerError,
-    UnreachableError,
-)
-from runner.gcp import tuning_jobs, uploads
+from runner.gcp import failures, tuning_jobs, uploads
 from runner.gcp.session import Session
 from runner.jobs.manifests.records import Deployment, StateLedger
 from runner.jobs.manifests.schema import json_schema
@@ -272,7 +264,7 @@ def test_schema(run: CommandLine) -> None:
 
 @pytest.mark.training
 def test_eight_jobs_under_a_quota_of_two_end_in_order_and_one_is_served(
-    run: CommandLine, manifests: Manifests, session: Session, monkeypatch: pytest.MonkeyPatch
+    run: CommandLine, manifests: Manifests, session: Session, proxy: FlakyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     validation = manifests.folder / "validation.jsonl"
     lines = [json.dumps({"prompt": f"What is {n}?", "completion": f"It is {n}."}) + "\n" for n in range(106)]
@@ -334,8 +326,29 @@ def test_eight_jobs_under_a_quota_of_two_end_in_order_and_one_is_served(
         [late] = applied("0.5").document["deployments"]
         assert (late["name"], late["what"]) == ("job-0", "not deployed")
         assert late["message"].endswith("tries again")
+    # The same where the service does not answer: the claim does not stay.
+    monkeypatch.setenv("RUNNER_VERTEX_URL", proxy.url)
+    monkeypatch.setattr(failures, "FIRST_PAUSE_SECONDS", 0.02)
+    proxy.faults.append(Fault("GET", r"/endpoints(\?|$)", 503, times=100))
+    [late] = applied("9").document["deployments"]
+    assert late["message"].endswith("tries again"), late
+    proxy.faults.clear()
+    assert ledger.load().entries["job-0"].record.run.deployment is None
+    monkeypatch.setattr(deploying, "LEASE_SECONDS", 7200.0)
+    # A command that is killed when the deployment was requested: the next one on this machine cleans up, and deploys.
+    command = [sys.executable, "-m", "runner", "apply", "-f", str(manifests.folder), "--format", "json"]
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    proxy.faults.append(Fault("POST", r":deploy$", "pass", before=killed.kill))
+    told = killed.communicate(timeout=120)[1]
+    assert killed.returncode == -signal.SIGKILL, told
+    assert ledger.load().entries["job-0"].record.run.deployment is not None
+    with monkeypatch.context() as there:
+        there.setenv("RUNNER_STATE_DIR", str(manifests.folder / "other"))
+        elsewhere = run("apply", "-f", str(manifests.folder))
+    assert "another command is deploying it" in elsewhere.err, "only this machine knows that it has ended"
     back = applied("").document["deployments"]
     assert [(item["name"], item["what"]) for item in back] == [("job-0", "deployed")]
+    assert run("plan", "-f", str(manifests.folder), "--format", "json").document["serving"]["deployedModels"] == 1
     assert run("endpoints", "undeploy", back[0]["endpoint"], "--delete", "--yes").code == 0
 
 
@@ -352,20 +365,14 @@ def test_a_queue_that_runs_empty_with_a_refused_job_is_no_success(
     assert jobs_of(untrained) == []
 
 
-@pytest.mark.parametrize(
-    ("error", "before", "after"),
-    [
-        (HourlyLimitError("x"), True, True),
-        (DiskError("x", path=""), True, True),
-        (UnreachableError("x"), True, False),
-        (GoogleApiError("x", status="UNAVAILABLE", http=503), True, False),
-        (QuotaExceededError("x", status="RESOURCE_EXHAUSTED", http=429), True, False),
-        (GoogleApiError("x", status="INVALID_ARGUMENT", http=400), False, False),
-        (CostRefusedError("x"), False, False),
-        (GateFailedError("x"), False, False),
-        (ConfigurationError("x"), False, False),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_only_attempts_that_cost_nothing_are_repeated(error: RunnerError, before: bool, after: bool) -> None:
-    assert (deploying._may_pass(error, started=False), deploying._may_pass(error, started=True)) == (before, after)
+def test_several_names_are_several_lines(idle: CommandLine, manifests: Manifests, untrained: Session) -> None:
+    manifests.add("a", spec="maxCost: 5")
+    manifests.add("b", spec="maxCost: 5")
+    done = idle("apply", "-f", str(manifests.folder), "--quota", "2", "-q")
+    assert sorted(done.out.split()) == sorted(job.id for job in jobs_of(untrained))
+    assert len(done.out.splitlines()) == 2
+
+
+def test_a_queue_that_has_nothing_left_ends_well_at_its_time(idle: CommandLine) -> None:
+    ended = idle("queue", "run", "--quota", "1", "--interval", "1s", "--timeout", "1s")
+    assert ended.code == 0, ended.err
