@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -23,7 +24,7 @@ from runner.serving.plan import plan_deployment
 from runner.serving.spending import VARIABLE, begin_within, check_hourly_limit
 from tests.projects import Tuned
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("state")]
 
 
 def _record(session: Session, usd: float | None, parent: str = "", own: str = "") -> DeploymentRecord:
@@ -68,7 +69,6 @@ def test_deployments_at_the_same_moment_share_the_limit(tuned: Tuned) -> None:
                 undeploy(session, endpoint, delete=True)
 
 
-@pytest.mark.usefixtures("state")
 def test_what_has_begun_counts_until_it_is_listed(tuned_session: Session, tuned: Tuned) -> None:
     plan = plan_deployment(tuned_session, tuned.job.id)
     check = partial(check_hourly_limit, tuned_session, plan, _deployed(tuned_session) + 2.5 * (plan.usd_per_hour or 0))
@@ -89,12 +89,22 @@ def test_what_has_begun_counts_until_it_is_listed(tuned_session: Session, tuned:
         entry.release()
 
 
-@pytest.mark.usefixtures("state")
 def test_a_refused_deployment_leaves_no_journal(tuned_session: Session, tuned: Tuned) -> None:
     plan = plan_deployment(tuned_session, tuned.job.id)
     with pytest.raises(CostRefusedError):
         begin_within(tuned_session, plan, 0.5, _record(tuned_session, plan.usd_per_hour))
     assert journal.pending(tuned_session.environment.parent) == []
+
+
+def test_the_hourly_limit_fails_closed(tuned: Tuned, tuned_session: Session) -> None:
+    plan = plan_deployment(tuned_session, tuned.job.id)
+    check_hourly_limit(tuned_session, plan, None)
+    now = _deployed(tuned_session)
+    check_hourly_limit(tuned_session, plan, now + 1.16)
+    with pytest.raises(CostRefusedError, match="more than the limit"):
+        check_hourly_limit(tuned_session, plan, now + 1.15)
+    with pytest.raises(CostRefusedError, match="no price"):
+        check_hourly_limit(tuned_session, dataclasses.replace(plan, usd_per_hour=None), 1000.0)
 
 
 @pytest.mark.parametrize("damage", ["text", "folder", "unreadable line"])
@@ -119,7 +129,6 @@ def test_a_journal_that_cannot_be_read_is_no_free_deployment(
     assert journal.damaged()
 
 
-@pytest.mark.usefixtures("state")
 def test_a_project_has_an_id_and_a_number(tuned_session: Session, tuned: Tuned) -> None:
     plan = plan_deployment(tuned_session, tuned.job.id)
     usd = plan.usd_per_hour or 0.0
@@ -131,7 +140,6 @@ def test_a_project_has_an_id_and_a_number(tuned_session: Session, tuned: Tuned) 
     entry.release()
 
 
-@pytest.mark.usefixtures("state")
 def test_the_variable_counts_for_every_caller(
     tuned_session: Session, tuned: Tuned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
