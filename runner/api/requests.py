@@ -19,7 +19,7 @@ _TAKEN = frozenset({"endpoint", "instances", "messages", "model", "prompts", "re
 
 
 def sampling_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sampling of a request. Raises ConfigurationError: it names what is no sampling."""
+    """Return the sampling options of a request. Raises ConfigurationError for names that are not sampling options."""
     if taken := sorted(_TAKEN & set(options)):
         hint = "`chat_stream` streams; `runner.chat(…, model=…)` asks a Google-managed model"
         raise ConfigurationError(f"this function does not accept {', '.join(taken)}", hint=hint)

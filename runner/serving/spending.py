@@ -47,8 +47,8 @@ def begin_within(session: Session, plan: DeploymentPlan, limit: float | None, re
 def check_hourly_limit(session: Session, plan: DeploymentPlan, limit: float | None) -> None:
     """Return normally if a plan and all deployed models of the location cost at most `limit` dollars per hour.
 
-    Models of other tools count too, because they are on the same bill; and so do the deployments that have begun on
-    this machine. None is no limit.
+    Models of other tools count too, because they are on the same bill, and so do deployments that have begun on this
+    machine. A limit of None allows every cost.
 
     Raises:
         ConfigurationError: the limit is not an amount.
