@@ -117,3 +117,14 @@ def test_every_table_of_four_columns_says_which_a_narrow_terminal_can_do_without
             if not few and "droppable" not in {keyword.arg for keyword in node.keywords}:
                 silent.append(f"{path.name}:{node.lineno}")
     assert silent == []
+
+
+def test_several_names_are_never_one_text() -> None:
+    """`--quiet` prints a name per line, with its control characters escaped: a list is not joined before."""
+    joined = [
+        f"{path.name}:{node.lineno}"
+        for path in (Path(__file__).parents[2] / "runner" / "cli").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.keyword) and node.arg == "name" and "join(" in ast.unparse(node.value)
+    ]
+    assert joined == []

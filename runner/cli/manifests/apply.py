@@ -72,10 +72,10 @@ def command(
         deployments: list[dict[str, Any]] = []
         failed: RunnerError | None = None
         if not no_deploy:
-            from runner.cli.manifests.deploy import deploy_finished
+            from runner.serving.manifests.deploying import deploy_finished
 
             try:
-                deploy_finished(invocation, session, done=deployments)
+                deploy_finished(session, tell=output.note, result=deployments.append)
             except RunnerError as error:
                 failed = error  # after the result, because jobs were submitted
         invocation.interrupted = ""

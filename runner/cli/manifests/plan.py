@@ -114,8 +114,8 @@ def planned(invocation: Invocation, session: Session, *, paths: tuple[Path, ...]
     Raises:
         ConfigurationError: there are no `paths`.
     """
-    from runner.cli.manifests.deploy import foretell
     from runner.jobs.manifests.planning import make_plan
+    from runner.serving.manifests.deploying import foretell
 
     if not paths:
         raise ConfigurationError("no manifests were given", hint="give -f FILE or -f FOLDER")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -187,11 +187,11 @@ def _look(
     deploy: bool,
 ) -> tuple[list[Step], int]:
     """Run one pass; return the steps and the number of waiting or running jobs."""
-    from runner.cli.manifests.deploy import deploy_finished
     from runner.gcp import fleet
     from runner.jobs.manifests import looking, queueing
     from runner.jobs.manifests.places import Place
     from runner.jobs.manifests.records import StateLedger
+    from runner.serving.manifests.deploying import deploy_finished
 
     def happened(step: Step) -> None:
         news = f"{step.what} {step.message if step.what not in ('elsewhere', 'uncertain') else ''}"
@@ -203,6 +203,10 @@ def _look(
         else:
             tell(invocation, step)
 
+    def deployed(body: dict[str, Any]) -> None:
+        if invocation.output.is_json:
+            invocation.output.document(body, lines=True)
+
     limit = quota
     if limit is None and not named:
         limit = fleet.tuning_quota(session).limit
@@ -211,7 +215,7 @@ def _look(
         session, limit=limit or 0, fair_by=fair_by, places=places, budget=budget, progress=happened
     )
     if deploy:
-        deploy_finished(invocation, session, said=said)
+        deploy_finished(session, tell=invocation.output.note, result=deployed, said=said)
     view = looking.look(session, StateLedger(session), places=places)
     blocked = {step.name for step in steps if step.what == "blocked"}
     return steps, queueing.unfinished(view, blocked)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from runner.cli.manifests import deploy as deploying
 from runner.gcp import failures, tuning_jobs, uploads
 from runner.gcp.session import Session
 from runner.jobs.manifests.records import Deployment, StateLedger
 from runner.jobs.manifests.schema import json_schema
+from runner.serving.manifests import deploying
 from tests.cli.invocation import CommandLine, Outcome
 from tests.gcp.flaky import Fault, FlakyProxy
 from tests.jobs.manifests.folder import MODEL, Manifests, jobs_of, names_of

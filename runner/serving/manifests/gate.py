@@ -6,10 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.cli.options import Invocation
 from runner.errors import ConfigurationError, GateFailedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runner.gcp.endpoints import DeployedModel, Endpoint
     from runner.gcp.session import Session
     from runner.gcp.tuning_jobs import TuningJob
@@ -37,7 +38,7 @@ def check_losses(session: Session, run: Run, job: TuningJob) -> None:
     raise GateFailedError(problem, hint="to deploy it anyway, run `runner endpoints deploy`")
 
 
-def answers_check(invocation: Invocation, session: Session, run: Run, job: TuningJob) -> Check | None:
+def answers_check(session: Session, run: Run, job: TuningJob, tell: Callable[[str], None]) -> Check | None:
     """Return the check of the deployed model's answers before it has traffic; None if the section requires none.
 
     The check raises GateFailedError.
@@ -56,7 +57,7 @@ def answers_check(invocation: Invocation, session: Session, run: Run, job: Tunin
     base = respondent(session, wanted["base_endpoint"], wanted["base_model"])
 
     def check(endpoint: Endpoint, model: DeployedModel) -> None:
-        invocation.output.note(f"sending {len(questions)} held-out questions to it and to {base.name}")
+        tell(f"sending {len(questions)} held-out questions to it and to {base.name}")
         tuned = Respondent(name=model.display_name or endpoint.id, endpoint=endpoint, deployed_model=model.id)
         sampling = {"max_tokens": int(wanted["max_tokens"])}
         found = evaluate(session, questions, base, tuned, primary=wanted["metric"], sampling=sampling)

@@ -1,6 +1,6 @@
 """Deploy the models of manifests after their jobs have succeeded and their gates are met.
 
-This is not in the library of jobs, which does not know serving. A deployment is claimed in the job's record before it
+The library of jobs does not know serving, so this is here. A deployment is claimed in the job's record before it
 is requested, and its label contains the job's identity, so that it can be found after an interruption.
 """
 
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner import locks
-from runner.cli.options import Invocation
 from runner.environment import state_directory
 from runner.errors import (
     ConfigurationError,
@@ -56,8 +55,8 @@ def foretell(session: Session, plan: Plan) -> None:
 
 
 def _refusal(session: Session, base_model: str, wanted: Deploy) -> str:
-    from runner.cli.text import amount
     from runner.gcp.prediction import resolve_endpoint
+    from runner.prices import amount
     from runner.serving.plan import choose_machine, hourly_price
 
     try:
@@ -78,10 +77,10 @@ def _refusal(session: Session, base_model: str, wanted: Deploy) -> str:
 
 
 def deploy_finished(
-    invocation: Invocation,
     session: Session,
     *,
-    done: list[dict[str, Any]] | None = None,
+    tell: Callable[[str], None],
+    result: Callable[[dict[str, Any]], None],
     said: dict[str, str] | None = None,
 ) -> None:
     """Deploy every job that has succeeded, has a deploy section and was not deployed.
@@ -90,14 +89,17 @@ def deploy_finished(
     failed gate and a price above the manifest's limit are final.
 
     Args:
-        invocation: the command.
         session: the project and location.
-        done: gets the results; None prints them, as lines of JSON if JSON is wanted.
-        said: what earlier calls of this command have printed, which is not repeated.
+        tell: called with a line for each step and result.
+        result: called with the result of each deployment, in its JSON form.
+        said: what earlier calls have reported, which is not repeated; is extended.
+
+    Raises:
+        ConfigurationError: RUNNER_MAX_HOURLY_COST is not an amount.
+        GoogleApiError, UnreachableError: the records cannot be read or written.
     """
     from runner.jobs.manifests.records import StateLedger
 
-    output = invocation.output
     said = {} if said is None else said
 
     def news(name: str, text: str) -> bool:
@@ -117,27 +119,21 @@ def deploy_finished(
         if before is not None and claimed and age <= LEASE_SECONDS and not _ended(before.owner):
             text = "another command is deploying it; if that one has ended without a result, it is tried again"
             if news(name, text):
-                output.note(f"{name}: {text} in {duration(LEASE_SECONDS - age)}")
+                tell(f"{name}: {text} in {duration(LEASE_SECONDS - age)}")
         elif before is None or claimed:
 
-            def tell(text: str, name: str = name) -> None:
+            def step(text: str, name: str = name) -> None:
                 if news(name, text):
-                    output.note(text)
+                    tell(text)
 
-            result = _deploy(invocation, session, ledger, entry, tell)
-            text = f"{result['what']} ({result.get('message') or result.get('endpoint')})" if result else ""
-            if not result or not news(name, text):
-                continue
-            output.note(f"{name}: {text}")
-            if done is not None:
-                done.append({"name": name, **result})
-            elif output.is_json:
-                output.document({"name": name, **result}, lines=True)
+            body = _deploy(session, ledger, entry, step)
+            text = f"{body['what']} ({body.get('message') or body.get('endpoint')})" if body else ""
+            if body and news(name, text):
+                tell(f"{name}: {text}")
+                result({"name": name, **body})
 
 
-def _deploy(
-    invocation: Invocation, session: Session, ledger: StateLedger, entry: Entry, tell: Callable[[str], None]
-) -> dict[str, Any]:
+def _deploy(session: Session, ledger: StateLedger, entry: Entry, tell: Callable[[str], None]) -> dict[str, Any]:
     from runner.jobs.manifests.records import Deployment
     from runner.serving.journal import NOTHING_SENT
     from runner.serving.spending import hourly_limit
@@ -160,7 +156,7 @@ def _deploy(
             if record.run.deployment is not None and _OWNER.fullmatch(record.run.deployment.owner):
                 locks.forget(_claims() / record.run.deployment.owner)
             try:
-                ended, result = _attempt(invocation, session, record, tell, begun)
+                ended, result = _attempt(session, record, tell, begun)
             except BaseException:
                 if not begun:
                     ledger.write(claimed.record.changed(deployment=None), claimed.generation)
@@ -185,16 +181,16 @@ def _ended(owner: str) -> bool:
 
 
 def _attempt(
-    invocation: Invocation, session: Session, record: Record, tell: Callable[[str], None], begun: list[bool]
+    session: Session, record: Record, tell: Callable[[str], None], begun: list[bool]
 ) -> tuple[Deployment | None, dict[str, Any]]:
     """Deploy a job; return the result for its record, which is None if it is tried again, and for the user.
 
     `begun` gets an item before anything is created.
     """
-    from runner.cli.manifests.evaluation_gate import answers_check, check_losses
     from runner.gcp import tuning_jobs
     from runner.jobs.manifests.records import Deployment
     from runner.serving import deploying
+    from runner.serving.manifests.gate import answers_check, check_losses
 
     run = record.run
     message = ""
@@ -204,7 +200,7 @@ def _attempt(
         if not endpoint:
             job = tuning_jobs.get(session, run.job)
             check_losses(session, run, job)
-            check = answers_check(invocation, session, run, job)
+            check = answers_check(session, run, job, tell)
             plan, terms = _planned(session, record.name, run, job)
             agreed = partial(begun.append, True)
             endpoint = deploying.deploy(session, plan, terms=terms, check=check, tell=tell, agreed=agreed).id
@@ -212,7 +208,7 @@ def _attempt(
         endpoint, message = "", error.message
     except RunnerError as error:
         if begun:
-            _take_off(invocation, session, record.name, run)
+            _take_off(session, record.name, run, tell)
         final = begun or isinstance(error, GateFailedError)
         final = final or (isinstance(error, CostRefusedError) and not isinstance(error, HourlyLimitError))
         refused = Deployment(phase="refused", message=error.message[:500]) if final else None
@@ -239,7 +235,7 @@ def _served(session: Session, name: str, run: Run) -> tuple[Endpoint, str | None
     return None
 
 
-def _take_off(invocation: Invocation, session: Session, name: str, run: Run) -> None:
+def _take_off(session: Session, name: str, run: Run, tell: Callable[[str], None]) -> None:
     """Remove a model that the gate refused, because it is billed."""
     from runner.serving.deployment import undeploy
 
@@ -247,9 +243,9 @@ def _take_off(invocation: Invocation, session: Session, name: str, run: Run) -> 
         found = _served(session, name, run)
         if found is not None:
             endpoint, only = found
-            undeploy(session, endpoint, delete=only is None, only=only, progress=invocation.output.note)
+            undeploy(session, endpoint, delete=only is None, only=only, progress=tell)
     except RunnerError as error:
-        invocation.output.note(f"{name}: {error.message}; `runner leaks --clean` removes what is left")
+        tell(f"{name}: {error.message}; `runner leaks --clean` removes what is left")
 
 
 def _planned(session: Session, name: str, run: Run, job: TuningJob) -> tuple[DeploymentPlan, Terms]:

@@ -1,0 +1,1 @@
+"""Deployments that manifests describe: the gate of a model, and its deployment after its job."""
