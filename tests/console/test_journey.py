@@ -93,6 +93,7 @@ def test_the_three_ways_of_the_specification_by_mouse(console: RunningConsole, o
 
 def ask(page: Page) -> None:
     page.get_by_label("max_tokens").fill("8")
+    page.wait_for_load_state()  # before the page's script has run, Enter is only a new line
     page.get_by_label("Question").fill("What is number 7?")
     page.get_by_label("Question").press("Enter")
     expect(page.locator("#talk-status")).to_have_text("Answered", timeout=60_000)
@@ -168,6 +169,7 @@ def test_the_whole_way_by_keyboard_alone(console: RunningConsole, open_page: Ope
     press_to(page, "^Playground")
     enter(page)
     press_to(page, "^Question")
+    page.wait_for_load_state()
     page.keyboard.type("What is number 7?")
     page.keyboard.press("Enter")
     expect(page.locator("#talk-status")).to_have_text("Answered", timeout=60_000)
